@@ -1,0 +1,193 @@
+//! What crosses the border between a lane and a sink: sealed batches, and what became of each unit.
+//!
+//! Plain data. A batch holds one [`Unit`] per cache key, and a unit is one atomic command or script, so
+//! that any part of a half-applied batch can be sent again without breaking the order of a key.
+
+use smallvec::SmallVec;
+
+use crate::mutation::{CacheKey, Expiry, RowId, Value};
+use crate::record::Position;
+use crate::version::Version;
+
+/// Identifies a lane within a process: one assignment of one partition. Never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LaneId(pub u64);
+
+/// Names a lane for everybody: what the owner record and the watermarks are keyed by.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LaneName {
+    /// Topic.
+    pub topic: String,
+    /// Partition.
+    pub partition: i32,
+}
+
+/// Counts the owners of a lane; who holds the highest owns it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
+pub struct Epoch(pub u64);
+
+/// One partition's sealed batch.
+#[derive(Debug)]
+pub struct Batch {
+    /// The lane that it belongs to.
+    pub lane: LaneId,
+    /// 1 for the first sending; a resend holds only units that were not acknowledged.
+    pub attempt: u32,
+    /// One per cache key, in no particular order.
+    pub units: Vec<Unit>,
+    /// Position of the lane before this batch.
+    pub start: Position,
+    /// Position of the lane once this batch is applied: what its watermark says.
+    pub end: Position,
+    /// True where the watermarks on all masters are to be brought up to `end`, not only those that the
+    /// units touch: before a position is committed, and when an idle lane looks whether its data is there.
+    pub everywhere: bool,
+    /// Local clock when the batch was sealed, Unix milliseconds: what relative expiries count from.
+    pub sealed_at_ms: i64,
+}
+
+/// What one key needs, composed of everything that the batch's records did to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    /// The key.
+    pub key: CacheKey,
+    /// The one atomic thing to do.
+    pub action: Action,
+    /// Offsets of the records that it was composed of, rising; never empty.
+    pub offsets: SmallVec<[i64; 1]>,
+    /// Index of the entity of the last of them, for metrics and errors.
+    pub entity: usize,
+}
+
+/// One atomic thing to do to one key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Write the whole value.
+    Write(Value, Expiry),
+    /// Delete the key.
+    Delete,
+    /// Delete the key while it holds one of these values.
+    DeleteIf(SmallVec<[Value; 1]>),
+    /// Steps through the version guard, carried out in order by one script.
+    Guarded(SmallVec<[Step; 1]>),
+}
+
+/// One step through the version guard.
+///
+/// The guard remembers `(version, owner)` beside the key. *Remembered* below is that pair, or nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Applies where nothing is remembered or the remembered version is not newer (equal applies);
+    /// then this version and owner are remembered.
+    Write {
+        /// Version carried.
+        version: Version,
+        /// Row.
+        owner: RowId,
+        /// The value.
+        value: Value,
+        /// Its expiry. The remembered pair outlives it by the tombstone time.
+        expiry: Expiry,
+    },
+    /// Applies where nothing is remembered; or the remembered owner is this row and its version is not
+    /// newer than `version`; or the remembered version is not newer than `covers`. Then the key is deleted,
+    /// and this version and owner are remembered as a tombstone.
+    Delete {
+        /// Version carried.
+        version: Version,
+        /// Row.
+        owner: RowId,
+        /// The version of a write of the same row that this delete swallowed, if one came before it.
+        covers: Option<Version>,
+    },
+}
+
+/// What became of one unit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Redis did it and said so.
+    Applied,
+    /// The guard found something newer (or another owner) and left it alone. Done, and counted.
+    Rejected,
+    /// Redis refuses this command for good: the record's error.
+    Refused(Refusal),
+    /// Not done for now, or no answer (it may still have landed): the lane sends it again, before anything newer.
+    NotAcknowledged,
+}
+
+/// Why Redis refuses one command for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refusal {
+    /// The key holds another type and is not replaced by this command.
+    #[error("the key holds a value of another type (WRONGTYPE)")]
+    WrongType,
+    /// The value is over `limits.value_bytes`, or over what the server takes.
+    #[error("the value is too large")]
+    TooLarge,
+    /// Any other refusal of this one command.
+    #[error("Redis refused the command")]
+    Command,
+}
+
+/// What became of a batch.
+#[derive(Debug)]
+pub struct Outcomes {
+    /// One per unit, in the order of `Batch::units`.
+    pub units: Vec<Outcome>,
+    /// What the lane's watermarks said.
+    pub watermark: WatermarkSeen,
+    /// The worst error of the world that was met; present wherever a unit was not acknowledged.
+    pub error: Option<crate::error::WorldError>,
+}
+
+/// What the lane's watermarks said when the batch was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WatermarkSeen {
+    /// They are where this lane put them, and where the batch asked, forward at `Batch::end`.
+    Current,
+    /// No answer from at least one master; nothing can be said, and the position must not be committed.
+    Unknown,
+    /// A master has none: its data is gone.
+    Missing,
+    /// A master's is lower than what it acknowledged: an old snapshot or a lagging replica took over.
+    Behind(Position),
+    /// Another owner writes: the lane gives up.
+    NotOwner,
+}
+
+/// What a lane asks for when it takes over its partition.
+#[derive(Debug, Clone)]
+pub struct Claim {
+    /// The lane.
+    pub lane: LaneId,
+    /// Its name.
+    pub name: LaneName,
+    /// The new epoch must be above this one, which the commit's metadata held.
+    pub above: Epoch,
+    /// The committed position; `None` where the group has none.
+    pub committed: Option<Position>,
+    /// Where reading starts: the committed position, or what the start policy says.
+    pub start: Position,
+    /// The partition's first position that can still be read.
+    pub low: Position,
+}
+
+/// What a lane got when it took over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Taken {
+    /// The lane's epoch from now on.
+    pub epoch: Epoch,
+    /// What the watermarks said against the committed position.
+    pub standing: Standing,
+}
+
+/// What the watermarks say when a lane is taken over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Standing {
+    /// Nothing was committed, or everything that was committed is there.
+    Intact,
+    /// A master has no watermark although history was committed: its data is gone; read from `Claim::low`.
+    Missing,
+    /// A master holds less than what was committed; read from here.
+    Behind(Position),
+}

@@ -1,0 +1,174 @@
+//! One row change, free of any format: what a decoder makes and a handler takes.
+//!
+//! Rows are borrowed raw parts with typed access, never a tree of values. The four states of a column
+//! ([`Cell`]) are never collapsed into each other. Start at [`Change`].
+
+use std::borrow::Cow;
+
+use crate::types::{Kind, Raw, Typed};
+use crate::version::Version;
+
+/// What happened to the row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Row inserted (`c`).
+    Create,
+    /// Row updated (`u`).
+    Update,
+    /// Row deleted (`d`, or a tombstone).
+    Delete,
+    /// Row read by a snapshot (`r`).
+    Read,
+    /// Table truncated (`t`).
+    Truncate,
+}
+
+impl Op {
+    /// Debezium's letter, as conditions see it.
+    pub fn letter(self) -> &'static str {
+        match self {
+            Op::Create => "c",
+            Op::Update => "u",
+            Op::Delete => "d",
+            Op::Read => "r",
+            Op::Truncate => "t",
+        }
+    }
+}
+
+/// The table a change is of, as far as the format tells.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TableName<'a> {
+    /// Database, where told.
+    pub database: Option<Cow<'a, str>>,
+    /// Schema, where told and the database has them.
+    pub schema: Option<Cow<'a, str>>,
+    /// Table (or collection).
+    pub table: Cow<'a, str>,
+}
+
+/// One row change.
+#[derive(Debug, Clone)]
+pub struct Change<'a> {
+    /// What happened.
+    pub op: Op,
+    /// True where all there is of it is a record with a null value: only `key` tells the row.
+    pub tombstone: bool,
+    /// The table, where the format tells; formats without a source block leave it to the topic.
+    pub table: Option<TableName<'a>>,
+    /// The record key's columns; `None` where the record key is null or holds no named columns.
+    pub key: Option<Row<'a>>,
+    /// The old row as the format gave it. What of it may be believed is [`Change::before`]'s to say.
+    pub before: Option<Row<'a>>,
+    /// How much of `before` holds; decided per entity, see [`Belief`].
+    pub belief: Belief,
+    /// The new row; `None` for deletes and truncates.
+    pub after: Option<Row<'a>>,
+    /// The source block (JSON object text) for conditions, where there is one.
+    pub source: Option<&'a str>,
+    /// When the source committed it, Unix milliseconds, where told.
+    pub commit_ms: Option<i64>,
+    /// The source position, where told.
+    pub version: Option<Version>,
+    /// Which system the source block names.
+    pub connector: Connector,
+}
+
+/// Source systems whose `before` or positions differ in meaning.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Connector {
+    /// PostgreSQL: `before` holds made-up values but for key columns, unless told otherwise.
+    Postgres,
+    /// Any other named connector: `before` is the whole old row.
+    Other,
+    /// The format names none (flattened and plain rows): treated like PostgreSQL where there is a `before`.
+    #[default]
+    Unknown,
+}
+
+/// How much of `before` may be believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Belief {
+    /// Nothing.
+    None,
+    /// The record key's columns (PostgreSQL's default replica identity).
+    #[default]
+    KeyColumns,
+    /// These columns only, and not even the record key of a delete (REPLICA IDENTITY USING INDEX).
+    IndexColumns,
+    /// The whole old row.
+    Whole,
+}
+
+/// A row: columns in the event's order, borrowed.
+#[derive(Debug, Clone, Default)]
+pub struct Row<'a> {
+    /// Columns in the event's order. Where a name repeats, the last one counts.
+    pub columns: Vec<Column<'a>>,
+    /// Types that the entity declares for columns whose format carries none.
+    pub declared: &'a [(String, Kind)],
+}
+
+/// A named cell.
+#[derive(Debug, Clone)]
+pub struct Column<'a> {
+    /// Column name, as the event spells it (unescaped).
+    pub name: Cow<'a, str>,
+    /// Its state and value. Never [`Cell::Absent`].
+    pub cell: Cell<'a>,
+}
+
+/// The four states of a column. They are never collapsed.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Cell<'a> {
+    /// Has a value.
+    Present(Typed<'a>),
+    /// Is null.
+    Null,
+    /// The event omits it; what that means is the format's.
+    Absent,
+    /// A placeholder stands for a value that the event does not hold (unchanged TOAST).
+    Unavailable,
+}
+
+impl<'a> Row<'a> {
+    /// The cell of that column; [`Cell::Absent`] where the event omits it.
+    pub fn cell(&self, name: &str) -> Cell<'a> {
+        self.columns
+            .iter()
+            .rev()
+            .find(|column| column.name == name)
+            .map_or(Cell::Absent, |column| self.typed(column))
+    }
+
+    /// Columns with their cells under the declared types, in the event's order.
+    pub fn cells(&self) -> impl Iterator<Item = (&str, Cell<'a>)> + '_ {
+        self.columns.iter().map(|column| (&*column.name, self.typed(column)))
+    }
+
+    fn typed(&self, column: &Column<'a>) -> Cell<'a> {
+        match column.cell {
+            Cell::Present(Typed { raw, kind: Kind::Untyped }) => {
+                let kind = self
+                    .declared
+                    .iter()
+                    .find(|(name, _)| *name == column.name)
+                    .map_or(&Kind::Untyped, |(_, kind)| kind);
+                Cell::Present(Typed { raw, kind })
+            }
+            cell => cell,
+        }
+    }
+
+    /// True where any column is [`Cell::Unavailable`].
+    pub fn has_unavailable(&self) -> bool {
+        self.columns.iter().any(|column| column.cell == Cell::Unavailable)
+    }
+}
+
+impl<'a> Cell<'a> {
+    /// A present cell of a raw JSON part without a type.
+    pub fn json(token: &'a str) -> Cell<'a> {
+        Cell::Present(Typed { raw: Raw::Json(token), kind: &Kind::Untyped })
+    }
+}

@@ -1,0 +1,19 @@
+//! Stoker keeps Redis caches hot from Kafka: change events and row streams in, `(key, value, ttl)` writes
+//! and deletes out, applied in partition-ordered batches.
+
+pub mod batch;
+pub mod change;
+pub mod clock;
+pub mod dead_letter;
+pub mod decode;
+pub mod entity;
+pub mod error;
+pub mod mutation;
+pub mod pipeline;
+pub mod record;
+pub mod retry;
+pub mod settings;
+pub mod sink;
+pub mod source;
+pub mod types;
+pub mod version;

@@ -1,0 +1,207 @@
+//! What a handler emits: intended cache effects, before coalescing and before any clock.
+//!
+//! Start at [`Mutation`]. Handlers fill a [`Mutations`]; the lane composes what it holds
+//! (see [`crate::coalesce`]).
+
+use std::fmt;
+
+use smallvec::SmallVec;
+
+use crate::version::Version;
+
+/// A key in the cache, as readers see it. Not a record key. Bytes, 1 to 512 MiB as Redis bounds them.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct CacheKey(SmallVec<[u8; 40]>);
+
+impl CacheKey {
+    /// A key of these bytes.
+    pub fn new(bytes: &[u8]) -> CacheKey {
+        CacheKey(SmallVec::from_slice(bytes))
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Display for CacheKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.0))
+    }
+}
+
+impl fmt::Debug for CacheKey {
+    /// Keys hold personal parts: only the length is shown, so that no log gets them by accident.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CacheKey({} bytes)", self.0.len())
+    }
+}
+
+/// Which row a guarded write or delete speaks for: text of table and key columns, or a digest of them.
+///
+/// Compared for equality only. Bounded (see `RowId::MAX_BYTES`), since the guard keeps it beside each key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct RowId(SmallVec<[u8; 32]>);
+
+impl RowId {
+    /// Longer identities are replaced by a digest of this many hexadecimal digits or fewer bytes.
+    pub const MAX_BYTES: usize = 48;
+
+    /// An identity of these bytes; the caller keeps them within [`RowId::MAX_BYTES`].
+    pub fn new(bytes: &[u8]) -> RowId {
+        debug_assert!(bytes.len() <= Self::MAX_BYTES);
+        RowId(SmallVec::from_slice(bytes))
+    }
+
+    /// The bytes, as the guard's side key holds them.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// A cached value.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Value {
+    /// A Redis string. `kind` only says how `explain` shows it.
+    String {
+        /// Which shape made it.
+        kind: StringKind,
+        /// The bytes that readers get.
+        bytes: Vec<u8>,
+    },
+    /// A Redis hash, replaced as a whole. Fields in the order of the row; names are unique.
+    Hash(Vec<(Vec<u8>, Vec<u8>)>),
+}
+
+/// What made a string value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StringKind {
+    /// A JSON document.
+    Json,
+    /// Text of a template.
+    Text,
+    /// One column's bytes.
+    Bytes,
+}
+
+impl Value {
+    /// Bytes that travel, without protocol overhead.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Value::String { bytes, .. } => bytes.len(),
+            Value::Hash(fields) => fields.iter().map(|(n, v)| n.len() + v.len()).sum(),
+        }
+    }
+}
+
+impl fmt::Debug for Value {
+    /// Row values never reach a log: only the shape and the size are shown.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Value::String { kind, bytes } => write!(f, "{kind:?}({} bytes)", bytes.len()),
+            Value::Hash(fields) => write!(f, "Hash({} fields)", fields.len()),
+        }
+    }
+}
+
+/// When a written key expires. Made absolute by the server's clock when the batch is sent, from the
+/// moment at which the batch was sealed, so that a resend does not extend it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Never (`ttl = "none"`).
+    Never,
+    /// So many milliseconds after the batch was sealed, jitter already in it.
+    In(u64),
+    /// At this Unix millisecond. One that has passed deletes instead.
+    At(i64),
+    /// At this Unix millisecond, but at most so many milliseconds after the batch was sealed.
+    AtWithin {
+        /// Unix milliseconds.
+        at_ms: i64,
+        /// The bound in milliseconds.
+        within_ms: u64,
+    },
+}
+
+impl Expiry {
+    /// The absolute expiry in Unix milliseconds for a batch sealed at `now_ms`; `None` for never.
+    pub fn at(self, now_ms: i64) -> Option<i64> {
+        let after = |ms: u64| now_ms.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX));
+        match self {
+            Expiry::Never => None,
+            Expiry::In(ms) => Some(after(ms)),
+            Expiry::At(at_ms) => Some(at_ms),
+            Expiry::AtWithin { at_ms, within_ms } => Some(at_ms.min(after(within_ms))),
+        }
+    }
+}
+
+/// What the version guard compares: the version that this effect carries and the row it speaks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Guard {
+    /// The row's source position; [`Version::NONE`] is older than any.
+    pub version: Version,
+    /// The row.
+    pub owner: RowId,
+}
+
+/// One intended cache effect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mutation {
+    /// The key.
+    pub key: CacheKey,
+    /// What to do to it.
+    pub effect: Effect,
+    /// Present where the effect goes through the version guard (secondary and shared keys).
+    pub guard: Option<Guard>,
+}
+
+/// What to do to a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Write the whole value.
+    Write(Value, Expiry),
+    /// Delete the key. Under the guard: only while the side key names the guard's row.
+    Delete,
+    /// Delete the key only while it holds exactly this value (secondary keys without a source position).
+    DeleteIf(Value),
+}
+
+/// Where a handler puts its mutations: in order, deletes first (see [`Mutations::finish`]).
+#[derive(Debug, Default)]
+pub struct Mutations {
+    list: Vec<Mutation>,
+}
+
+impl Mutations {
+    /// An empty list.
+    pub fn new() -> Mutations {
+        Mutations::default()
+    }
+
+    /// Adds one.
+    pub fn push(&mut self, mutation: Mutation) {
+        self.list.push(mutation);
+    }
+
+    /// Puts all deletes before all writes, each group in the order in which it was emitted.
+    pub fn finish(&mut self) {
+        self.list.sort_by_key(|mutation| matches!(mutation.effect, Effect::Write(..)));
+    }
+
+    /// The mutations so far.
+    pub fn as_slice(&self) -> &[Mutation] {
+        &self.list
+    }
+
+    /// Takes them out, keeping the room for the next change.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Mutation> {
+        self.list.drain(..)
+    }
+
+    /// Forgets them: what a failed change emitted must not be applied in part.
+    pub fn clear(&mut self) {
+        self.list.clear();
+    }
+}

@@ -1,0 +1,207 @@
+//! `stoker.toml`, read at the edge and handed down as plain values.
+//!
+//! These are the validated settings. Reading, checking and the JSON Schema live beside this file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::entity::Entity;
+
+/// All settings, validated.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Kafka.
+    pub kafka: KafkaSettings,
+    /// Redis.
+    pub redis: RedisSettings,
+    /// What becomes of records that fail.
+    pub errors: ErrorSettings,
+    /// Bounds.
+    pub limits: Limits,
+    /// When this process counts as warm.
+    pub ready: ReadySettings,
+    /// Logs.
+    pub log: LogSettings,
+    /// The admin HTTP server; `None` where it is turned off.
+    pub admin: Option<std::net::SocketAddr>,
+    /// Entities in the order of the file, ready to run.
+    pub entities: Arc<[Entity]>,
+}
+
+/// `[kafka]`.
+#[derive(Debug, Clone)]
+pub struct KafkaSettings {
+    /// `host:port`, separated by commas.
+    pub brokers: String,
+    /// Consumer group.
+    pub group: String,
+    /// Where a group without positions starts.
+    pub start: Start,
+    /// librdkafka properties, passed through. Values may be secrets.
+    pub properties: Vec<(String, Secret)>,
+}
+
+/// Where a group without positions starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Start {
+    /// History, then live. Reads the history from the earliest position in order for now.
+    #[default]
+    Refill,
+    /// From the earliest position.
+    Earliest,
+    /// From the end.
+    Latest,
+}
+
+/// `[redis]`.
+#[derive(Debug, Clone)]
+pub struct RedisSettings {
+    /// Where.
+    pub target: RedisTarget,
+    /// ACL user.
+    pub username: Option<String>,
+    /// Password.
+    pub password: Option<Secret>,
+    /// TLS; `None` where the connection is plain.
+    pub tls: Option<TlsSettings>,
+    /// Prefix of Stoker's own keys.
+    pub own_prefix: String,
+    /// How long one answer may take.
+    pub timeout: Duration,
+    /// How long a connection may take.
+    pub connect_timeout: Duration,
+}
+
+/// A Redis server or cluster.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisTarget {
+    /// One server.
+    Single {
+        /// Where it listens.
+        address: RedisAddress,
+        /// Database number.
+        database: i64,
+    },
+    /// A Redis Cluster: some of its nodes, `host:port`.
+    Cluster(Vec<String>),
+}
+
+/// Where a Redis server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RedisAddress {
+    /// Host and port.
+    Tcp(String, u16),
+    /// Unix socket.
+    Unix(PathBuf),
+}
+
+/// TLS of Redis connections.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TlsSettings {
+    /// Certificates to trust instead of the system's, PEM.
+    pub ca: Option<PathBuf>,
+    /// Client certificate, PEM.
+    pub cert: Option<PathBuf>,
+    /// Client key, PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// A secret. Never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: String) -> Secret {
+        Secret(text)
+    }
+
+    /// The secret itself: for the client that needs it, never for a log.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// `[errors]`.
+#[derive(Debug, Clone)]
+pub struct ErrorSettings {
+    /// What becomes of a record that fails.
+    pub on_error: OnError,
+    /// Stops the process when more than `share` of the last `of` records failed.
+    pub breaker: Breaker,
+}
+
+/// What becomes of a record that fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum OnError {
+    /// Goes to this topic.
+    DeadLetter {
+        /// The topic.
+        topic: String,
+    },
+    /// Stops the process.
+    Stop,
+    /// Is counted and passed over.
+    Skip,
+}
+
+/// The breaker.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Breaker {
+    /// Share of records, 0 to 1.
+    pub share: f64,
+    /// Of so many records.
+    pub of: usize,
+}
+
+/// `[limits]`.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Workers.
+    pub workers: usize,
+    /// All queues, batches and windows together, bytes.
+    pub memory_bytes: usize,
+    /// Records in a batch.
+    pub batch_records: usize,
+    /// Bytes in a batch.
+    pub batch_bytes: usize,
+    /// Bytes in a value.
+    pub value_bytes: usize,
+    /// Time to drain at revoke and shutdown.
+    pub drain: Duration,
+}
+
+/// `[ready]`.
+#[derive(Debug, Clone, Copy)]
+pub struct ReadySettings {
+    /// Warm: no lane's oldest unapplied record is older than this.
+    pub lag: Duration,
+}
+
+/// `[log]`.
+#[derive(Debug, Clone)]
+pub struct LogSettings {
+    /// Text, JSON, or by what standard error is.
+    pub format: LogFormat,
+    /// Level or filter.
+    pub level: String,
+}
+
+/// Form of the logs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    #[default]
+    Auto,
+    /// Text.
+    Text,
+    /// JSON, one object a line.
+    Json,
+}

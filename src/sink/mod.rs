@@ -1,0 +1,42 @@
+//! The border to the cache: a trait, and what implements it.
+//!
+//! [`redis`](self) is the real one; `memory` is its model for tests, and `faulty` a model that misbehaves.
+//! The same contract cases run over all of them (`tests/it/sink_contract.rs`).
+
+use crate::batch::{Batch, Claim, LaneId, Outcomes, Taken};
+use crate::error::WorldError;
+
+/// Applies batches to the cache. One instance per worker, on the worker's own connections.
+///
+/// - At most one call per lane at a time; calls of different lanes run concurrently on one thread.
+/// - Cancelling a call (dropping its future) is like losing its answer: what was sent may still land, so
+///   the connection must be fenced before anything newer of that lane is sent.
+pub trait Sink {
+    /// Takes over a lane: raises its epoch above the record's and above `Claim::above`, kills the
+    /// connections of the former owner, enters its own, and compares the watermarks with
+    /// `Claim::committed`. Then the watermarks are set to where reading starts (`Claim::start`, or what the
+    /// standing says), under the new epoch.
+    ///
+    /// Errors: of the world; the lane asks again after a pause. Nothing was written to a cache key.
+    fn take_over(&self, claim: &Claim) -> impl Future<Output = Result<Taken, WorldError>>;
+
+    /// Applies one batch.
+    ///
+    /// - One outcome per unit; what is `NotAcknowledged` is the lane's to send again, in order, before
+    ///   anything newer of the lane (invariant 3).
+    /// - On a connection that replaces one with unanswered commands, the old one is fenced and the new one
+    ///   entered in the owner record before anything is sent.
+    /// - Each master that the units touch (all of them with `Batch::everywhere`) gets the lane's watermark
+    ///   at the end of its part. A master whose watermark already stands at or past `Batch::end` (during a
+    ///   rewind that another master's loss caused) is left alone, its units count as applied.
+    /// - Bounded by `redis.timeout` for each answer.
+    fn apply(&self, batch: &Batch) -> impl Future<Output = Outcomes>;
+
+    /// Leaves a lane in good order: its connections are struck from the owner record, so that the next
+    /// owner has nothing to kill. Best effort; called with no batch in flight.
+    fn release(&self, lane: LaneId) -> impl Future<Output = ()>;
+
+    /// Forgets a lane at once, without leaving: after a lost partition, or a drain past its deadline. What
+    /// is in flight is fenced by whoever takes over; connections with unanswered commands are closed.
+    fn abandon(&self, lane: LaneId);
+}
