@@ -129,6 +129,17 @@ pub enum Refusal {
     Command,
 }
 
+impl Refusal {
+    /// A short name for counting and for the dead letter.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Refusal::WrongType => "wrong_type",
+            Refusal::TooLarge => "too_large",
+            Refusal::Command => "refused",
+        }
+    }
+}
+
 /// What became of a batch.
 #[derive(Debug)]
 pub struct Outcomes {

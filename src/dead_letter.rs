@@ -1,5 +1,6 @@
 //! Records set aside with a reason.
 
+use crate::batch::LaneName;
 use crate::error::WorldError;
 use crate::record::OwnedRecord;
 
@@ -8,8 +9,8 @@ use crate::record::OwnedRecord;
 pub struct Letter {
     /// The record as it was read.
     pub record: OwnedRecord,
-    /// The entity that it failed in, where it got that far.
-    pub entity: Option<String>,
+    /// Index of the entity that it failed in, where it got that far.
+    pub entity: Option<usize>,
     /// Where it failed.
     pub stage: Stage,
     /// Short name of the error, as counted.
@@ -40,9 +41,33 @@ impl Stage {
     }
 }
 
+/// A letter on its way: whole, or one whose record must be read again because its bytes are gone.
+#[derive(Debug, Clone)]
+pub enum PendingLetter {
+    /// With the record's bytes.
+    Whole(Box<Letter>),
+    /// Redis refused what the record at this offset asks for, after its bytes were let go.
+    ByOffset {
+        /// The record's offset in the lane's partition.
+        offset: i64,
+        /// The entity.
+        entity: usize,
+        /// Why Redis refused.
+        refusal: crate::batch::Refusal,
+    },
+}
+
 /// Takes dead letters.
 pub trait DeadLetters {
     /// Sets one record aside. `Ok` means that the broker acknowledged it with all replicas; only then may
     /// the position pass the record.
     fn send(&self, letter: &Letter) -> impl Future<Output = Result<(), WorldError>>;
+
+    /// Reads one record again by its position, for a letter whose bytes are gone. `None` where it cannot be
+    /// read any more (retention, compaction): the letter then goes out with its position and empty bytes.
+    fn read_again(
+        &self,
+        lane: &LaneName,
+        offset: i64,
+    ) -> impl Future<Output = Result<Option<OwnedRecord>, WorldError>>;
 }

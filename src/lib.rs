@@ -4,10 +4,13 @@
 pub mod batch;
 pub mod change;
 pub mod clock;
+pub mod coalesce;
 pub mod dead_letter;
 pub mod decode;
+pub mod engine;
 pub mod entity;
 pub mod error;
+pub mod lane;
 pub mod mutation;
 pub mod pipeline;
 pub mod record;
@@ -17,3 +20,4 @@ pub mod sink;
 pub mod source;
 pub mod types;
 pub mod version;
+pub mod worker;

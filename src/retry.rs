@@ -1,5 +1,7 @@
 //! The one table: an error of the world, and what is done about it. No other file decides to retry.
 
+use std::time::Duration;
+
 use crate::error::WorldError;
 
 /// What is done about an error of the world.
@@ -25,5 +27,50 @@ pub fn verdict(error: &WorldError) -> Verdict {
         WorldError::Redirected => Verdict::Redirect,
         WorldError::NoScript => Verdict::Retry,
         WorldError::NotOwner => Verdict::GiveUp,
+    }
+}
+
+/// Shortest pause before something is sent again.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Longest pause while something that answers says "not now", or a connection must be made anew.
+const RETRY_MAX: Duration = Duration::from_secs(1);
+/// Longest pause while nothing answers. Short enough that an outage's end shows within seconds.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// So many redirects are followed at once; more of them mean a map that does not settle.
+const REDIRECTS_AT_ONCE: u32 = 3;
+
+/// How long to wait before the `attempt`th resend (from 1): doubling, with a spread of a quarter so that
+/// lanes do not come back in step. The spread is a function of `seed` and `attempt`, not of chance.
+pub fn pause(verdict: Verdict, attempt: u32, seed: u64) -> Duration {
+    let max = match verdict {
+        Verdict::Redirect if attempt <= REDIRECTS_AT_ONCE => return Duration::ZERO,
+        Verdict::Redirect | Verdict::Retry | Verdict::FenceAndResend => RETRY_MAX,
+        Verdict::Pause | Verdict::GiveUp => PAUSE_MAX,
+    };
+    let doubled = PAUSE_MIN.saturating_mul(1_u32.checked_shl(attempt.saturating_sub(1)).unwrap_or(u32::MAX));
+    let pause = doubled.min(max);
+    let spread = (seed ^ (u64::from(attempt) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56;
+    pause.mul_f64(0.875 + 0.25 * (spread as f64 / 256.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_to_their_bound_and_never_vanish() {
+        for seed in 0..50 {
+            assert!(pause(Verdict::Pause, 1, seed) >= Duration::from_millis(8));
+            for attempt in [10, 33, u32::MAX] {
+                let longest = pause(Verdict::Pause, attempt, seed);
+                assert!(longest >= PAUSE_MAX.mul_f64(0.87) && longest <= PAUSE_MAX.mul_f64(1.13));
+            }
+        }
+    }
+
+    #[test]
+    fn a_redirect_is_followed_at_once_but_not_for_ever() {
+        assert_eq!(pause(Verdict::Redirect, 1, 7), Duration::ZERO);
+        assert!(pause(Verdict::Redirect, 4, 7) > Duration::ZERO);
     }
 }

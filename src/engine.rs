@@ -1,0 +1,170 @@
+//! Drives a worker with real parts: awaits one input, lets the worker apply it, carries out what it wants.
+//!
+//! The only place that awaits on behalf of a worker. Everything runs on the worker's own thread, in a
+//! single-threaded runtime; answers that are waited for are futures of this loop, never detached tasks.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::time::Duration;
+
+use futures_util::future::LocalBoxFuture;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc::Receiver;
+
+use crate::batch::LaneName;
+use crate::clock::SystemClock;
+use crate::dead_letter::{DeadLetters, Letter, PendingLetter, Stage};
+use crate::record::{AsRecord, OwnedRecord};
+use crate::sink::Sink;
+use crate::source::{Progress, Released, ToSource, ToWorker};
+use crate::worker::{Action, Counts, Input, LaneView, Worker};
+
+/// How often counters and lane views are handed to the [`Observer`] at least.
+const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
+/// A stashed message to the source is tried again after so long.
+const SOURCE_RETRY: Duration = Duration::from_millis(20);
+
+/// Hears what a worker counted; makes metrics, logs and the status page of it.
+pub trait Observer {
+    /// Counters since the last call, and the lanes as they stand.
+    fn observe(&self, counts: Counts, lanes: Vec<LaneView>);
+    /// A batch was answered after so long, with so many units.
+    fn batch_answered(&self, units: usize, took: Duration);
+}
+
+/// The channels of one worker.
+#[derive(Debug)]
+pub struct Channels<R> {
+    /// Assignments, releases, rewinds: taken before records.
+    pub control: Receiver<ToWorker<R>>,
+    /// Records: taken only while the worker has room.
+    pub records: Receiver<ToWorker<R>>,
+    /// What the worker asks of the source.
+    pub to_source: SyncSender<ToSource>,
+}
+
+/// Runs a worker until the source has closed its control channel.
+pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
+    mut worker: Worker<R>,
+    channels: Channels<R>,
+    sink: &S,
+    letters: &D,
+    progress: &Progress,
+    clock: SystemClock,
+    observer: &O,
+) {
+    let Channels { mut control, mut records, to_source } = channels;
+    let mut waiting: FuturesUnordered<LocalBoxFuture<'_, Input<R>>> = FuturesUnordered::new();
+    let mut actions = Vec::new();
+    let mut answers: Vec<(SyncSender<Released>, Released)> = Vec::new();
+    let mut stash: VecDeque<ToSource> = VecDeque::new();
+    let mut observed_at = Duration::ZERO;
+
+    loop {
+        let now = clock.now();
+        if now.monotonic >= observed_at + OBSERVE_INTERVAL {
+            observed_at = now.monotonic;
+            observer.observe(worker.take_counts(), worker.views());
+        }
+        let mut wake = worker.next_wake().unwrap_or(Duration::MAX).min(observed_at + OBSERVE_INTERVAL);
+        if !stash.is_empty() {
+            wake = wake.min(now.monotonic + SOURCE_RETRY);
+        }
+        let input = tokio::select! {
+            biased;
+            message = control.recv() => match message {
+                Some(message) => Input::Source(message),
+                None => break,
+            },
+            Some(answer) = waiting.next(), if !waiting.is_empty() => answer,
+            Some(delivered) = records.recv(), if worker.hungry() => Input::Source(delivered),
+            () = tokio::time::sleep(wake.saturating_sub(now.monotonic)) => Input::Tick,
+        };
+        let now = clock.now();
+        worker.apply(input, now, &mut actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Claim(claim) => waiting.push(Box::pin(async move {
+                    let taken = sink.take_over(&claim).await;
+                    Input::Claimed(claim.lane, taken)
+                })),
+                Action::Apply(batch) => waiting.push(Box::pin(async move {
+                    let started = clock.now().monotonic;
+                    let outcomes = sink.apply(&batch).await;
+                    observer.batch_answered(batch.units.len(), clock.now().monotonic.saturating_sub(started));
+                    Input::Applied(batch, outcomes)
+                })),
+                Action::SendLetters { lane, name, flight, letters: pending } => {
+                    waiting.push(Box::pin(async move {
+                        let sent = pending.len();
+                        let unsent = send_letters(letters, &name, pending).await;
+                        Input::LettersSent { lane, flight, sent, unsent }
+                    }));
+                }
+                Action::Store(lane, stored) => progress.store(lane, stored),
+                Action::Source(message) => stash.push_back(message),
+                Action::Leave(lane) => waiting.push(Box::pin(async move {
+                    sink.release(lane).await;
+                    Input::Left(lane)
+                })),
+                Action::Abandon(lane) => sink.abandon(lane),
+                Action::Answer(done, released) => answers.push((done, released)),
+            }
+        }
+        while let Some(message) = stash.pop_front() {
+            match to_source.try_send(message) {
+                Ok(()) => {}
+                Err(TrySendError::Full(message)) => {
+                    stash.push_front(message);
+                    break;
+                }
+                // The source is gone: nobody is left to ask.
+                Err(TrySendError::Disconnected(_)) => break,
+            }
+        }
+        for (done, released) in answers.drain(..) {
+            // Positions are in `progress` by now. An answer that nobody waits for any more is no error.
+            let _ = done.try_send(released);
+        }
+    }
+    observer.observe(worker.take_counts(), worker.views());
+}
+
+/// Sends letters one after the other and gives back those that were not acknowledged.
+async fn send_letters<D: DeadLetters>(
+    letters: &D,
+    name: &LaneName,
+    pending: Vec<PendingLetter>,
+) -> Vec<PendingLetter> {
+    let mut unsent = Vec::new();
+    for letter in pending {
+        let sent = match &letter {
+            PendingLetter::Whole(whole) => letters.send(whole).await,
+            PendingLetter::ByOffset { offset, entity, refusal } => {
+                match letters.read_again(name, *offset).await {
+                    Ok(record) => {
+                        let record = record.unwrap_or_else(|| OwnedRecord {
+                            topic: name.topic.clone(),
+                            partition: name.partition,
+                            offset: *offset,
+                            ..OwnedRecord::default()
+                        });
+                        let letter = Letter {
+                            record,
+                            entity: Some(*entity),
+                            stage: Stage::Apply,
+                            kind: refusal.kind(),
+                            detail: refusal.to_string(),
+                        };
+                        letters.send(&letter).await
+                    }
+                    Err(error) => Err(error),
+                }
+            }
+        };
+        if sent.is_err() {
+            unsent.push(letter);
+        }
+    }
+    unsent
+}

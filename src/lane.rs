@@ -1,0 +1,608 @@
+//! One partition's ordered path: what is filling, what is in flight, and the position to commit.
+//!
+//! ```text
+//!              claimed            watermark missing, behind
+//!  Claiming ────────────▶ Running ─────────────────────────▶ Rewinding
+//!     ▲  ▲                  │  ▲                                 │
+//!     │  └─ refused for now │  └───────────── rewound ───────────┘
+//!     │                     │ another owner writes
+//!     └─────── later ──── GivenUp
+//! ```
+//!
+//! A state machine without IO: methods are events, [`Act`]s are what the worker must have done. At most one
+//! batch is in flight; what was not acknowledged is sent again before anything newer; a position is stored
+//! only when everything below it is applied and the watermarks on all masters say so.
+
+use std::time::Duration;
+
+use crate::batch::{
+    Action, Batch, Claim, Epoch, LaneId, Outcome, Outcomes, Refusal, Standing, Taken, Unit, WatermarkSeen,
+};
+use crate::clock::Now;
+use crate::coalesce::Filling;
+use crate::dead_letter::PendingLetter;
+use crate::error::WorldError;
+use crate::mutation::Mutation;
+use crate::record::Position;
+use crate::retry::{Verdict, pause, verdict};
+use crate::source::{Assignment, RewindTo, Stored};
+
+/// How often the watermarks on all masters are brought up, and with them the position that may be committed.
+/// One second: a restart repeats at most that much, and a cluster's other masters see one command a second.
+pub const EVERYWHERE_INTERVAL: Duration = Duration::from_secs(1);
+/// How often an idle lane looks whether its watermarks are there. A loss of an idle cache shows within that.
+pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
+/// A lane in which nothing has moved for so long has its partition paused. Well over any slow answer, since
+/// pausing throws prefetched records away and costs a second.
+pub const STALLED_AFTER: Duration = Duration::from_secs(3);
+/// Rewinds after losses are at least so far apart, so that a Redis that loses its data over and over is not
+/// filled over and over.
+pub const REWIND_INTERVAL: Duration = Duration::from_secs(10);
+/// After another owner took a lane that Kafka still assigns to this process, it is claimed again after so long:
+/// longer than a group needs to notice that a member is gone (45 s session).
+pub const RECLAIM_AFTER: Duration = Duration::from_secs(60);
+
+/// Bounds and policy of a lane.
+#[derive(Debug, Clone, Copy)]
+pub struct LaneOptions {
+    /// Records in a batch.
+    pub batch_records: usize,
+    /// Bytes in a batch; one record may go past it.
+    pub batch_bytes: usize,
+    /// What becomes of a unit that Redis refuses for good.
+    pub on_refused: OnRefused,
+}
+
+/// What becomes of a record that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnRefused {
+    /// A dead letter.
+    DeadLetter,
+    /// Counted and passed over.
+    Skip,
+    /// The process stops, its position before the record.
+    Stop,
+}
+
+/// What a lane wants done.
+#[derive(Debug)]
+pub enum Act {
+    /// Take the lane over; answered by [`Lane::claimed`].
+    Claim(Claim),
+    /// Apply a batch; answered by [`Lane::applied`].
+    Apply(Batch),
+    /// Set records aside; answered by [`Lane::letters_sent`].
+    SendLetters {
+        /// Which flight they belong to.
+        flight: u64,
+        /// The letters.
+        letters: Vec<PendingLetter>,
+    },
+    /// This position may be committed.
+    Store(Stored),
+    /// Read again from there; answered by [`Lane::rewound`].
+    Rewind(RewindTo),
+    /// Forget the lane in the sink: another owner has it, or what it held is void.
+    Abandon,
+    /// A record was refused under the stop policy.
+    StopRefused(i64, Refusal),
+}
+
+/// What is counted when a batch comes back.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Tally {
+    /// Units that Redis acknowledged, by entity.
+    pub applied: Vec<usize>,
+    /// Units that the guard rejected, by entity.
+    pub rejected: Vec<usize>,
+    /// Units that Redis refused for good, by entity.
+    pub refused: Vec<(usize, Refusal)>,
+    /// The error of the world, if one was met.
+    pub error: Option<WorldError>,
+}
+
+/// Which part of its life a lane is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// Waiting for its epoch.
+    Claiming,
+    /// Asks again for its epoch then.
+    ClaimLater(Duration),
+    /// Takes records.
+    Running,
+    /// Waiting for the source to read again.
+    Rewinding,
+    /// Asks the source to read again then (a loss too soon after the last one).
+    RewindLater(Duration, RewindTo),
+    /// Another owner has it; claims it again then, if it is still assigned.
+    GivenUp(Duration),
+}
+
+/// One partition's lane.
+#[derive(Debug)]
+pub struct Lane {
+    claim: Claim,
+    options: LaneOptions,
+    phase: Phase,
+    epoch: Epoch,
+    filling: Filling,
+    letters: Vec<PendingLetter>,
+    letter_bytes: usize,
+    filling_records: usize,
+    filling_oldest_ms: Option<i64>,
+    /// After the last record that was taken.
+    position: Position,
+    /// Below it all is applied, since the last rewind.
+    applied: Position,
+    /// Highest position that was given for committing, or was committed when the lane was taken over.
+    stored: Position,
+    flight: Option<Flight>,
+    flight_count: u64,
+    everywhere_at: Option<Duration>,
+    rewound_at: Option<Duration>,
+    moved_at: Duration,
+    attempts: u32,
+    must_rewind: bool,
+}
+
+/// A sealed batch and its letters, until both are done.
+#[derive(Debug)]
+struct Flight {
+    number: u64,
+    batch: Sealed,
+    end: Position,
+    everywhere: bool,
+    oldest_ms: Option<i64>,
+    letters: Vec<PendingLetter>,
+    letters_at: Duration,
+    letters_out: usize,
+}
+
+/// Where the batch of a flight is.
+#[derive(Debug)]
+enum Sealed {
+    /// With the sink.
+    Out,
+    /// Goes out again then.
+    Waiting(Batch, Duration),
+    /// Applied, and its watermarks stand.
+    Done,
+}
+
+impl Lane {
+    /// A lane for a new assignment. It claims its partition at once.
+    pub fn new(assignment: Assignment, options: LaneOptions, now: Now, out: &mut Vec<Act>) -> Lane {
+        let Assignment { lane, name, committed, start, low, above } = assignment;
+        let claim = Claim { lane, name, above, committed, start, low };
+        out.push(Act::Claim(claim.clone()));
+        Lane {
+            options,
+            phase: Phase::Claiming,
+            epoch: Epoch::default(),
+            filling: Filling::default(),
+            letters: Vec::new(),
+            letter_bytes: 0,
+            filling_records: 0,
+            filling_oldest_ms: None,
+            position: start,
+            applied: start,
+            stored: committed.unwrap_or(Position::MIN),
+            flight: None,
+            flight_count: 0,
+            everywhere_at: None,
+            rewound_at: None,
+            moved_at: now.monotonic,
+            attempts: 0,
+            must_rewind: false,
+            claim,
+        }
+    }
+
+    /// The lane's number.
+    pub fn id(&self) -> LaneId {
+        self.claim.lane
+    }
+
+    /// Topic and partition.
+    pub fn name(&self) -> &crate::batch::LaneName {
+        &self.claim.name
+    }
+
+    /// Which part of its life it is in.
+    pub fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Below it everything is applied.
+    pub fn applied_position(&self) -> Position {
+        self.applied
+    }
+
+    /// Kafka's timestamp of the oldest record that is taken and not applied, Unix milliseconds.
+    pub fn oldest_ms(&self) -> Option<i64> {
+        self.flight.as_ref().and_then(|flight| flight.oldest_ms).or(self.filling_oldest_ms)
+    }
+
+    /// True where the next record can be taken.
+    pub fn wants_records(&self) -> bool {
+        self.phase == Phase::Running
+            && self.filling_records < self.options.batch_records
+            && self.filling.bytes() + self.letter_bytes < self.options.batch_bytes
+    }
+
+    /// When the lane counts as stalled if nothing moves until then; `None` where nothing is waited for.
+    pub fn stalls_at(&self) -> Option<Duration> {
+        (self.flight.is_some() || self.phase != Phase::Running).then(|| self.moved_at + STALLED_AFTER)
+    }
+
+    /// True where everything that was taken is applied and stored.
+    pub fn is_drained(&self) -> bool {
+        match self.phase {
+            Phase::Running => {
+                self.flight.is_none() && self.filling_records == 0 && self.applied <= self.stored
+            }
+            // Nothing is applied before the claim, nothing may be after giving up, and a rewind starts over.
+            Phase::Claiming
+            | Phase::ClaimLater(_)
+            | Phase::Rewinding
+            | Phase::RewindLater(..)
+            | Phase::GivenUp(_) => self.flight.is_none(),
+        }
+    }
+
+    /// Adds one mutation of the record at `offset`; true where it was composed into another.
+    pub fn fill(&mut self, mutation: Mutation, offset: i64, entity: usize) -> bool {
+        self.filling.add(mutation, offset, entity)
+    }
+
+    /// Adds a letter of a record: the position does not pass it before the letter is acknowledged.
+    pub fn set_aside(&mut self, letter: PendingLetter, bytes: usize) {
+        self.letter_bytes += bytes;
+        self.letters.push(letter);
+    }
+
+    /// The record at `offset` is handled, whatever came of it. False where it is stale and must not be handled.
+    pub fn is_next(&self, offset: i64) -> bool {
+        offset >= self.position
+    }
+
+    /// Moves past the record at `offset`.
+    pub fn record_done(&mut self, offset: i64, timestamp_ms: Option<i64>) {
+        self.position = offset.saturating_add(1);
+        self.filling_records += 1;
+        self.filling_oldest_ms = self.filling_oldest_ms.or(timestamp_ms);
+    }
+
+    /// Sends what is filling where nothing is in flight. Where there are no units, it waits for the next time
+    /// that all watermarks are due, so that records that yield nothing cost no command each.
+    pub fn flush(&mut self, now: Now, drain: bool, out: &mut Vec<Act>) {
+        if self.phase != Phase::Running || self.flight.is_some() {
+            return;
+        }
+        let since = self.everywhere_at.map(|at| now.monotonic.saturating_sub(at));
+        let due = since.is_none_or(|since| since >= EVERYWHERE_INTERVAL);
+        let look = since.is_none_or(|since| since >= LOOK_INTERVAL);
+        let unstored = self.position > self.stored;
+        let has_work = !self.filling.is_empty() || !self.letters.is_empty();
+        if !(has_work || (unstored && (due || drain)) || look) {
+            return;
+        }
+        let everywhere = due || drain || !has_work;
+        if everywhere {
+            self.everywhere_at = Some(now.monotonic);
+        }
+        let batch = Batch {
+            lane: self.id(),
+            attempt: 1,
+            units: self.filling.take(),
+            start: self.applied,
+            end: self.position,
+            everywhere,
+            sealed_at_ms: now.unix_ms,
+        };
+        self.flight_count += 1;
+        self.flight = Some(Flight {
+            number: self.flight_count,
+            batch: Sealed::Out,
+            end: batch.end,
+            everywhere,
+            oldest_ms: self.filling_oldest_ms.take(),
+            letters: std::mem::take(&mut self.letters),
+            letters_at: now.monotonic,
+            letters_out: 0,
+        });
+        self.letter_bytes = 0;
+        self.filling_records = 0;
+        self.attempts = 0;
+        self.moved_at = now.monotonic;
+        out.push(Act::Apply(batch));
+        self.resend(now, out);
+    }
+
+    /// The sink's answer to a claim.
+    pub fn claimed(&mut self, result: Result<Taken, WorldError>, now: Now, out: &mut Vec<Act>) {
+        if self.phase != Phase::Claiming {
+            return;
+        }
+        match result {
+            Ok(Taken { epoch, standing }) => {
+                self.epoch = epoch;
+                self.attempts = 0;
+                self.moved_at = now.monotonic;
+                self.phase = Phase::Running;
+                let to = match standing {
+                    Standing::Intact if self.must_rewind => Some(self.claim.start),
+                    Standing::Intact => None,
+                    Standing::Missing => Some(self.claim.low),
+                    Standing::Behind(position) => Some(position),
+                };
+                match to {
+                    Some(position) if position < self.position || self.must_rewind => {
+                        self.must_rewind = false;
+                        let to = match standing {
+                            Standing::Missing => RewindTo::Earliest,
+                            Standing::Intact | Standing::Behind(_) => RewindTo::At(position),
+                        };
+                        self.rewind(to, now, out);
+                    }
+                    Some(_) | None => self.flush(now, false, out),
+                }
+            }
+            Err(error) => {
+                self.attempts = self.attempts.saturating_add(1);
+                let wait = pause(verdict(&error), self.attempts, self.claim.lane.0);
+                self.phase = Phase::ClaimLater(now.monotonic + wait);
+            }
+        }
+    }
+
+    /// The sink's answer to a batch. Leaves a summary for the counters in `tally`.
+    pub fn applied(
+        &mut self,
+        mut batch: Batch,
+        outcomes: Outcomes,
+        now: Now,
+        tally: &mut Tally,
+        out: &mut Vec<Act>,
+    ) {
+        let Some(flight) = &mut self.flight else { return };
+        assert!(matches!(flight.batch, Sealed::Out), "a lane has at most one batch in flight");
+        let Outcomes { units: results, watermark, error } = outcomes;
+        assert_eq!(results.len(), batch.units.len(), "the sink answers for every unit");
+
+        let before = batch.units.len();
+        let units = std::mem::take(&mut batch.units);
+        batch.units = left_over(units, results, self.options.on_refused, &mut flight.letters, tally, out);
+        let moved = batch.units.len() < before;
+        tally.error.clone_from(&error);
+
+        match watermark {
+            WatermarkSeen::NotOwner => return self.give_up(now, out),
+            WatermarkSeen::Missing => return self.rewind_later(RewindTo::Earliest, now, out),
+            WatermarkSeen::Behind(position) => return self.rewind_later(RewindTo::At(position), now, out),
+            WatermarkSeen::Current | WatermarkSeen::Unknown => {}
+        }
+        if error == Some(WorldError::NotOwner) {
+            return self.give_up(now, out);
+        }
+        if moved {
+            self.attempts = 0;
+            self.moved_at = now.monotonic;
+        }
+        if batch.units.is_empty() && watermark == WatermarkSeen::Current {
+            flight.batch = Sealed::Done;
+        } else {
+            self.attempts = self.attempts.saturating_add(1);
+            batch.attempt = batch.attempt.saturating_add(1);
+            let verdict = verdict(&error.unwrap_or(WorldError::Timeout));
+            let wait = pause(verdict, self.attempts, self.claim.lane.0);
+            flight.batch = Sealed::Waiting(batch, now.monotonic + wait);
+        }
+        self.resend(now, out);
+        self.land(now, out);
+    }
+
+    /// The producer's answer: so many letters of that flight were out, and these were not acknowledged.
+    pub fn letters_sent(
+        &mut self,
+        flight: u64,
+        sent: usize,
+        unsent: Vec<PendingLetter>,
+        now: Now,
+        out: &mut Vec<Act>,
+    ) {
+        let Some(flight) = self.flight.as_mut().filter(|open| open.number == flight) else { return };
+        flight.letters_out = flight.letters_out.saturating_sub(sent);
+        if unsent.is_empty() {
+            self.moved_at = now.monotonic;
+        } else {
+            self.attempts = self.attempts.saturating_add(1);
+            flight.letters.extend(unsent);
+            flight.letters_at = now.monotonic + pause(Verdict::Pause, self.attempts, self.claim.lane.0);
+        }
+        self.resend(now, out);
+        self.land(now, out);
+    }
+
+    /// The source reads again from `position`.
+    pub fn rewound(&mut self, position: Position, now: Now, out: &mut Vec<Act>) {
+        if self.phase != Phase::Rewinding {
+            return;
+        }
+        self.phase = Phase::Running;
+        self.position = position;
+        self.applied = position;
+        self.moved_at = now.monotonic;
+        self.flush(now, false, out);
+    }
+
+    /// Time has passed: resends, claims and looks that are due.
+    pub fn tick(&mut self, now: Now, out: &mut Vec<Act>) {
+        match self.phase {
+            Phase::ClaimLater(at) | Phase::GivenUp(at) if at <= now.monotonic => {
+                self.phase = Phase::Claiming;
+                out.push(Act::Claim(self.claim.clone()));
+            }
+            Phase::RewindLater(at, to) if at <= now.monotonic => self.rewind(to, now, out),
+            Phase::Running => {
+                self.resend(now, out);
+                self.flush(now, false, out);
+            }
+            Phase::Claiming
+            | Phase::ClaimLater(_)
+            | Phase::GivenUp(_)
+            | Phase::Rewinding
+            | Phase::RewindLater(..) => {}
+        }
+    }
+
+    /// When [`Lane::tick`] has something to do, on the monotonic clock; `None` where only an answer can move it.
+    pub fn next_wake(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::ClaimLater(at) | Phase::GivenUp(at) | Phase::RewindLater(at, _) => Some(at),
+            Phase::Claiming | Phase::Rewinding => None,
+            Phase::Running => match &self.flight {
+                Some(flight) => {
+                    let batch = match &flight.batch {
+                        Sealed::Waiting(_, at) => Some(*at),
+                        Sealed::Out | Sealed::Done => None,
+                    };
+                    let letters = (!flight.letters.is_empty()).then_some(flight.letters_at);
+                    [batch, letters].into_iter().flatten().min()
+                }
+                None => {
+                    let wait = if self.position > self.stored { EVERYWHERE_INTERVAL } else { LOOK_INTERVAL };
+                    Some(self.everywhere_at.map_or(Duration::ZERO, |at| at + wait))
+                }
+            },
+        }
+    }
+
+    /// Sends what is waiting and due: the batch's units that were not acknowledged, and its letters.
+    fn resend(&mut self, now: Now, out: &mut Vec<Act>) {
+        let Some(flight) = &mut self.flight else { return };
+        if let Sealed::Waiting(_, at) = flight.batch
+            && at <= now.monotonic
+            && let Sealed::Waiting(batch, _) = std::mem::replace(&mut flight.batch, Sealed::Out)
+        {
+            out.push(Act::Apply(batch));
+        }
+        if !flight.letters.is_empty() && flight.letters_at <= now.monotonic {
+            let letters = std::mem::take(&mut flight.letters);
+            flight.letters_out += letters.len();
+            out.push(Act::SendLetters { flight: flight.number, letters });
+        }
+    }
+
+    /// Closes the flight where both parts are done, and sends the next.
+    fn land(&mut self, now: Now, out: &mut Vec<Act>) {
+        let Some(Flight { batch: Sealed::Done, end, everywhere, letters, letters_out: 0, .. }) = &self.flight
+        else {
+            return;
+        };
+        if !letters.is_empty() {
+            return;
+        }
+        let (end, everywhere) = (*end, *everywhere);
+        self.flight = None;
+        self.applied = end;
+        self.moved_at = now.monotonic;
+        if everywhere && end > self.stored {
+            self.stored = end;
+            out.push(Act::Store(Stored { position: end, epoch: self.epoch }));
+        }
+        self.flush(now, false, out);
+    }
+
+    /// Another owner has the lane: nothing of it is sent or committed any more.
+    fn give_up(&mut self, now: Now, out: &mut Vec<Act>) {
+        self.forget();
+        self.claim.start = self.applied;
+        self.claim.committed = (self.stored != Position::MIN).then_some(self.stored);
+        self.claim.above = self.epoch;
+        self.must_rewind = true;
+        self.phase = Phase::GivenUp(now.monotonic + RECLAIM_AFTER);
+        out.push(Act::Abandon);
+    }
+
+    fn rewind_later(&mut self, to: RewindTo, now: Now, out: &mut Vec<Act>) {
+        match self.rewound_at {
+            Some(at) if now.monotonic < at + REWIND_INTERVAL => {
+                self.forget();
+                self.phase = Phase::RewindLater(at + REWIND_INTERVAL, to);
+            }
+            Some(_) | None => self.rewind(to, now, out),
+        }
+    }
+
+    fn rewind(&mut self, to: RewindTo, now: Now, out: &mut Vec<Act>) {
+        self.forget();
+        self.rewound_at = Some(now.monotonic);
+        self.phase = Phase::Rewinding;
+        out.push(Act::Rewind(to));
+    }
+
+    /// Drops what is filling and in flight: it is read again, or another owner's.
+    fn forget(&mut self) {
+        self.filling.take();
+        self.letters.clear();
+        self.letter_bytes = 0;
+        self.filling_records = 0;
+        self.filling_oldest_ms = None;
+        self.flight = None;
+        self.everywhere_at = None;
+        self.attempts = 0;
+    }
+}
+
+/// The units that are to be sent again, in one piece with what became of the others.
+///
+/// A refused unit becomes letters of its records, and comes back as a plain delete, so that no stale value
+/// stays behind; under the stop policy it stays as it is, before the position.
+fn left_over(
+    units: Vec<Unit>,
+    results: Vec<Outcome>,
+    on_refused: OnRefused,
+    letters: &mut Vec<PendingLetter>,
+    tally: &mut Tally,
+    out: &mut Vec<Act>,
+) -> Vec<Unit> {
+    let mut left = Vec::new();
+    for (unit, result) in units.into_iter().zip(results) {
+        let refusal = match result {
+            Outcome::Applied => {
+                tally.applied.push(unit.entity);
+                continue;
+            }
+            Outcome::Rejected => {
+                tally.rejected.push(unit.entity);
+                continue;
+            }
+            Outcome::NotAcknowledged => {
+                left.push(unit);
+                continue;
+            }
+            Outcome::Refused(refusal) => refusal,
+        };
+        tally.refused.push((unit.entity, refusal));
+        match on_refused {
+            OnRefused::Skip => {}
+            OnRefused::DeadLetter => {
+                letters.extend(unit.offsets.iter().map(|&offset| PendingLetter::ByOffset {
+                    offset,
+                    entity: unit.entity,
+                    refusal,
+                }))
+            }
+            OnRefused::Stop => {
+                out.push(Act::StopRefused(unit.offsets.last().copied().unwrap_or_default(), refusal));
+                left.push(unit);
+                continue;
+            }
+        }
+        if unit.action != Action::Delete {
+            left.push(Unit { action: Action::Delete, ..unit });
+        }
+    }
+    left
+}

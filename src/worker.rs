@@ -1,0 +1,674 @@
+//! Owns lanes, and turns one input at a time into actions.
+//!
+//! The process is `loop { let input = select().await; worker.apply(input) }`: `apply` is synchronous, owns all
+//! state, and does no IO; whoever drives it carries out the [`Action`]s (`run` with the real parts, the
+//! simulation with a model). Memory is bounded by [`Worker::hungry`]: a driver hands in records only while it
+//! is true.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Taken};
+use crate::clock::Now;
+use crate::dead_letter::{Letter, PendingLetter, Stage};
+use crate::decode::Ignored;
+use crate::error::WorldError;
+use crate::lane::{Act, Lane, LaneOptions, OnRefused, Phase, Tally};
+use crate::pipeline::{Emitted, Pipeline};
+use crate::record::{AsRecord, Position, Record};
+use crate::source::{Assignment, Delivery, Released, StopReason, Stored, ToSource, ToWorker};
+
+/// Bounds and policy of a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct WorkerOptions {
+    /// Of each lane.
+    pub lane: LaneOptions,
+    /// Bytes of records that wait for their lanes, over all lanes of the worker.
+    pub backlog_bytes: usize,
+    /// Records that wait for their lanes, over all lanes of the worker.
+    pub backlog_records: usize,
+    /// The breaker: stops when more than this share of the last records failed.
+    pub breaker_share: f64,
+    /// Of so many.
+    pub breaker_of: usize,
+}
+
+/// What a worker takes in.
+#[derive(Debug)]
+pub enum Input<R> {
+    /// From the source.
+    Source(ToWorker<R>),
+    /// The sink's answer to a claim.
+    Claimed(LaneId, Result<Taken, WorldError>),
+    /// The sink's answer to a batch.
+    Applied(Batch, Outcomes),
+    /// The producer's answer: so many letters were out, and these were not acknowledged.
+    LettersSent {
+        /// Their lane.
+        lane: LaneId,
+        /// Their flight.
+        flight: u64,
+        /// How many were out.
+        sent: usize,
+        /// Those to send again.
+        unsent: Vec<PendingLetter>,
+    },
+    /// The sink has left the lane.
+    Left(LaneId),
+    /// Time has passed.
+    Tick,
+}
+
+/// What a worker wants done.
+#[derive(Debug)]
+pub enum Action {
+    /// Take a lane over; answered by [`Input::Claimed`].
+    Claim(Claim),
+    /// Apply a batch; answered by [`Input::Applied`].
+    Apply(Batch),
+    /// Set records aside; answered by [`Input::LettersSent`].
+    SendLetters {
+        /// Their lane.
+        lane: LaneId,
+        /// Topic and partition, for those that must be read again.
+        name: LaneName,
+        /// Their flight.
+        flight: u64,
+        /// The letters.
+        letters: Vec<PendingLetter>,
+    },
+    /// This position may be committed.
+    Store(LaneId, Stored),
+    /// Tell the source.
+    Source(ToSource),
+    /// Leave the lane in the sink; answered by [`Input::Left`].
+    Leave(LaneId),
+    /// Forget the lane in the sink, at once.
+    Abandon(LaneId),
+    /// Answer a [`ToWorker::Release`].
+    Answer(std::sync::mpsc::SyncSender<Released>, Released),
+}
+
+/// What happened since the counters were last taken. Plain numbers: the driver makes metrics and logs of them.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Records taken, whatever came of them.
+    pub records: u64,
+    /// Records that a source delivered again or after their lane was gone.
+    pub stale: u64,
+    /// Mutations by entity, before coalescing.
+    pub mutations: BTreeMap<usize, u64>,
+    /// Mutations composed into one that was there, by entity.
+    pub coalesced: BTreeMap<usize, u64>,
+    /// Ignored records by reason.
+    pub ignored: BTreeMap<&'static str, u64>,
+    /// Units applied by entity.
+    pub applied: BTreeMap<usize, u64>,
+    /// Units rejected by the guard, by entity.
+    pub rejected: BTreeMap<usize, u64>,
+    /// Errors of records.
+    pub failures: Vec<Failed>,
+    /// Errors of the world that batches and claims met.
+    pub world: Vec<WorldError>,
+    /// Truncates that were ignored, with their offsets: each one is an alarm.
+    pub truncates: Vec<(LaneName, i64)>,
+    /// Rewinds asked for.
+    pub rewinds: Vec<(LaneName, crate::source::RewindTo)>,
+    /// Lanes given up because another owner writes.
+    pub given_up: Vec<LaneName>,
+    /// How fresh applied batches were: milliseconds from the record's timestamp to the answer.
+    pub freshness_ms: Vec<i64>,
+}
+
+/// A record's error, for log and counters: where it was, never what it held.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// Topic and partition.
+    pub lane: LaneName,
+    /// Offset.
+    pub offset: i64,
+    /// The entity, where it got that far.
+    pub entity: Option<usize>,
+    /// Where it failed.
+    pub stage: Stage,
+    /// Short name.
+    pub kind: &'static str,
+    /// In words.
+    pub detail: String,
+}
+
+/// One lane as the status page shows it.
+#[derive(Debug, Clone)]
+pub struct LaneView {
+    /// Topic and partition.
+    pub name: LaneName,
+    /// Which part of its life.
+    pub phase: Phase,
+    /// Below it everything is applied.
+    pub applied: Position,
+    /// Kafka's timestamp of the oldest record that is taken and not applied, Unix milliseconds.
+    pub oldest_ms: Option<i64>,
+    /// True where its partition is paused.
+    pub paused: bool,
+}
+
+#[derive(Debug)]
+struct Owned<R> {
+    lane: Lane,
+    reading: u32,
+    backlog: VecDeque<Delivery<R>>,
+    paused: bool,
+    leave: Leave,
+}
+
+/// How far a lane is on its way out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Leave {
+    /// Not asked to.
+    Stays,
+    /// Finishes what was taken.
+    Drains,
+    /// The sink is leaving it.
+    Leaving,
+}
+
+#[derive(Debug)]
+struct Releasing {
+    lanes: Vec<LaneId>,
+    until: Duration,
+    done: std::sync::mpsc::SyncSender<Released>,
+    abandoned: bool,
+}
+
+/// Owns lanes. Start at [`Worker::apply`].
+#[derive(Debug)]
+pub struct Worker<R> {
+    pipeline: Pipeline,
+    options: WorkerOptions,
+    lanes: BTreeMap<LaneId, Owned<R>>,
+    releasing: Vec<Releasing>,
+    waiting: Waiting,
+    breaker: Breaker,
+    counts: Counts,
+    stopped: bool,
+    acts: Vec<Act>,
+}
+
+impl<R: AsRecord> Worker<R> {
+    /// A worker over that pipeline.
+    pub fn new(pipeline: Pipeline, options: WorkerOptions) -> Worker<R> {
+        Worker {
+            pipeline,
+            options,
+            lanes: BTreeMap::new(),
+            releasing: Vec::new(),
+            waiting: Waiting::default(),
+            breaker: Breaker::new(options.breaker_share, options.breaker_of),
+            counts: Counts::default(),
+            stopped: false,
+            acts: Vec::new(),
+        }
+    }
+
+    /// True where records may be handed in.
+    pub fn hungry(&self) -> bool {
+        self.waiting.bytes < self.options.backlog_bytes && self.waiting.records < self.options.backlog_records
+    }
+
+    /// Takes what was counted since the last time.
+    pub fn take_counts(&mut self) -> Counts {
+        std::mem::take(&mut self.counts)
+    }
+
+    /// The lanes, for the status page.
+    pub fn views(&self) -> Vec<LaneView> {
+        self.lanes
+            .values()
+            .map(|owned| LaneView {
+                name: owned.lane.name().clone(),
+                phase: owned.lane.phase(),
+                applied: owned.lane.applied_position(),
+                oldest_ms: owned.lane.oldest_ms().or_else(|| {
+                    owned.backlog.front().and_then(|waiting| waiting.record.as_record().timestamp_ms)
+                }),
+                paused: owned.paused,
+            })
+            .collect()
+    }
+
+    /// When [`Input::Tick`] has something to do, on the monotonic clock.
+    pub fn next_wake(&self) -> Option<Duration> {
+        let lanes = self.lanes.values().filter_map(|owned| owned.lane.next_wake());
+        let releases = self.releasing.iter().map(|releasing| releasing.until);
+        let pauses = self
+            .lanes
+            .values()
+            .filter(|owned| !owned.backlog.is_empty() && !owned.paused)
+            .filter_map(|owned| owned.lane.stalls_at());
+        lanes.chain(releases).chain(pauses).min()
+    }
+
+    /// Takes one input in and says what is to be done about it.
+    pub fn apply(&mut self, input: Input<R>, now: Now, out: &mut Vec<Action>) {
+        match input {
+            Input::Source(ToWorker::Assign(assignment)) => self.assign(assignment, now, out),
+            Input::Source(ToWorker::Records(deliveries)) => self.take(deliveries, now, out),
+            Input::Source(ToWorker::Rewound { lane, reading, position }) => {
+                self.with(lane, now, out, |owned, acts| {
+                    owned.reading = reading;
+                    owned.lane.rewound(position, now, acts);
+                });
+            }
+            Input::Source(ToWorker::Release { lanes, within, done }) => {
+                self.release(lanes, within, done, now, out);
+            }
+            Input::Source(ToWorker::Lost(lanes)) => {
+                for lane in lanes {
+                    self.drop_lane(lane);
+                    out.push(Action::Abandon(lane));
+                }
+            }
+            Input::Claimed(lane, result) => {
+                if let Err(error) = &result {
+                    self.counts.world.push(error.clone());
+                }
+                self.with(lane, now, out, |owned, acts| owned.lane.claimed(result, now, acts));
+            }
+            Input::Applied(batch, outcomes) => self.applied(batch, outcomes, now, out),
+            Input::LettersSent { lane, flight, sent, unsent } => {
+                self.with(lane, now, out, |owned, acts| {
+                    owned.lane.letters_sent(flight, sent, unsent, now, acts);
+                });
+            }
+            Input::Left(lane) => {
+                self.drop_lane(lane);
+            }
+            Input::Tick => {
+                let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
+                for lane in lanes {
+                    self.with(lane, now, out, |owned, acts| owned.lane.tick(now, acts));
+                }
+            }
+        }
+        self.finish_releases(now, out);
+    }
+
+    fn assign(&mut self, assignment: Assignment, now: Now, out: &mut Vec<Action>) {
+        let id = assignment.lane;
+        let mut acts = std::mem::take(&mut self.acts);
+        let lane = Lane::new(assignment, self.options.lane, now, &mut acts);
+        self.lanes.insert(
+            id,
+            Owned { lane, reading: 0, backlog: VecDeque::new(), paused: false, leave: Leave::Stays },
+        );
+        self.carry_out(id, &mut acts, out);
+        self.acts = acts;
+    }
+
+    fn take(&mut self, deliveries: Vec<Delivery<R>>, now: Now, out: &mut Vec<Action>) {
+        let mut touched = None;
+        for delivery in deliveries {
+            let id = delivery.lane;
+            if touched != Some(id) {
+                if let Some(before) = touched {
+                    self.with(before, now, out, |_, _| {});
+                }
+                touched = Some(id);
+            }
+            let Some(owned) = self.lanes.get_mut(&id) else {
+                self.counts.stale += 1;
+                continue;
+            };
+            if delivery.reading != owned.reading || owned.leave != Leave::Stays {
+                self.counts.stale += 1;
+                continue;
+            }
+            self.waiting.add(&delivery.record.as_record());
+            owned.backlog.push_back(delivery);
+        }
+        if let Some(last) = touched {
+            self.with(last, now, out, |_, _| {});
+        }
+    }
+
+    /// Does something to a lane, then moves it as far as it goes: handles what waits, and flushes.
+    fn with(
+        &mut self,
+        id: LaneId,
+        now: Now,
+        out: &mut Vec<Action>,
+        event: impl FnOnce(&mut Owned<R>, &mut Vec<Act>),
+    ) {
+        let Some(owned) = self.lanes.get_mut(&id) else { return };
+        let mut acts = std::mem::take(&mut self.acts);
+        event(owned, &mut acts);
+        if matches!(owned.lane.phase(), Phase::Rewinding | Phase::RewindLater(..) | Phase::GivenUp(_)) {
+            // It is read again from an earlier position.
+            self.waiting.forget(&mut owned.backlog);
+        }
+        while !self.stopped && owned.lane.wants_records() {
+            let Some(delivery) = owned.backlog.pop_front() else { break };
+            let record = delivery.record.as_record();
+            self.waiting.remove(&record);
+            let handled = handle(
+                &mut self.pipeline,
+                &record,
+                &mut owned.lane,
+                self.options.lane.on_refused,
+                &mut self.counts,
+                &mut self.breaker,
+            );
+            if let Err(reason) = handled {
+                self.stopped = true;
+                out.push(Action::Source(ToSource::Stop(reason)));
+            }
+            if !owned.lane.wants_records() {
+                owned.lane.flush(now, false, &mut acts);
+            }
+        }
+        owned.lane.flush(now, owned.leave == Leave::Drains, &mut acts);
+        let stalled = owned.lane.stalls_at().is_some_and(|at| at <= now.monotonic);
+        if stalled && !owned.backlog.is_empty() && !owned.paused {
+            owned.paused = true;
+            out.push(Action::Source(ToSource::Pause(id)));
+        } else if owned.paused && owned.backlog.is_empty() && owned.lane.wants_records() {
+            owned.paused = false;
+            out.push(Action::Source(ToSource::Resume(id)));
+        }
+        self.carry_out(id, &mut acts, out);
+        self.acts = acts;
+    }
+
+    fn applied(&mut self, batch: Batch, outcomes: Outcomes, now: Now, out: &mut Vec<Action>) {
+        let id = batch.lane;
+        let mut tally = Tally::default();
+        let mut freshness = None;
+        self.with(id, now, out, |owned, acts| {
+            let oldest = owned.lane.oldest_ms();
+            owned.lane.applied(batch, outcomes, now, &mut tally, acts);
+            freshness = oldest.map(|oldest| now.unix_ms.saturating_sub(oldest));
+        });
+        if !tally.applied.is_empty() {
+            self.counts.freshness_ms.extend(freshness);
+        }
+        for entity in tally.applied {
+            *self.counts.applied.entry(entity).or_default() += 1;
+        }
+        for entity in tally.rejected {
+            *self.counts.rejected.entry(entity).or_default() += 1;
+        }
+        self.counts.world.extend(tally.error);
+        let Some(owned) = self.lanes.get(&id) else { return };
+        for (entity, refusal) in tally.refused {
+            self.counts.failures.push(Failed {
+                lane: owned.lane.name().clone(),
+                offset: owned.lane.applied_position(),
+                entity: Some(entity),
+                stage: Stage::Apply,
+                kind: refusal.kind(),
+                detail: refusal.to_string(),
+            });
+            self.breaker.looked_at(true);
+        }
+        if self.breaker.tripped() && !self.stopped {
+            self.stopped = true;
+            out.push(Action::Source(ToSource::Stop(self.breaker.reason())));
+        }
+    }
+
+    fn release(
+        &mut self,
+        lanes: Vec<LaneId>,
+        within: Duration,
+        done: std::sync::mpsc::SyncSender<Released>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        for id in &lanes {
+            if let Some(owned) = self.lanes.get_mut(id) {
+                owned.leave = Leave::Drains;
+                // What waits was not handled: its next owner reads it again.
+                self.waiting.forget(&mut owned.backlog);
+            }
+            self.with(*id, now, out, |_, _| {});
+        }
+        self.releasing.push(Releasing { lanes, until: now.monotonic + within, done, abandoned: false });
+    }
+
+    /// Moves the releases on: lanes that are drained are left, those past the deadline abandoned.
+    fn finish_releases(&mut self, now: Now, out: &mut Vec<Action>) {
+        let mut releasing = std::mem::take(&mut self.releasing);
+        releasing.retain_mut(|release| {
+            let late = now.monotonic >= release.until;
+            release.lanes.retain(|&id| {
+                let Some(owned) = self.lanes.get_mut(&id) else { return false };
+                if late {
+                    release.abandoned = true;
+                    self.drop_lane(id);
+                    out.push(Action::Abandon(id));
+                    return false;
+                }
+                if owned.leave == Leave::Drains && owned.lane.is_drained() {
+                    owned.leave = Leave::Leaving;
+                    out.push(Action::Leave(id));
+                }
+                true
+            });
+            if release.lanes.is_empty() {
+                let released = if release.abandoned { Released::Abandoned } else { Released::InTime };
+                out.push(Action::Answer(release.done.clone(), released));
+            }
+            !release.lanes.is_empty()
+        });
+        self.releasing = releasing;
+    }
+
+    fn drop_lane(&mut self, id: LaneId) {
+        if let Some(mut owned) = self.lanes.remove(&id) {
+            self.waiting.forget(&mut owned.backlog);
+        }
+    }
+
+    fn carry_out(&mut self, id: LaneId, acts: &mut Vec<Act>, out: &mut Vec<Action>) {
+        for act in acts.drain(..) {
+            out.push(match act {
+                Act::Claim(claim) => Action::Claim(claim),
+                Act::Apply(batch) => Action::Apply(batch),
+                Act::SendLetters { flight, letters } => {
+                    let name = match self.lanes.get(&id) {
+                        Some(owned) => owned.lane.name().clone(),
+                        None => continue,
+                    };
+                    Action::SendLetters { lane: id, name, flight, letters }
+                }
+                Act::Store(stored) => Action::Store(id, stored),
+                Act::Rewind(to) => {
+                    if let Some(owned) = self.lanes.get(&id) {
+                        self.counts.rewinds.push((owned.lane.name().clone(), to));
+                    }
+                    Action::Source(ToSource::Rewind { lane: id, to })
+                }
+                Act::Abandon => {
+                    if let Some(owned) = self.lanes.get(&id) {
+                        self.counts.given_up.push(owned.lane.name().clone());
+                    }
+                    Action::Abandon(id)
+                }
+                Act::StopRefused(offset, refusal) => {
+                    self.stopped = true;
+                    let place = self.lanes.get(&id).map(|owned| owned.lane.name().clone());
+                    let place = place.map_or_else(String::new, |n| format!("{}/{}", n.topic, n.partition));
+                    Action::Source(ToSource::Stop(StopReason::ErrorPolicy {
+                        detail: format!("{place} offset {offset}: {refusal}"),
+                    }))
+                }
+            });
+        }
+    }
+}
+
+/// What waits in the backlogs of all lanes.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: usize,
+    records: usize,
+}
+
+impl Waiting {
+    fn add(&mut self, record: &Record<'_>) {
+        self.bytes += record.size_bytes();
+        self.records += 1;
+    }
+    fn remove(&mut self, record: &Record<'_>) {
+        self.bytes -= record.size_bytes();
+        self.records -= 1;
+    }
+    fn forget<R: AsRecord>(&mut self, backlog: &mut VecDeque<Delivery<R>>) {
+        for waiting in backlog.drain(..) {
+            self.remove(&waiting.record.as_record());
+        }
+    }
+}
+
+/// Hands one record to the pipeline and what comes of it to the lane. `Err` says why the process must stop;
+/// the lane's position is then still before the record.
+fn handle(
+    pipeline: &mut Pipeline,
+    record: &Record<'_>,
+    lane: &mut Lane,
+    on_error: OnRefused,
+    counts: &mut Counts,
+    breaker: &mut Breaker,
+) -> Result<(), StopReason> {
+    if !lane.is_next(record.offset) {
+        counts.stale += 1;
+        return Ok(());
+    }
+    counts.records += 1;
+    let mut failed = false;
+    let mut stop = None;
+    pipeline.handle(record, &mut |emitted| match emitted {
+        Emitted::Mutations { entity, mutations, .. } => {
+            for mutation in mutations {
+                *counts.mutations.entry(entity).or_default() += 1;
+                if lane.fill(mutation, record.offset, entity) {
+                    *counts.coalesced.entry(entity).or_default() += 1;
+                }
+            }
+        }
+        Emitted::Ignored { why, .. } => {
+            if why == Ignored::Truncate {
+                counts.truncates.push((lane.name().clone(), record.offset));
+            }
+            *counts.ignored.entry(why.as_str()).or_default() += 1;
+        }
+        Emitted::Failed(failure) => {
+            failed = true;
+            let told = Failed {
+                lane: lane.name().clone(),
+                offset: record.offset,
+                entity: failure.entity,
+                stage: failure.stage,
+                kind: failure.kind,
+                detail: failure.detail,
+            };
+            match on_error {
+                OnRefused::Stop => {
+                    stop.get_or_insert_with(|| StopReason::ErrorPolicy { detail: told.to_string() });
+                }
+                OnRefused::Skip | OnRefused::DeadLetter => {
+                    if on_error == OnRefused::DeadLetter {
+                        lane.set_aside(
+                            PendingLetter::Whole(Box::new(Letter {
+                                record: record.to_owned_record(),
+                                entity: told.entity,
+                                stage: told.stage,
+                                kind: told.kind,
+                                detail: told.detail.clone(),
+                            })),
+                            record.size_bytes(),
+                        );
+                    }
+                    for mutation in failure.deletes {
+                        lane.fill(mutation, record.offset, failure.entity.unwrap_or_default());
+                    }
+                }
+            }
+            counts.failures.push(told);
+        }
+    });
+    if let Some(reason) = stop {
+        return Err(reason);
+    }
+    lane.record_done(record.offset, record.timestamp_ms);
+    breaker.looked_at(failed);
+    if breaker.tripped() { Err(breaker.reason()) } else { Ok(()) }
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Failed { lane, offset, stage, kind, detail, .. } = self;
+        let stage = stage.as_str();
+        write!(f, "{}/{} offset {offset}: {stage}: {kind}: {detail}", lane.topic, lane.partition)
+    }
+}
+
+/// Stops the process when too large a share of the last records failed: a wrong mapping must not turn a topic
+/// into dead letters. Speaks up only once it has seen as many records as it looks at.
+#[derive(Debug)]
+struct Breaker {
+    share: f64,
+    of: usize,
+    last: VecDeque<bool>,
+    failed: usize,
+}
+
+impl Breaker {
+    fn new(share: f64, of: usize) -> Breaker {
+        Breaker { share, of: of.max(1), last: VecDeque::new(), failed: 0 }
+    }
+
+    fn looked_at(&mut self, failed: bool) {
+        if self.last.len() == self.of && self.last.pop_front() == Some(true) {
+            self.failed -= 1;
+        }
+        self.last.push_back(failed);
+        self.failed += usize::from(failed);
+    }
+
+    fn tripped(&self) -> bool {
+        self.last.len() == self.of && self.failed as f64 > self.share * self.of as f64
+    }
+
+    fn reason(&self) -> StopReason {
+        StopReason::ErrorPolicy {
+            detail: format!(
+                "{} of the last {} records failed, more than errors.breaker allows ({}%)",
+                self.failed,
+                self.of,
+                self.share * 100.0
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_breaker_trips_past_its_share_and_forgets_old_failures() {
+        let mut breaker = Breaker::new(0.1, 10);
+        breaker.looked_at(true);
+        for _ in 0..8 {
+            breaker.looked_at(false);
+            assert!(!breaker.tripped(), "fewer records than it looks at");
+        }
+        breaker.looked_at(false);
+        assert!(!breaker.tripped(), "one of ten is allowed");
+        breaker.looked_at(true);
+        assert!(!breaker.tripped(), "the oldest failure left the window");
+        breaker.looked_at(true);
+        assert!(breaker.tripped());
+    }
+}
