@@ -9,7 +9,7 @@
   insert into orders (customer_id, total) values (:customer, :order / 100.0);
 \elif :dice <= 50
   update orders set status = case status when 'new' then 'paid'::order_status when 'paid' then 'sent' else status end
-  where id = (select max(id) - :product from orders);
+  where id = (select max(id) - :product from orders where id < 1000000);
 \elif :dice <= 58
   -- one statement chooses and deletes, so that two sessions do not wait for each other
   delete from orders where id = (select min(id) from orders where status in ('sent', 'cancelled'));
@@ -19,12 +19,13 @@
   update products set price = price + 0.01, updated_at = now() where id = :product;
 \elif :dice <= 92
   -- a new e-mail address: the old entry has to go
-  update customers set email = 'moved' || :order || '@example.com', updated_at = now() where id = :customer;
+  update customers set email = 'moved' || txid_current() || '@example.com', updated_at = now() where id = :customer;
 \elif :dice <= 95
   -- an address passes from one customer to another
   begin;
-  update customers set email = 'free' || :order || '@example.com' where id = :customer;
-  update customers set email = 'taken' || :customer || '@example.com', updated_at = now() where id = :other;
+  select coalesce((select email from customers where id = :customer for update), 'nobody' || txid_current()) as held \gset
+  update customers set email = 'free' || txid_current() || '@example.com', updated_at = now() where id = :customer;
+  update customers set email = ':held', updated_at = now() where id = :other;
   commit;
 \elif :dice <= 97
   -- a changed key: Debezium sends a delete under the old one and a create under the new one
@@ -34,7 +35,7 @@
 \elif :dice <= 99
   begin;
   delete from customers where id = :customer;
-  insert into customers (id, email, name) values (:customer, 'new' || :order || '@example.com', 'New customer') on conflict (id) do nothing;
+  insert into customers (id, email, name) values (:customer, 'new' || txid_current() || '@example.com', 'New customer') on conflict (id) do nothing;
   commit;
 \else
   begin;
