@@ -1,9 +1,8 @@
-# Stoker in a small image: docker build -t stoker . ; docker run stoker run -c stoker.toml
+# Stoker in a small image: docker build -t stoker . ; docker run -v ./stoker.toml:/etc/stoker/stoker.toml stoker
+# The compiler is the one of rust-toolchain.toml.
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /src
-COPY Cargo.toml Cargo.lock rust-toolchain.toml ./
-COPY src src
-COPY examples examples
+COPY . .
 # The cache holds the dependencies, so that a changed line does not build them again; the binary has to leave it.
 RUN --mount=type=cache,target=/src/target --mount=type=cache,target=/usr/local/cargo/registry \
     cargo build --release --locked --bin stoker && cp target/release/stoker /stoker

@@ -4,7 +4,7 @@
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n 's/^# //p' Makefile
+	@sed -n '1,2s/^# //p' Makefile
 
 # The ordinary development build: half the wait of an optimised one, and the demo's records need no more.
 demo:

@@ -55,7 +55,8 @@ alive() {
 spawn() { # spawn NAME COMMAND...: in the background, with its own log and pid file, out of the terminal's reach
   local name=$1 detach=() pid; shift
   ! command -v setsid >/dev/null || detach=(setsid)
-  "${detach[@]}" nice -n "${STOKER_RIG_NICE:-0}" "$@" >>"$RIG_HOME/$name.log" 2>&1 </dev/null 9>&- &
+  # (an empty array is "unbound" to the bash of macOS)
+  ${detach[@]+"${detach[@]}"} nice -n "${STOKER_RIG_NICE:-0}" "$@" >>"$RIG_HOME/$name.log" 2>&1 </dev/null 9>&- &
   pid=$!
   echo "$pid $(started "$pid")" >"$RIG_HOME/$name.pid"
 }
