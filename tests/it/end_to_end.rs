@@ -1,0 +1,296 @@
+//! The main job on real parts: PostgreSQL under load, Debezium, a broker, Stoker that is killed and joined, Redis.
+//!
+//! At the end what is in Redis equals what is in the database. The expected values are written in SQL
+//! (`tests/shop/typed.expected.sql`), apart from Stoker's own rendering.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::support::cache::{self, Cached};
+use crate::support::instance::Bench;
+use crate::support::redis::{Client, RedisCluster, RedisServer};
+use crate::support::rig::{Database, Rig};
+use crate::support::typed_load::{Left, load};
+use crate::support::wait_for;
+
+/// Load threads. Each owns its ids, so that it knows what its last change of a row held.
+const WRITERS: u64 = 3;
+/// TTL of the keys in the settings, milliseconds, and its jitter.
+const TTL_MS: i64 = 3_600_000;
+const JITTER: f64 = 0.1;
+/// Longest that the test may take from the first write to the comparison.
+const AGE_MS_MAX: i64 = 600_000;
+
+#[test]
+fn redis_equals_the_database_after_load_kills_and_a_member_that_joins_and_leaves() {
+    let redis = RedisServer::start();
+    let url = format!("url = \"redis://127.0.0.1:{}/0\"", redis.port);
+    follow("e2e_single", &url, &mut || vec![redis.client()], &mut |_| {});
+}
+
+#[test]
+fn a_cluster_equals_the_database_with_a_slot_migrated_in_the_middle() {
+    let cluster = RedisCluster::start();
+    let nodes: Vec<String> = cluster.masters.iter().map(|node| format!("\"127.0.0.1:{}\"", node.port)).collect();
+    let target = format!("cluster = [{}]", nodes.join(", "));
+    follow(
+        "e2e_cluster",
+        &target,
+        &mut || cluster.masters.iter().map(RedisServer::client).collect(),
+        &mut |step| {
+            // Of every key that the load touches most, the slot of one: half of it at once, half a while later.
+            if step == 2 {
+                for key in ["stock:north:sku-1", "contact:1000001", "account:2000003"] {
+                    cache::migrate_slot(&cluster, cache::slot(key));
+                }
+            }
+        },
+    );
+}
+
+/// Runs the whole story against one Redis; `at` is called between its steps.
+fn follow(
+    name: &'static str,
+    target: &str,
+    clients: &mut dyn FnMut() -> Vec<Client>,
+    at: &mut dyn FnMut(u32),
+) {
+    let rig = Rig::shared();
+    let database = rig.database(name, include_str!("../shop/typed.sql"));
+    let _connector = rig.connector(name, &database, "tests/shop/typed.connector.json", &[]);
+    let bench = Bench::new(&settings(name, rig.brokers(), target));
+
+    let stop = AtomicBool::new(false);
+    let done = AtomicUsize::new(0);
+    let left = std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| {
+                let (database, stop, done) = (&database, &stop, &done);
+                scope.spawn(move || load(&mut database.client(), writer, stop, done))
+            })
+            .collect();
+        // Also when this thread fails: the writers end, and the scope with them.
+        let _end = StopOnDrop(&stop);
+        coupons(&database, 1..=50);
+
+        let first = bench.start();
+        progress(&done, 300);
+        at(1);
+        first.kill();
+        let first = bench.start();
+        progress(&done, 300);
+        at(2);
+        let second = bench.start();
+        progress(&done, 500);
+        database.client().batch_execute("truncate coupons").unwrap();
+        coupons(&database, 51..=60);
+        let code = second.stop();
+        assert!(matches!(code, 0 | 5), "the member that leaves drains: exit code {code}");
+        progress(&done, 300);
+        at(3);
+        first.kill();
+        let mut last = bench.start();
+        progress(&done, 500);
+        stop.store(true, Ordering::Relaxed);
+        let mut left = Left::default();
+        for writer in writers {
+            left.extend(writer.join().unwrap());
+        }
+        coupons(&database, 999..=999);
+
+        let expected = expected(&database, &left);
+        assert!(expected.len() > 100, "the load left something to compare: {}", expected.len());
+        let mut difference = String::new();
+        let equal = wait_for(Duration::from_secs(90), || {
+            assert!(last.runs(), "stoker ended:\n{}", last.log());
+            let cached = cache::dump(&mut clients());
+            difference = differences(&expected, &cached);
+            difference.is_empty()
+        });
+        assert!(equal, "{} keys expected; {difference}", expected.len());
+        let log = last.log();
+        assert!(!log.contains("pool1@example.com"), "no row value in the log");
+        assert_eq!(last.stop(), 0, "a drained shutdown");
+        left
+    });
+    assert!(left.statements > 1_000, "{} statements were committed", left.statements);
+}
+
+struct StopOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for StopOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// Waits until the writers have done so many more transactions: a wait on work, not on time.
+fn progress(done: &AtomicUsize, more: usize) {
+    let until = done.load(Ordering::Relaxed) + more;
+    let moved = wait_for(Duration::from_secs(120), || done.load(Ordering::Relaxed) >= until);
+    assert!(moved, "the load goes on");
+}
+
+fn coupons(database: &Database, ids: std::ops::RangeInclusive<i64>) {
+    let mut client = database.client();
+    for id in ids {
+        client.execute("insert into coupons values ($1, 'code ' || $1::bigint)", &[&id]).unwrap();
+    }
+}
+
+/// What Redis must hold: keys with their values, as SQL writes them.
+fn expected(database: &Database, left: &Left) -> BTreeMap<String, Cached> {
+    let mut expected = BTreeMap::new();
+    let mut client = database.client();
+    for row in client.query(include_str!("../shop/typed.expected.sql"), &[]).unwrap() {
+        let (key, value): (String, String) = (row.get(0), row.get(1));
+        expected.insert(key, Cached::from_text(&value));
+    }
+    // Where the last change of a row left the TOASTed column out, the keys that need it are absent.
+    for id in &left.without_bio {
+        expected.remove(&format!("account:{id}"));
+    }
+    // A truncate is ignored: its keys stay until their TTL.
+    for id in 1..=50_i64 {
+        let value = format!("{{\"id\":{id},\"code\":\"code {id}\"}}");
+        expected.insert(format!("coupon:{id}"), Cached::from_text(&value));
+    }
+    expected
+}
+
+fn differences(expected: &BTreeMap<String, Cached>, cached: &BTreeMap<String, (Cached, i64)>) -> String {
+    let mut out = String::new();
+    let mut count = 0;
+    let mut tell = |line: std::fmt::Arguments<'_>| {
+        count += 1;
+        if count <= 12 {
+            let _ = writeln!(out, "{line}");
+        }
+    };
+    for (key, value) in expected {
+        match cached.get(key) {
+            None => tell(format_args!("missing {key}")),
+            Some((held, _)) if !held.same(value) => {
+                tell(format_args!("differs {key}:\n  database {value:?}\n  redis    {held:?}"));
+            }
+            Some((_, ttl)) => {
+                let spread = (TTL_MS as f64 * JITTER) as i64;
+                if *ttl > TTL_MS + spread || *ttl < TTL_MS - spread - AGE_MS_MAX {
+                    tell(format_args!("ttl of {key}: {ttl} ms"));
+                }
+            }
+        }
+    }
+    for key in cached.keys().filter(|key| !expected.contains_key(*key)) {
+        tell(format_args!("left over {key}"));
+    }
+    if count > 0 {
+        let _ = writeln!(out, "{count} differences");
+    }
+    out
+}
+
+fn settings(name: &str, brokers: &str, target: &str) -> String {
+    format!(
+        r#"
+[kafka]
+brokers = "{brokers}"
+group = "{name}"
+start = "earliest"
+[kafka.properties]
+"session.timeout.ms" = "3000"
+"heartbeat.interval.ms" = "500"
+
+[redis]
+{target}
+
+[errors]
+on_error = "stop"
+
+[limits]
+workers = 2
+drain = "8s"
+
+[admin]
+listen = "127.0.0.1:0"
+
+[[entity]]
+name = "account"
+topics = ["{name}.public.accounts"]
+  [[entity.write]]
+  key = "account:{{id}}"
+  value = "json"
+  ttl = "1h"
+  jitter = "10%"
+  [[entity.write]]
+  key = "account:{{id}}:card"
+  value = {{ json = ["id", "plan", {{ name = "total", column = "balance" }}] }}
+  ttl = "1h"
+  [[entity.write]]
+  key = "account:{{id}}:h"
+  value = {{ hash = ["id", "plan", "balance", "rate", "born", "token"] }}
+  ttl = "1h"
+  [[entity.write]]
+  key = "account:gold:{{id}}"
+  value = {{ text = "{{plan}} {{balance}}" }}
+  when = "after.plan == 'gold'"
+  ttl = "1h"
+
+[[entity]]
+name = "contact"
+topics = ["{name}.public.contacts"]
+replica_identity = "full"
+  [[entity.write]]
+  key = "contact:{{id}}"
+  value = "json"
+  ttl = "1h"
+  [[entity.write]]
+  key = "contact:email:{{email|lower}}"
+  value = {{ text = "{{id}}" }}
+  ttl = "1h"
+  shared = false
+
+[[entity]]
+name = "stock"
+topics = ["{name}.public.stock"]
+  [[entity.write]]
+  key = "stock:{{warehouse}}:{{sku}}"
+  value = "json"
+  ttl = "1h"
+
+[[entity]]
+name = "visit"
+topics = ["{name}.public.visits"]
+replica_identity = "full"
+  [[entity.write]]
+  key = "visit:{{visitor}}:{{page}}"
+  value = "json"
+  ttl = "1h"
+
+[[entity]]
+name = "coupon"
+topics = ["{name}.public.coupons"]
+  [[entity.write]]
+  key = "coupon:{{id}}"
+  value = "json"
+  ttl = "1h"
+"#
+    )
+}
+
+#[test]
+fn the_comparison_sees_a_difference() {
+    let expected = BTreeMap::from([("k".to_owned(), Cached::from_text("{\"a\":1}"))]);
+    let with = |text: &str, ttl| BTreeMap::from([("k".to_owned(), (Cached::from_text(text), ttl))]);
+    assert_eq!(differences(&expected, &with("{\"a\":1.0}", TTL_MS)), "");
+    assert!(differences(&expected, &with("{\"a\":2}", TTL_MS)).contains("differs"));
+    assert!(differences(&expected, &with("{\"a\":1}", -1)).contains("ttl"));
+    assert!(differences(&expected, &BTreeMap::new()).contains("missing"));
+    assert!(differences(&BTreeMap::new(), &with("{}", TTL_MS)).contains("left over"));
+    assert_eq!(Cached::from_text("x"), Cached::Text("x".into()));
+    assert_eq!(Cached::from_text("{}"), Cached::Json(Value::Object(serde_json::Map::new())));
+}
