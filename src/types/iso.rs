@@ -22,7 +22,7 @@ pub(super) struct Stamp<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Clock<'a> {
     /// Seconds of the whole of it. Up to 24:00:00, and a leap second is the one after.
-    pub(super) seconds: i128,
+    pub(super) seconds: i64,
     /// Digits after the point; may be empty.
     pub(super) fraction: &'a str,
     /// The text up to the fraction.
@@ -39,10 +39,10 @@ impl Clock<'_> {
 impl Stamp<'_> {
     /// Seconds after 1970-01-01T00:00:00Z, rounded down; without an offset as if it were UTC.
     /// `None` where there is no such date.
-    pub(super) fn utc_seconds(&self) -> Option<i128> {
+    pub(super) fn utc_seconds(&self) -> Option<i64> {
         let clock = self.clock.map_or(0, |clock| clock.seconds);
         let local = self.date.days()?.checked_mul(86_400)?.checked_add(clock)?;
-        local.checked_sub(i128::from(self.offset.unwrap_or(0)))
+        local.checked_sub(i64::from(self.offset.unwrap_or(0)))
     }
 }
 
@@ -84,9 +84,9 @@ pub(super) fn parse_clock(text: &str) -> Option<Clock<'_>> {
     {
         return None;
     }
-    let total = i128::from(number(hours)?) * 3600
-        + i128::from(sixty(minutes, 59)?) * 60
-        + i128::from(sixty(seconds.unwrap_or("00"), 60)?);
+    let total = i64::from(number(hours)?) * 3600
+        + i64::from(sixty(minutes, 59)?) * 60
+        + i64::from(sixty(seconds.unwrap_or("00"), 60)?);
     Some(Clock { seconds: total, fraction, text: whole })
 }
 
@@ -100,7 +100,7 @@ fn split_date(text: &str) -> Option<(Date, &str)> {
     if !(4..=9).contains(&year.len()) {
         return None;
     }
-    let year = i128::from(number(year)?);
+    let year = i64::from(number(year)?);
     let (month, rest) = rest.split_at_checked(2)?;
     let (day, rest) = rest.strip_prefix('-')?.split_at_checked(2)?;
     let (month, day) = (u8::try_from(number(month)?).ok()?, u8::try_from(number(day)?).ok()?);

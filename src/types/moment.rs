@@ -6,8 +6,8 @@ use super::temporal::{Moment, infinite_text};
 use super::time::{infinite_date, infinite_stamp};
 use super::{IsoText, Kind, Typed, ValueError};
 
-/// Nanoseconds in a millisecond.
-const MILLI: i128 = 1_000_000;
+/// Milliseconds in a day.
+const DAY_MS: i64 = 86_400_000;
 
 const WANTED: &str = "a date, time stamp or instant";
 const DECLARE: &str = "a date, time stamp or instant: declare the column's type under `columns`, \
@@ -29,7 +29,7 @@ pub fn unix_ms(value: Typed<'_>) -> Result<Option<i64>, ValueError> {
             Moment::Count(count) => {
                 return Ok(Some(match infinite_stamp(count, *unit) {
                     Some(name) => infinite_ms(name),
-                    None => clamp(unit.nanos(count).div_euclid(MILLI)),
+                    None => unit.millis(count),
                 }));
             }
             Moment::Text(text) => text,
@@ -38,7 +38,7 @@ pub fn unix_ms(value: Typed<'_>) -> Result<Option<i64>, ValueError> {
             Moment::Count(days) => {
                 return Ok(Some(match infinite_date(days) {
                     Some(name) => infinite_ms(name),
-                    None => clamp(i128::from(days) * 86_400_000),
+                    None => days.saturating_mul(DAY_MS),
                 }));
             }
             Moment::Text(text) => text,
@@ -78,14 +78,10 @@ pub fn unix_ms(value: Typed<'_>) -> Result<Option<i64>, ValueError> {
     let seconds = stamp.utc_seconds().ok_or_else(|| part.refuse(WANTED))?;
     let fraction = stamp.clock.map_or("", |clock| clock.fraction);
     let millis =
-        fraction.bytes().chain(*b"000").take(3).fold(0, |ms, digit| ms * 10 + i128::from(digit - b'0'));
-    Ok(Some(clamp(seconds * 1000 + millis)))
+        fraction.bytes().chain(*b"000").take(3).fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));
+    Ok(Some(seconds.saturating_mul(1000).saturating_add(millis)))
 }
 
 fn infinite_ms(name: &str) -> i64 {
     if name.starts_with('-') { i64::MIN } else { i64::MAX }
-}
-
-fn clamp(ms: i128) -> i64 {
-    i64::try_from(ms).unwrap_or(if ms < 0 { i64::MIN } else { i64::MAX })
 }

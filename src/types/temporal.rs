@@ -67,7 +67,7 @@ impl Renderer<'_> {
             Moment::Count(days) => {
                 match infinite_date(days) {
                     Some(name) => renderer.literal(name),
-                    None => write_date(Date::from_days(i128::from(days)), renderer.out),
+                    None => write_date(Date::from_days(days), renderer.out),
                 }
                 Some(())
             }
@@ -125,7 +125,7 @@ impl Renderer<'_> {
         let expected = if unit.is_some() { TIME } else { TIME_TEXT };
         let moment = Moment::of(part, expected)?;
         self.in_quotes(target, |renderer| match moment {
-            Moment::Count(count) => unit.map(|unit| write_time(unit.nanos(count), renderer.out)),
+            Moment::Count(count) => unit.map(|unit| write_time(count, unit, renderer.out)),
             Moment::Text(text) => renderer.time_text(&text),
         })
         .ok_or_else(|| part.refuse(expected))
@@ -137,7 +137,7 @@ impl Renderer<'_> {
             Moment::Text(_) => self.text(part, target),
             Moment::Count(count) => self
                 .in_quotes(target, |renderer| {
-                    write_duration(unit.nanos(count), renderer.out);
+                    write_duration(count, unit, renderer.out);
                     Some(())
                 })
                 .ok_or_else(|| part.refuse(DURATION)),
@@ -155,7 +155,7 @@ impl Renderer<'_> {
     fn stamp_count(&mut self, count: i64, unit: Unit) {
         match infinite_stamp(count, unit) {
             Some(name) => self.literal(name),
-            None => write_stamp(unit.nanos(count), self.out),
+            None => write_stamp(count, unit, self.out),
         }
     }
 
