@@ -74,8 +74,8 @@ pub fn unix_ms(value: Typed<'_>) -> Result<Option<i64>, ValueError> {
     if let Some(name) = infinite_text(&text) {
         return Ok(Some(infinite_ms(name)));
     }
-    let stamp = parse_stamp(&text).ok_or_else(|| part.refuse(WANTED))?;
-    let seconds = stamp.utc_seconds().ok_or_else(|| part.refuse(WANTED))?;
+    let stamp = parse_stamp(&text).ok_or_else(|| part.misread(WANTED))?;
+    let seconds = stamp.utc_seconds().ok_or_else(|| part.misread(WANTED))?;
     let fraction = stamp.clock.map_or("", |clock| clock.fraction);
     let millis =
         fraction.bytes().chain(*b"000").take(3).fold(0, |ms, digit| ms * 10 + i64::from(digit - b'0'));

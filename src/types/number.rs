@@ -41,7 +41,7 @@ impl Renderer<'_> {
         let value = match text {
             "1" | "true" | "TRUE" | "True" | "t" => "true",
             "0" | "false" | "FALSE" | "False" | "f" => "false",
-            _ => return Err(part.refuse(BOOL)),
+            _ => return Err(part.misread(BOOL)),
         };
         self.literal(value);
         Ok(())
@@ -55,7 +55,7 @@ impl Renderer<'_> {
             Part::Number(_) | Part::Quoted(_) | Part::Text(_) => {
                 let text = number_text(part)?.ok_or_else(|| part.refuse(INT))?;
                 let number =
-                    Decimal::from_text(&text).filter(Decimal::is_integer).ok_or_else(|| part.refuse(INT))?;
+                    Decimal::from_text(&text).filter(Decimal::is_integer).ok_or_else(|| part.misread(INT))?;
                 number.write(Notation::Canonical, &mut self.padding, self.out)?;
             }
             Part::Bool(value) => self.literal(if value { "1" } else { "0" }),
@@ -80,7 +80,7 @@ impl Renderer<'_> {
         }
         let signed =
             self.out.get(from..).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<i64>().ok());
-        let unsigned = signed.ok_or_else(|| part.refuse(UINT))?.cast_unsigned();
+        let unsigned = signed.ok_or_else(|| part.misread(UINT))?.cast_unsigned();
         self.out.truncate(from);
         push(self.out, format_args!("{unsigned}"));
         Ok(())
@@ -99,7 +99,7 @@ impl Renderer<'_> {
                 } else if is_number(&text) {
                     self.literal(&text);
                 } else {
-                    let number = Decimal::from_text(&text).ok_or_else(|| part.refuse(DOUBLE))?;
+                    let number = Decimal::from_text(&text).ok_or_else(|| part.misread(DOUBLE))?;
                     number.write(Notation::AsScaled, &mut self.padding, self.out)?;
                 }
             }
@@ -166,7 +166,7 @@ impl Renderer<'_> {
                 self.quoted(target, name.as_bytes());
                 Ok(())
             }
-            None => self.number(&Decimal::from_text(&text).ok_or_else(|| part.refuse(wants))?, target),
+            None => self.number(&Decimal::from_text(&text).ok_or_else(|| part.misread(wants))?, target),
         }
     }
 
@@ -190,7 +190,7 @@ impl Renderer<'_> {
         let number = scale
             .zip(value.and_then(|text| decode_padded(&text)))
             .and_then(|(scale, unscaled)| Decimal::from_unscaled(&unscaled, scale))
-            .ok_or_else(|| part.refuse(VARIABLE))?;
+            .ok_or_else(|| part.misread(VARIABLE))?;
         self.number(&number, target)
     }
 

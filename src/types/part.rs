@@ -81,6 +81,22 @@ impl<'a> Part<'a> {
         ValueError::mismatch(expected, self.in_words())
     }
 
+    /// The error that says that this part has a form that its type reads, but not this content.
+    pub(super) fn misread(self, expected: &'static str) -> ValueError {
+        let found = match self {
+            Part::Quoted(_) | Part::Text(_) => "another text",
+            Part::Array(_) => "another JSON array",
+            Part::Object(_) => "another JSON object",
+            Part::Null
+            | Part::Bool(_)
+            | Part::Number(_)
+            | Part::Int(_)
+            | Part::Double(_)
+            | Part::Bytes(_) => self.in_words(),
+        };
+        ValueError::mismatch(expected, found)
+    }
+
     fn in_words(self) -> &'static str {
         match self {
             Part::Null => "null",

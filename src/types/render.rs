@@ -235,12 +235,12 @@ impl Renderer<'_> {
                     let mut halves = Items::of_array(pair)?;
                     renderer.list('[', |renderer| {
                         let Some(half) = halves.item()? else { return Ok(false) };
-                        let kind = kinds.next().ok_or_else(|| part.refuse("pairs of key and value"))?;
+                        let kind = kinds.next().ok_or_else(|| part.misread("pairs of key and value"))?;
                         renderer.value(Typed { raw: Raw::Json(half), kind }, Target::Json, depth)?;
                         Ok(true)
                     })?;
                     match kinds.next() {
-                        Some(_) => Err(part.refuse("pairs of key and value")),
+                        Some(_) => Err(part.misread("pairs of key and value")),
                         None => Ok(true),
                     }
                 })

@@ -36,11 +36,14 @@ impl<'a> Moment<'a> {
     pub(super) fn of(part: Part<'a>, expected: &'static str) -> Result<Moment<'a>, ValueError> {
         match part {
             Part::Int(count) => Ok(Moment::Count(count)),
-            Part::Number(token) => token.parse().map(Moment::Count).map_err(|_| part.refuse(expected)),
+            Part::Number(token) => token
+                .parse()
+                .map(Moment::Count)
+                .map_err(|_| ValueError::mismatch(expected, "a number that is no integer of 64 bits")),
             Part::Quoted(_) | Part::Text(_) => {
                 let text = part.text()?.unwrap_or_default();
                 match is_digits(text.strip_prefix('-').unwrap_or(&text)) {
-                    true => text.parse().map(Moment::Count).map_err(|_| part.refuse(expected)),
+                    true => text.parse().map(Moment::Count).map_err(|_| part.misread(expected)),
                     false => Ok(Moment::Text(text)),
                 }
             }
@@ -73,7 +76,7 @@ impl Renderer<'_> {
             }
             Moment::Text(text) => renderer.date_text(&text),
         })
-        .ok_or_else(|| part.refuse(DATE))
+        .ok_or_else(|| part.misread(DATE))
     }
 
     /// A time stamp without a zone. Without a unit, only text tells what it is.
@@ -89,7 +92,7 @@ impl Renderer<'_> {
             Moment::Count(count) => unit.map(|unit| renderer.stamp_count(count, unit)),
             Moment::Text(text) => renderer.stamp_text(&text),
         })
-        .ok_or_else(|| part.refuse(expected))
+        .ok_or_else(|| part.misread(expected))
     }
 
     /// An instant, in UTC. Without a unit, only text tells what it is.
@@ -112,7 +115,7 @@ impl Renderer<'_> {
             }
             Moment::Text(text) => renderer.instant_text(&text),
         })
-        .ok_or_else(|| part.refuse(expected))
+        .ok_or_else(|| part.misread(expected))
     }
 
     /// A time of day or a span of hours. Without a unit, only text tells what it is.
@@ -128,7 +131,7 @@ impl Renderer<'_> {
             Moment::Count(count) => unit.map(|unit| write_time(count, unit, renderer.out)),
             Moment::Text(text) => renderer.time_text(&text),
         })
-        .ok_or_else(|| part.refuse(expected))
+        .ok_or_else(|| part.misread(expected))
     }
 
     /// A duration; an interval's text passes as it came.
