@@ -1,5 +1,5 @@
-//! What every type looks like in JSON, text and keys: the table that CONTRACT.md promises, with the values
-//! at which implementations break.
+//! What every type looks like in JSON, text and keys: the table of [`render_json`], at the values
+//! that break implementations.
 
 mod composites;
 mod numbers;

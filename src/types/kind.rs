@@ -29,8 +29,9 @@ pub const NAMES: &[TypeName] = &[
     TypeName { name: "decimal", holds: "a decimal that arrives as a text or a number" },
     TypeName {
         name: "decimal(S)",
-        holds: "a decimal that arrives as bytes (base64 in JSON) with S digits after the point; \
-                a text is read too, where it is no base64",
+        holds: "a decimal that arrives as bytes (base64 in JSON) with S digits after the point. A text is \
+                read too where it is no base64; but four or eight digits are base64, so say `decimal` \
+                where the connector writes text (`decimal.handling.mode = string`)",
     },
     TypeName {
         name: "variable_decimal",

@@ -132,10 +132,10 @@ impl Renderer<'_> {
         if let Some(scale) = scale {
             let unscaled = match part {
                 Part::Bytes(bytes) => Some(Cow::Borrowed(bytes)),
-                // Eight letters of "Infinity" are base64 too, but of no number that anybody means.
+                // These eight letters are base64 too, but of no number that anybody means.
                 Part::Quoted(_) => part
                     .text()?
-                    .filter(|text| special(text).is_none())
+                    .filter(|text| text != "Infinity")
                     .and_then(|text| decode_padded(&text))
                     .map(Cow::Owned),
                 Part::Null

@@ -30,12 +30,26 @@ pub(super) enum Target {
 
 /// Appends the value as one JSON value.
 ///
-/// - Types are rendered as CONTRACT's table says, in the given style; `Kind::Untyped` passes JSON on as it came.
-/// - Bit strings are texts of 0 and 1, the most significant bit first; a map whose keys came as pairs stays
-///   an array of pairs; a JSON document in a `json` column stays text.
-/// - Bounds: 64 levels of nesting, 160,000 digits a decimal, 16 Ki zeros that the event does not hold.
+/// | type | rendered |
+/// |---|---|
+/// | boolean, integers | a literal, exact at any width |
+/// | decimal | `"12.50"`: plain notation, the scale that came; `12.50` in the number style; `"NaN"` and infinities as text |
+/// | double | a number: the event's token, else the shortest that reads back; `"NaN"`, `"Infinity"`, `"-Infinity"` |
+/// | text, UUID, JSON document | a string; a document stays text |
+/// | bytes | base64, or hexadecimal in that style |
+/// | bits | `"0101"`, the most significant bit first |
+/// | date | `"2024-11-01"`, `"-0043-03-15"`, `"+12024-01-01"`, `"infinity"`, `"-infinity"` |
+/// | time stamp | `"2024-11-01T09:57:00.25"`: no zone letter, no zeros at the end of the fraction |
+/// | instant | the same in UTC with `Z` |
+/// | time | `"10:33:04.5"`, `"24:00:00"`, `"-838:59:59"` |
+/// | duration | `"PT1H30M0.5S"`, `"-PT1H"`; an interval's text, and a time with an offset, as they came |
+/// | array, map, struct | JSON of the same rules inside; a map that came as pairs stays an array of pairs |
+/// | untyped | as it came |
 ///
-/// An error says that the part is not what its type wants; `out` is then as it was.
+/// In the raw style, times pass on as the event carried them.
+/// Bounds: 64 levels of nesting, 160,000 digits a decimal, and 16 Ki zeros (of exponents, scales and bit
+/// lengths) that the event does not hold. An error says that the part is not what its type wants, or is out
+/// of these bounds; `out` is then as it was.
 pub fn render_json(value: Typed<'_>, style: RenderStyle, out: &mut Vec<u8>) -> Result<(), ValueError> {
     render(value, Target::Json, style, out)
 }

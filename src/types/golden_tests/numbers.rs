@@ -88,6 +88,8 @@ fn decimals_keep_their_scale_but_in_keys() {
         ("decimal(2)", Json(r#""""#), "0.00", "0"),
         ("decimal(3)", Bytes(&[]), "0.000", "0"),
         ("decimal(-3)", Bytes(&[5]), "5000", "5000"),
+        ("decimal(2)", Json(r#""1234""#), "-26588.24", "-26588.24"),
+        ("decimal(2)", Json(r#""+inf""#), "-3824.97", "-3824.97"),
         ("decimal(2)", Json("12.50"), "12.50", "12.5"),
         ("decimal(2)", Text("12.50"), "12.50", "12.5"),
         ("decimal(2)", Text("1234"), "1234", "1234"),
