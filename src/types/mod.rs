@@ -1,8 +1,32 @@
 //! Semantic types of columns, and values as the format carried them.
 //!
 //! A decoder hands out [`Typed`]: a borrowed raw part with the type that the format's schema, or the
-//! entity's settings, give it. Nothing is converted before somebody asks; what asks is `render`.
-//! This module does no IO and never goes through `f64` for a decimal or an integer.
+//! entity's settings, give it. Nothing is converted before somebody asks; what asks is [`render_json`],
+//! [`render_text`], [`render_key`], [`raw_bytes`] or [`unix_ms`].
+//! This module does no IO, reads no clock, and never goes through `f64` for a decimal or an integer.
+
+mod binary;
+mod civil;
+mod decimal;
+mod iso;
+mod json;
+mod kind;
+mod moment;
+mod number;
+mod part;
+mod render;
+mod temporal;
+mod time;
+
+#[cfg(test)]
+mod golden_tests;
+#[cfg(test)]
+mod property_tests;
+
+pub use json::{json_string, unescape};
+pub use kind::{NAMES, TypeName};
+pub use moment::unix_ms;
+pub use render::{raw_bytes, render_json, render_key, render_text};
 
 use std::borrow::Cow;
 use std::sync::Arc;
