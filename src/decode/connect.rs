@@ -113,6 +113,12 @@ impl Plans {
         Plans { format, plans: Vec::new(), last: 0, bytes: 0 }
     }
 
+    /// Number of plans that are kept.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.plans.len()
+    }
+
     /// Takes a value out of its `{"schema", "payload"}` where it is in one.
     ///
     /// It is in one where the object has exactly these two members, and the schema is null or an object

@@ -23,11 +23,6 @@ pub(super) fn is_one(row: &Row<'_>) -> bool {
     row.columns.iter().any(|column| matches!(&*column.name, "__deleted" | "__op"))
 }
 
-/// True where the row has `__deleted`, which no other row has.
-pub(super) fn has_deleted(row: &Row<'_>) -> bool {
-    row.columns.iter().any(|column| column.name == "__deleted")
-}
-
 /// The change that a flattened row is.
 ///
 /// Without `__op` it is an update, whatever it was. A delete's row is the old one: it was the envelope's

@@ -92,7 +92,8 @@ impl<'a> Scanner<'a> {
             Some(b'{') => {
                 let mut more = self.open(b'{', b'}')?;
                 while more {
-                    self.member_string()?;
+                    self.member_name()?;
+                    self.colon()?;
                     self.value()?;
                     more = self.more(b'}')?;
                 }
@@ -149,43 +150,75 @@ impl<'a> Scanner<'a> {
     fn name(&mut self) -> Result<Cow<'a, str>, Fault> {
         self.peek();
         let start = self.at;
-        let token = self.member_string()?;
-        unescape(token).ok_or(Fault { at: start, what: "a name with half a surrogate pair" })
+        let escaped = self.member_name()?;
+        let end = self.at;
+        self.colon()?;
+        let fault = Fault { at: start, what: "a name with half a surrogate pair" };
+        if escaped {
+            return self.text.get(start..end).and_then(unescape).ok_or(fault);
+        }
+        self.text.get(start + 1..end - 1).map(Cow::Borrowed).ok_or(fault)
     }
 
-    /// A member's name, quotes included, and its colon.
-    fn member_string(&mut self) -> Result<&'a str, Fault> {
+    /// A member's name; true where it holds an escape.
+    fn member_name(&mut self) -> Result<bool, Fault> {
         if self.peek() != Some(b'"') {
             return Err(self.fault("expected a name in quotes"));
         }
-        let token = self.string()?;
+        self.string()
+    }
+
+    fn colon(&mut self) -> Result<(), Fault> {
         if self.peek() != Some(b':') {
             return Err(self.fault("expected a colon"));
         }
         self.at += 1;
-        Ok(token)
+        Ok(())
     }
 
-    /// A string from its opening quote, quotes included. Escapes are checked, not resolved.
-    fn string(&mut self) -> Result<&'a str, Fault> {
+    /// A string from its opening quote. Escapes are checked, not resolved; true where there is one.
+    fn string(&mut self) -> Result<bool, Fault> {
         let start = self.at;
+        let mut escaped = false;
         self.at += 1;
         loop {
-            let plain = self
-                .rest()
-                .iter()
-                .position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f))
-                .ok_or(Fault { at: start, what: "a string without its end" })?;
-            self.at += plain;
+            self.plain();
             match self.byte() {
                 Some(b'"') => {
                     self.at += 1;
-                    return self.since(start);
+                    return Ok(escaped);
                 }
                 Some(b'\\') => self.escape()?,
-                _ => return Err(self.fault("a control character in a string")),
+                Some(_) => return Err(self.fault("a control character in a string")),
+                None => return Err(Fault { at: start, what: "a string without its end" }),
             }
+            escaped = true;
         }
+    }
+
+    /// Moves to the next quote, backslash or control character, eight bytes at a time.
+    ///
+    /// A byte that is zero after `^`, or below 0x20, borrows in the subtraction and sets its high bit; the
+    /// lowest such bit is always right (<https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>).
+    #[inline]
+    fn plain(&mut self) {
+        const ONES: u64 = u64::MAX / 255;
+        const HIGH: u64 = ONES << 7;
+        let mut rest = self.rest();
+        while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
+            let word = u64::from_le_bytes(*chunk);
+            let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+            let quote = below(word ^ (ONES * u64::from(b'"')), 1);
+            let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
+            let found = (below(word, 0x20) | quote | backslash) & HIGH;
+            if found != 0 {
+                self.at += (found.trailing_zeros() / 8) as usize;
+                return;
+            }
+            self.at += 8;
+            rest = behind;
+        }
+        self.at += rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count();
     }
 
     fn escape(&mut self) -> Result<(), Fault> {

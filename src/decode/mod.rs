@@ -12,6 +12,8 @@ mod key;
 mod placeholder;
 mod position;
 mod rows;
+#[cfg(test)]
+mod tests;
 
 use smallvec::SmallVec;
 
@@ -138,7 +140,10 @@ impl Decoder {
             }
             _ => {
                 whole(document).map_err(json)?;
-                return Err(format.meets("a bare JSON value, not an object", false));
+                return Err(DecodeError::new(
+                    "format",
+                    "the value is JSON but no object, and every format that is built has one object a record",
+                ));
             }
         }
         if matches!(format, Format::Debezium) || begins_like_envelope(document) {
@@ -161,9 +166,10 @@ impl Decoder {
         }
         match format {
             Format::Flattened => flattened::decode(row, key),
-            Format::Rows if flattened::has_deleted(&row) => Err(format.meets("a flattened row", true)),
+            Format::Rows | Format::Debezium if flattened::is_one(&row) => {
+                Err(format.meets("a flattened row", true))
+            }
             Format::Rows => Ok(Decoded::one(rows::change(row, key.into_row()))),
-            Format::Debezium if flattened::is_one(&row) => Err(format.meets("a flattened row", true)),
             Format::Debezium => Err(match auto::foreign(&row) {
                 Some(foreign) => format.meets(foreign, false),
                 None => format.meets("a plain row", true),

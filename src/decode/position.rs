@@ -108,7 +108,8 @@ impl<'a> Source<'a> {
                 );
             }
         };
-        *field = (token != "null").then_some(token);
+        // That an lsn is null says something: see `postgres`.
+        *field = (token != "null" || name == "lsn").then_some(token);
         true
     }
 
@@ -143,7 +144,7 @@ impl<'a> Source<'a> {
     }
 
     /// The source position. `None` where the system has none that compares over partitions,
-    /// [`Version::NONE`] where this row alone has none (an incremental snapshot of PostgreSQL).
+    /// [`Version::NONE`] where this row alone has none (in an incremental snapshot of PostgreSQL).
     ///
     /// Comparable within one lineage of one server: a failover that restarts positions is not noticed here.
     pub(super) fn version(&self) -> Option<Version> {
@@ -155,7 +156,9 @@ impl<'a> Source<'a> {
             Some("\"mongodb\"") => self.mongodb(),
             Some(_) => None,
             // Flattened rows name their connector seldom, but their fields do.
-            None if self.lsn.is_some() || self.sequence.is_some() => self.postgres(),
+            None if self.lsn.is_some() || self.sequence.is_some() => {
+                Some(self.postgres().unwrap_or(Version::NONE))
+            }
             None => self.mysql().or_else(|| self.sqlserver()).or_else(|| self.oracle()),
         }
     }
@@ -165,8 +168,11 @@ impl<'a> Source<'a> {
     /// A null last commit (snapshot rows, and the first transaction behind them) counts as the lsn itself,
     /// and so does a missing `sequence`. Were it zero, the rows of a second snapshot, taken after changes
     /// were streamed, would be older than those changes, and the guard would refuse the newer state.
+    ///
+    /// Rows of an incremental snapshot have a null lsn and a `sequence` that is not theirs (captured from
+    /// Debezium 3.7: its second part may be below its first): they have no position.
     fn postgres(&self) -> Option<Version> {
-        if self.snapshot == Some("\"incremental\"") {
+        if self.snapshot == Some("\"incremental\"") || self.lsn == Some("null") {
             return None;
         }
         let (commit, lsn) = self.sequence.and_then(sequence).unwrap_or_default();
@@ -249,7 +255,7 @@ mod tests {
     fn positions_rise_with_the_source_per_connector() {
         for rising in [
             &[
-                r#"{"connector":"postgresql","snapshot":"incremental","sequence":"[\"9\",null]"}"#,
+                r#"{"connector":"postgresql","snapshot":"incremental","sequence":"[\"9\",\"9\"]"}"#,
                 r#"{"connector":"postgresql","sequence":"[null,\"100\"]","lsn":100}"#,
                 r#"{"connector":"postgresql","sequence":"[null,\"120\"]","lsn":120}"#,
                 r#"{"connector":"postgresql","sequence":"[\"130\",\"110\"]","lsn":110}"#,

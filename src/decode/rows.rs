@@ -3,7 +3,6 @@
 //! A plain row is the whole row, whatever happened to it. It tells no op, no table, no position and no
 //! commit time: each is an update (to a cache, an insert is one too), and a null value deletes.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::connect::{Document, Fields};
@@ -101,7 +100,7 @@ fn repeats(columns: &[Column<'_>]) -> bool {
     })
 }
 
-fn fingerprint(name: &Cow<'_, str>) -> usize {
+fn fingerprint(name: &str) -> usize {
     let bytes = name.as_bytes();
     let edge = |byte: Option<&u8>| byte.copied().map_or(0, usize::from);
     bytes.len().wrapping_mul(11) ^ edge(bytes.first()).wrapping_mul(5) ^ edge(bytes.last()).wrapping_mul(3)
