@@ -28,6 +28,23 @@ pub(super) fn framing(bytes: &[u8], headers: &dyn Headers) -> Option<&'static st
 
 /// The change format, not built yet, that an object's members tell; `None` for a plain row.
 pub(super) fn foreign(row: &Row<'_>) -> Option<&'static str> {
+    // Each format has one of these; the usual row has none, and is looked at no further.
+    let sign = |name: &str| {
+        matches!(
+            name,
+            "database"
+                | "op_type"
+                | "metadata"
+                | "specversion"
+                | "operationType"
+                | "message"
+                | "after"
+                | "resolved"
+        )
+    };
+    if !row.columns.iter().any(|column| sign(&column.name)) {
+        return None;
+    }
     let token = |name: &str| match row.cell(name) {
         Cell::Present(Typed { raw: Raw::Json(token), .. }) => token,
         Cell::Null => "null",

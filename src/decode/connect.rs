@@ -19,8 +19,8 @@ use crate::types::{IsoText, Kind, Unit};
 
 /// Plans that are kept. A topic has one schema at a time and a few over its life; several tables in one
 /// topic have one each. Past it all are forgotten and made anew.
-const PLANS_MAX: usize = 64;
-/// Bytes of schemas that are kept, likewise: 64 schemas of a table of a few hundred columns.
+const PLANS_MAX: usize = 256;
+/// Bytes of schemas that are kept, likewise: 256 schemas of tables of a hundred columns.
 const PLANS_BYTES_MAX: usize = 4 << 20;
 /// Nesting of types that is read. Real rows nest arrays and composites by two or three.
 const SCHEMA_DEPTH_MAX: u32 = 24;
@@ -175,14 +175,14 @@ impl Plans {
         if schema == "null" {
             return Ok(Found { start, end, plan: None });
         }
+        if let Some(known) = self.plans.iter().position(|known| *known.schema == *schema) {
+            return Ok(Found { start, end, plan: Some(known) });
+        }
         let Some(compiled) = compile(schema, self.format)? else { return Ok(bare) };
         Ok(Found { start, end, plan: Some(self.keep(compiled)) })
     }
 
     fn keep(&mut self, plan: Plan) -> usize {
-        if let Some(index) = self.plans.iter().position(|known| known.schema == plan.schema) {
-            return index;
-        }
         self.bytes += plan.schema.len();
         if self.plans.len() >= PLANS_MAX || self.bytes > PLANS_BYTES_MAX {
             self.plans.clear();

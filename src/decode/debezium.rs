@@ -56,15 +56,18 @@ impl<'a> Envelope<'a> {
         Ok(envelope)
     }
 
-    /// True where it is an envelope: a text `op`, and an image or a source block beside it. A row may well
-    /// own columns of these names, but hardly objects.
+    /// True where it is an envelope: a text `op`, and a source block, a row image, or two null images. A row
+    /// may well own columns of these names, but hardly objects, which no column of a database is.
     pub(super) fn is_one(&self) -> bool {
-        let image = |image: &Image<'_>| matches!(image, Image::Null | Image::Row(_));
         self.op.is_some_and(|op| op.starts_with('"'))
-            && (self.source.is_some() || image(&self.before) || image(&self.after))
+            && (self.source.is_some()
+                || matches!(
+                    (&self.before, &self.after),
+                    (Image::Row(_), _) | (_, Image::Row(_)) | (Image::Null, Image::Null)
+                ))
     }
 
-    /// True for a logical message, which flattening leaves as it is.
+    /// True for a logical message.
     pub(super) fn is_message(&self) -> bool {
         self.op.is_some_and(|op| op.eq_ignore_ascii_case("\"m\"")) && self.source.is_some()
     }

@@ -39,6 +39,8 @@ impl<'a> Scanner<'a> {
     pub(super) fn peek(&mut self) -> Option<u8> {
         loop {
             match self.byte() {
+                // One comparison for the usual case: white space lies below every other byte of the grammar.
+                Some(byte) if byte > b' ' => return Some(byte),
                 Some(b' ' | b'\t' | b'\n' | b'\r') => self.at += 1,
                 other => return other,
             }

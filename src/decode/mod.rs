@@ -41,6 +41,10 @@ pub enum Format {
 
 /// What a record turned out to be.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, and a box would be an allocation a record"
+)]
 pub enum Decoded<'a> {
     /// Row changes, in the order in which they happened. Empty only where a format allows an empty list.
     Changes(SmallVec<[Change<'a>; 1]>),
@@ -127,7 +131,7 @@ impl Decoder {
             ));
         }
         if let Some(framing) = auto::framing(bytes, record.headers) {
-            return Err(format.meets(framing, false));
+            return Err(format.meets_unbuilt(framing));
         }
         let (text, skipped) = text_of(bytes, "value")?;
         let json = |stop: Fault| fault("json", stop, "value", skipped);
@@ -146,19 +150,20 @@ impl Decoder {
                 ));
             }
         }
-        if matches!(format, Format::Debezium) || begins_like_envelope(document) {
+        let begins = matches!(format, Format::Debezium) || begins_like_envelope(document);
+        if begins {
             let envelope = Envelope::scan(document).map_err(json)?;
             if envelope.is_one() {
-                return match format {
-                    Format::Auto | Format::Debezium => envelope.decode(key),
-                    Format::Flattened | Format::Rows if envelope.is_message() => {
-                        Ok(Decoded::Ignored(Ignored::Message))
-                    }
-                    Format::Flattened | Format::Rows => Err(format.meets("a Debezium envelope", true)),
-                };
+                return format.envelope(envelope, key);
             }
         }
         let row = rows::scan_document(document).map_err(json)?;
+        if !begins && row.columns.iter().any(|column| column.name == "op") {
+            let envelope = Envelope::scan(document).map_err(json)?;
+            if envelope.is_one() {
+                return format.envelope(envelope, key);
+            }
+        }
         if let Some(ignored) =
             auxiliary::recognise(&row, &key, record.topic, matches!(format, Format::Debezium))
         {
@@ -167,16 +172,16 @@ impl Decoder {
         match format {
             Format::Flattened => flattened::decode(row, key),
             Format::Rows | Format::Debezium if flattened::is_one(&row) => {
-                Err(format.meets("a flattened row", true))
+                Err(format.meets("a flattened row"))
             }
             Format::Rows => Ok(Decoded::one(rows::change(row, key.into_row()))),
             Format::Debezium => Err(match auto::foreign(&row) {
-                Some(foreign) => format.meets(foreign, false),
-                None => format.meets("a plain row", true),
+                Some(foreign) => format.meets_unbuilt(foreign),
+                None => format.meets("a plain row"),
             }),
             Format::Auto if flattened::is_one(&row) => flattened::decode(row, key),
             Format::Auto => match auto::foreign(&row) {
-                Some(foreign) => Err(format.meets(foreign, false)),
+                Some(foreign) => Err(format.meets_unbuilt(foreign)),
                 None => Ok(Decoded::one(rows::change(row, key.into_row()))),
             },
         }
@@ -194,14 +199,31 @@ impl Format {
         }
     }
 
-    /// The error of a record of another shape; `built` says that the settings can name that shape.
-    fn meets(self, looks: &str, built: bool) -> DecodeError {
-        let why = match (self, built) {
-            (Format::Auto, _) => "which is not built yet".to_owned(),
-            (_, true) => format!("the entity says format = {:?}", self.as_str()),
-            (_, false) => format!("the entity says format = {:?}, and that is not built yet", self.as_str()),
+    /// What an envelope is under this format.
+    fn envelope<'a>(self, envelope: Envelope<'a>, key: Key<'a>) -> Result<Decoded<'a>, DecodeError> {
+        match self {
+            Format::Auto | Format::Debezium => envelope.decode(key),
+            // Flattening leaves logical messages as they are.
+            Format::Flattened | Format::Rows if envelope.is_message() => {
+                Ok(Decoded::Ignored(Ignored::Message))
+            }
+            Format::Flattened | Format::Rows => Err(self.meets("a Debezium envelope")),
+        }
+    }
+
+    /// The error of a record in the shape of another format that the settings can name.
+    fn meets(self, looks: &str) -> DecodeError {
+        let says = self.as_str();
+        DecodeError::new("format", format!("the value looks like {looks}; the entity says format = {says:?}"))
+    }
+
+    /// The error of a record in a format that no setting can name yet.
+    fn meets_unbuilt(self, looks: &str) -> DecodeError {
+        let says = match self {
+            Format::Auto => String::new(),
+            _ => format!("; the entity says format = {:?}", self.as_str()),
         };
-        DecodeError::new("format", format!("the value looks like {looks}; {why}"))
+        DecodeError::new("format", format!("the value looks like {looks}, which is not built yet{says}"))
     }
 }
 
@@ -218,7 +240,8 @@ fn tombstone(key: Key<'_>) -> Result<Decoded<'_>, DecodeError> {
     }
 }
 
-/// True where the first member is one that envelopes begin with; a row seldom does, and is then read again.
+/// True where the first member is one that envelopes begin with, as the connectors write them. Where the
+/// guess is wrong, the document is read again.
 fn begins_like_envelope(document: Document<'_>) -> bool {
     matches!(
         document.scanner().first_name().as_deref(),

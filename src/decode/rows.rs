@@ -11,14 +11,16 @@ use super::placeholder::is_unavailable;
 use crate::change::{Belief, Cell, Change, Column, Connector, Op, Row};
 use crate::types::{Kind, Raw, Typed};
 
-/// Columns for which room is made before they are seen.
+/// Columns for which room is made before they are seen, without a schema.
 const COLUMNS_EXPECTED: usize = 12;
+/// The same with a schema, at most: a schema may have more fields than the row.
+const COLUMNS_EXPECTED_MAX: usize = 512;
 /// Columns up to which a repeated name is found without a set.
 const COLUMNS_COMPARED_MAX: usize = 64;
 
 /// Reads an object as a row; the columns' kinds are the schema's, where there is one.
 pub(super) fn scan<'a>(scanner: &mut Scanner<'a>, fields: Option<&'a Fields>) -> Result<Row<'a>, Fault> {
-    let expected = fields.map_or(COLUMNS_EXPECTED, Fields::len);
+    let expected = fields.map_or(COLUMNS_EXPECTED, |fields| fields.len().min(COLUMNS_EXPECTED_MAX));
     let mut columns = Vec::with_capacity(expected);
     scanner.each_member(|scanner, name| {
         let token = scanner.skip()?;

@@ -112,6 +112,22 @@ fn each_op_of_an_envelope_is_its_change() {
 }
 
 #[test]
+fn an_envelope_is_one_in_any_order_of_its_members() {
+    for value in [
+        r#"{"op":"d","before":null,"after":null}"#,
+        r#"{"added":1,"op":"d","ts_ms":5,"source":{"connector":"mysql"}}"#,
+        r#"{"added":1,"ts_ms":5,"after":null,"op":"d","before":{}}"#,
+    ] {
+        for format in [Format::Auto, Format::Debezium] {
+            let found = see(format, Some(r#"{"id":7}"#), Some(value));
+            assert!(found.starts_with("d k(id=7)"), "{value} as {format:?}: {found}");
+        }
+        let found = see(Format::Rows, Some(r#"{"id":7}"#), Some(value));
+        assert!(found.contains("looks like a Debezium envelope"), "{value}: {found}");
+    }
+}
+
+#[test]
 fn the_source_block_tells_table_time_position_and_belief() {
     with_change(Format::Auto, r#"{"id":7}"#, &envelope("c", "null", r#"{"id":7}"#), |change| {
         let table = change.table.as_ref().unwrap();
@@ -256,6 +272,7 @@ fn rows_that_resemble_them_stay_rows() {
         r#"{"schema":{"type":"struct"},"payload":{"id":1},"id":1}"#,
         r#"{"payload":{"id":1}}"#,
         r#"{"databaseName":"a","ddl":"b"}"#,
+        r#"{"id":1,"op":"x","after":null}"#,
         r#"{"type":"a","database":"b","table":"c"}"#,
     ] {
         let found = see(Format::Auto, Some(r#"{"id":1}"#), Some(value));
