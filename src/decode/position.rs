@@ -1,0 +1,317 @@
+//! The `source` block: which system, which table, when committed, and at which position.
+//!
+//! Fields are those of Debezium's `SourceInfo` classes, per connector
+//! (<https://debezium.io/documentation/reference/stable/connectors/>); flattened rows carry the same under
+//! prefixed names, and go through the same [`Source::set`].
+
+use std::borrow::Cow;
+
+use super::json::{Fault, Scanner, unescape};
+use crate::change::{Belief, Connector, TableName};
+use crate::version::Version;
+
+/// A source block: raw JSON tokens of the fields that mean something here.
+#[derive(Debug, Default)]
+pub(super) struct Source<'a> {
+    /// The whole block's text; `None` where the fields came one by one.
+    pub(super) raw: Option<&'a str>,
+    connector: Option<&'a str>,
+    database: Option<&'a str>,
+    schema: Option<&'a str>,
+    table: Option<&'a str>,
+    ts_ms: Option<&'a str>,
+    snapshot: Option<&'a str>,
+    sequence: Option<&'a str>,
+    lsn: Option<&'a str>,
+    file: Option<&'a str>,
+    pos: Option<&'a str>,
+    row: Option<&'a str>,
+    commit_lsn: Option<&'a str>,
+    change_lsn: Option<&'a str>,
+    event_serial_no: Option<&'a str>,
+    scn: Option<&'a str>,
+    commit_scn: Option<&'a str>,
+    redo_thread: Option<&'a str>,
+    rs_id: Option<&'a str>,
+    ssn: Option<&'a str>,
+    ord: Option<&'a str>,
+}
+
+impl<'a> Source<'a> {
+    /// Reads the block, an object, and keeps its text: one pass for both.
+    pub(super) fn scan(scanner: &mut Scanner<'a>) -> Result<Source<'a>, Fault> {
+        let mut source = Source::default();
+        scanner.peek();
+        let start = scanner.position();
+        scanner.each_member(|scanner, name| {
+            let token = scanner.skip()?;
+            source.set(&name, token);
+            Ok(())
+        })?;
+        source.raw = Some(scanner.since(start)?);
+        Ok(source)
+    }
+
+    /// Takes one field. False where no connector has a field of that name.
+    pub(super) fn set(&mut self, name: &str, token: &'a str) -> bool {
+        let field = match name {
+            "connector" => &mut self.connector,
+            "db" => &mut self.database,
+            "schema" => &mut self.schema,
+            // MongoDB names a collection and no table.
+            "table" | "collection" => &mut self.table,
+            "ts_ms" => &mut self.ts_ms,
+            "snapshot" => &mut self.snapshot,
+            "sequence" => &mut self.sequence,
+            "lsn" => &mut self.lsn,
+            "file" => &mut self.file,
+            "pos" => &mut self.pos,
+            "row" => &mut self.row,
+            "commit_lsn" => &mut self.commit_lsn,
+            "change_lsn" => &mut self.change_lsn,
+            "event_serial_no" => &mut self.event_serial_no,
+            "scn" => &mut self.scn,
+            "commit_scn" => &mut self.commit_scn,
+            "redo_thread" => &mut self.redo_thread,
+            "rs_id" => &mut self.rs_id,
+            "ssn" => &mut self.ssn,
+            "ord" => &mut self.ord,
+            other => {
+                return matches!(
+                    other,
+                    "version"
+                        | "name"
+                        | "ts_us"
+                        | "ts_ns"
+                        | "txId"
+                        | "xmin"
+                        | "origin"
+                        | "origin_lsn"
+                        | "server_id"
+                        | "gtid"
+                        | "thread"
+                        | "query"
+                        | "txSeq"
+                        | "lcr_position"
+                        | "user_name"
+                        | "redo_sql"
+                        | "row_id"
+                        | "commit_ts_ms"
+                        | "start_scn"
+                        | "start_ts_ms"
+                        | "lsid"
+                        | "txnNumber"
+                        | "wallTime"
+                        | "keyspace"
+                        | "shard"
+                        | "vgtid"
+                );
+            }
+        };
+        // That an lsn is null says something: see `postgres`.
+        *field = (token != "null" || name == "lsn").then_some(token);
+        true
+    }
+
+    /// Which system it is, as far as that matters.
+    pub(super) fn connector(&self) -> Connector {
+        match self.connector {
+            Some("\"postgresql\"") => Connector::Postgres,
+            Some(_) => Connector::Other,
+            None => Connector::Unknown,
+        }
+    }
+
+    /// How much of a `before` holds by default: PostgreSQL's has made-up values but for the key's columns
+    /// (captured from Debezium 3.7), and where no system is named it may be one.
+    pub(super) fn belief(&self) -> Belief {
+        match self.connector() {
+            Connector::Postgres | Connector::Unknown => Belief::KeyColumns,
+            Connector::Other => Belief::Whole,
+        }
+    }
+
+    /// The table, where named. Debezium writes an empty text for a database that it does not know.
+    pub(super) fn table(&self) -> Option<TableName<'a>> {
+        let text = |token: Option<&'a str>| token.and_then(unescape).filter(|text| !text.is_empty());
+        let table: Cow<'a, str> = text(self.table)?;
+        Some(TableName { database: text(self.database), schema: text(self.schema), table })
+    }
+
+    /// When the source committed it, Unix milliseconds.
+    pub(super) fn commit_ms(&self) -> Option<i64> {
+        self.ts_ms.and_then(|token| token.parse().ok())
+    }
+
+    /// The source position. `None` where the system has none that compares over partitions,
+    /// [`Version::NONE`] where this row alone has none (in an incremental snapshot of PostgreSQL).
+    ///
+    /// Comparable within one lineage of one server: a failover that restarts positions is not noticed here.
+    pub(super) fn version(&self) -> Option<Version> {
+        match self.connector {
+            Some("\"postgresql\"") => Some(self.postgres().unwrap_or(Version::NONE)),
+            Some("\"mysql\"" | "\"mariadb\"") => self.mysql(),
+            Some("\"sqlserver\"") => Some(self.sqlserver().unwrap_or(Version::NONE)),
+            Some("\"oracle\"") => Some(self.oracle().unwrap_or(Version::NONE)),
+            Some("\"mongodb\"") => self.mongodb(),
+            Some(_) => None,
+            // Flattened rows name their connector seldom, but their fields do.
+            None if self.lsn.is_some() || self.sequence.is_some() => {
+                Some(self.postgres().unwrap_or(Version::NONE))
+            }
+            None => self.mysql().or_else(|| self.sqlserver()).or_else(|| self.oracle()),
+        }
+    }
+
+    /// (last commit, lsn): the stream is in commit order, so the lsn alone does not rise along it.
+    ///
+    /// A null last commit (snapshot rows, and the first transaction behind them) counts as the lsn itself,
+    /// and so does a missing `sequence`. Were it zero, the rows of a second snapshot, taken after changes
+    /// were streamed, would be older than those changes, and the guard would refuse the newer state.
+    ///
+    /// Rows of an incremental snapshot have a null lsn and a `sequence` that is not theirs (captured from
+    /// Debezium 3.7: its second part may be below its first): they have no position.
+    fn postgres(&self) -> Option<Version> {
+        if self.snapshot == Some("\"incremental\"") || self.lsn == Some("null") {
+            return None;
+        }
+        let (commit, lsn) = self.sequence.and_then(sequence).unwrap_or_default();
+        let lsn = lsn.or_else(|| self.lsn.and_then(bits))?;
+        Some(Version::from_parts(&[commit.unwrap_or(lsn), lsn]))
+    }
+
+    /// (number behind the file's last dot, position, row): the file's text would put .999999 over .1000000.
+    fn mysql(&self) -> Option<Version> {
+        let file = unescape(self.file?)?;
+        let (_, number) = file.rsplit_once('.')?;
+        let row = self.row.and_then(bits).unwrap_or(0);
+        Some(Version::from_parts(&[number.parse().ok()?, bits(self.pos?)?, row]))
+    }
+
+    /// (commit lsn, change lsn, serial number); snapshot rows have no change lsn.
+    fn sqlserver(&self) -> Option<Version> {
+        let [commit_high, commit_low] = sqlserver_lsn(self.commit_lsn?)?;
+        let [change_high, change_low] = self.change_lsn.and_then(sqlserver_lsn).unwrap_or_default();
+        let serial = self.event_serial_no.and_then(bits).unwrap_or(0);
+        Some(Version::from_parts(&[commit_high, commit_low, change_high, change_low, serial]))
+    }
+
+    /// (commit SCN, SCN, redo thread, rs_id, ssn). SCNs are decimal texts of any length; snapshot rows have
+    /// no commit SCN, and are as of their SCN.
+    fn oracle(&self) -> Option<Version> {
+        let scn = bits(self.scn?)?;
+        let commit = self.commit_scn.and_then(bits).unwrap_or(scn);
+        let [segment, place] = self.rs_id.and_then(oracle_rs_id).unwrap_or_default();
+        let thread = self.redo_thread.and_then(bits).unwrap_or(0);
+        let ssn = self.ssn.and_then(bits).unwrap_or(0);
+        Some(Version::from_parts(&[commit, scn, thread, segment, place, ssn]))
+    }
+
+    /// The oplog's time stamp: (seconds, ordinal). Members of a transaction share it.
+    fn mongodb(&self) -> Option<Version> {
+        let seconds = u64::try_from(self.commit_ms()?.checked_div(1000)?).ok()?;
+        Some(Version::from_parts(&[seconds, bits(self.ord?)?]))
+    }
+}
+
+/// A number, bare or in quotes. Positions over 2^63 arrive as negative longs: the same bits.
+fn bits(token: &str) -> Option<u64> {
+    let digits = token.trim_matches('"');
+    digits.parse().ok().or_else(|| digits.parse().ok().map(i64::cast_unsigned))
+}
+
+/// PostgreSQL's `sequence`: the text of a JSON array of two decimal texts or nulls.
+fn sequence(token: &str) -> Option<(Option<u64>, Option<u64>)> {
+    let (commit, lsn) = token.strip_prefix("\"[")?.strip_suffix("]\"")?.split_once(',')?;
+    let element = |text: &str| bits(text.trim().trim_matches(['\\', '"']));
+    Some((element(commit), element(lsn)))
+}
+
+/// `hhhhhhhh:hhhhhhhh:hhhh`, 80 bits, as two numbers.
+fn sqlserver_lsn(token: &str) -> Option<[u64; 2]> {
+    let mut parts = token.trim_matches('"').split(':').map(|part| u64::from_str_radix(part, 16).ok());
+    let (high, middle, low) = (parts.next()??, parts.next()??, parts.next()??);
+    let fits = parts.next().is_none() && high <= u64::from(u32::MAX) && middle <= u64::from(u32::MAX);
+    fits.then_some([high << 32 | middle, low])
+}
+
+/// `0x00003f.00000d9f.0010`: log sequence, block, offset, in hexadecimal.
+fn oracle_rs_id(token: &str) -> Option<[u64; 2]> {
+    let text = token.trim_matches('"').trim();
+    let mut parts = text.strip_prefix("0x")?.split('.').map(|part| u64::from_str_radix(part, 16).ok());
+    let (segment, block, offset) = (parts.next()??, parts.next()??, parts.next()??);
+    (block <= u64::from(u32::MAX)).then_some([segment, block << 16 | (offset & 0xffff)])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Option<Version> {
+        Source::scan(&mut Scanner::new(text, 0)).unwrap().version()
+    }
+
+    #[test]
+    fn positions_rise_with_the_source_per_connector() {
+        for rising in [
+            &[
+                r#"{"connector":"postgresql","snapshot":"incremental","sequence":"[\"9\",\"9\"]"}"#,
+                r#"{"connector":"postgresql","sequence":"[null,\"100\"]","lsn":100}"#,
+                r#"{"connector":"postgresql","sequence":"[null,\"120\"]","lsn":120}"#,
+                r#"{"connector":"postgresql","sequence":"[\"130\",\"110\"]","lsn":110}"#,
+                r#"{"connector":"postgresql","sequence":"[\"130\",\"125\"]","lsn":125}"#,
+                r#"{"connector":"postgresql","sequence":null,"lsn":500}"#,
+                r#"{"connector":"postgresql","snapshot":"first","sequence":"[null,\"600\"]","lsn":600}"#,
+                r#"{"connector":"postgresql","sequence":"[\"-2\",\"-1\"]","lsn":-1}"#,
+            ][..],
+            &[
+                r#"{"connector":"mysql","file":"bin.999999","pos":900,"row":3}"#,
+                r#"{"connector":"mysql","file":"bin.1000000","pos":4,"row":0}"#,
+                r#"{"connector":"mysql","file":"bin.1000000","pos":4,"row":1}"#,
+                r#"{"connector":"mysql","file":"bin.1000000","pos":10}"#,
+            ],
+            &[
+                r#"{"connector":"sqlserver","commit_lsn":"00000027:00000758:0005","change_lsn":null}"#,
+                r#"{"connector":"sqlserver","commit_lsn":"00000027:00000758:0005","change_lsn":"00000027:00000758:0003","event_serial_no":1}"#,
+                r#"{"connector":"sqlserver","commit_lsn":"00000027:00000758:0005","change_lsn":"00000027:00000758:0003","event_serial_no":2}"#,
+                r#"{"connector":"sqlserver","commit_lsn":"00000028:00000001:0001","change_lsn":"00000027:00000758:0003"}"#,
+            ],
+            &[
+                r#"{"connector":"oracle","scn":"999"}"#,
+                r#"{"connector":"oracle","scn":"998","commit_scn":"1000","rs_id":" 0x00003f.00000d9f.0010 ","ssn":0}"#,
+                r#"{"connector":"oracle","scn":"998","commit_scn":"1000","rs_id":" 0x00003f.00000d9f.0010 ","ssn":1}"#,
+                r#"{"connector":"oracle","scn":"998","commit_scn":"1000","rs_id":" 0x00003f.00000da0.0000 ","ssn":0}"#,
+            ],
+            &[
+                r#"{"connector":"mongodb","ts_ms":1709209800000,"ord":2}"#,
+                r#"{"connector":"mongodb","ts_ms":1709209800000,"ord":10}"#,
+                r#"{"connector":"mongodb","ts_ms":1709209801000,"ord":1}"#,
+            ],
+        ] {
+            let versions: Vec<_> = rising.iter().map(|text| version(text).unwrap()).collect();
+            for (pair, texts) in versions.windows(2).zip(rising.windows(2)) {
+                assert!(pair[0] < pair[1], "{texts:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn where_there_is_no_position_none_is_made_up() {
+        assert_eq!(version(r#"{"connector":"TiCDC","file":"","pos":0}"#), None);
+        assert_eq!(version(r#"{"connector":"mysql","file":"","pos":0}"#), None);
+        assert_eq!(version(r#"{"connector":"postgresql"}"#), Some(Version::NONE));
+        assert_eq!(version("{}"), None);
+    }
+
+    #[test]
+    fn odd_texts_are_no_position_and_no_panic() {
+        for text in [
+            r#"{"connector":"postgresql","sequence":"[","lsn":"x"}"#,
+            r#"{"connector":"sqlserver","commit_lsn":"ffffffffff:1:1"}"#,
+            r#"{"connector":"oracle","scn":"1e9"}"#,
+        ] {
+            assert_eq!(version(text), Some(Version::NONE), "{text}");
+        }
+        assert_eq!(version(r#"{"connector":"mongodb","ts_ms":-5000,"ord":1}"#), None);
+    }
+}
