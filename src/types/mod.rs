@@ -223,7 +223,9 @@ pub fn unix_ms(typed: Typed<'_>) -> Result<Option<i64>, ValueError> {
     }
     let number = text.parse::<i64>().ok();
     match (typed.kind, number) {
-        (Kind::Instant(Unit::Micros) | Kind::Timestamp(Unit::Micros), Some(micros)) => Ok(Some(micros / 1_000)),
+        (Kind::Instant(Unit::Micros) | Kind::Timestamp(Unit::Micros), Some(micros)) => {
+            Ok(Some(micros / 1_000))
+        }
         (_, Some(millis)) => Ok(Some(millis)),
         (_, None) => text
             .parse::<jiff::Timestamp>()
