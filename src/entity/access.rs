@@ -67,7 +67,8 @@ impl Row<'_> {
         self.get(column)
     }
 
-    /// The moment that the column holds, Unix milliseconds; `None` for null and for infinity.
+    /// The moment that the column holds, Unix milliseconds; `None` for null. Infinity is
+    /// `i64::MAX`, minus infinity `i64::MIN`. A number needs a type that tells its unit.
     pub fn unix_ms(&self, column: &str) -> Result<Option<i64>, HandleError> {
         let moment = match self.cell(column) {
             Cell::Present(typed) => types::unix_ms(typed),

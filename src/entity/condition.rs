@@ -22,15 +22,13 @@ use super::handler::RowImage;
 /// Longest text of a condition in bytes.
 pub const CONDITION_BYTES_MAX: usize = 4_096;
 
-/// Deepest nesting of a compiled condition. Evaluation recurses: at this depth it takes under 0.5 MiB of
-/// stack in a debug build (see the test), and workers have at least 2 MiB.
-pub const CONDITION_DEPTH_MAX: usize = 32;
+/// Deepest nesting of a compiled condition (`a && b && …` counts with the logarithm of its length).
+/// Evaluation recurses and takes about 45 KiB of stack a level in a debug build, so about 1 MiB at this
+/// depth; a thread has 2 MiB unless it asks for more (see the test).
+pub const CONDITION_DEPTH_MAX: usize = 24;
 
-/// Deepest nesting of brackets that is handed to the parser, which takes about 150 KiB a level in a debug
-/// build: 15 nested parentheses overflow a stack of 2 MiB.
-const BRACKETS_MAX: usize = 32;
-
-/// Stack of the thread that compiles: room for [`BRACKETS_MAX`], and for the parser's own bound of 96 levels.
+/// Stack of the thread that compiles. The parser gives up at 96 levels and takes about 150 KiB a level in a
+/// debug build: 15 nested parentheses overflow a stack of 2 MiB and abort the process.
 const COMPILE_STACK_BYTES: usize = 64 << 20;
 
 /// The names that a condition may use.
@@ -45,8 +43,8 @@ const AMONG: &str = "@among";
 static ROOT: LazyLock<Context<'static, 'static>> = LazyLock::new(|| {
     let mut context = Context::default();
     let added = [
-        context.add_function(SAME, |a: Value, b: Value| same(&a, &b)),
-        context.add_function(DIFFERENT, |a: Value, b: Value| same(&a, &b).map(|same| !same)),
+        context.add_function(SAME, |a: Value, b: Value| same(SAME, &a, &b)),
+        context.add_function(DIFFERENT, |a: Value, b: Value| same(DIFFERENT, &a, &b).map(|same| !same)),
         context.add_function(AMONG, |item: Value, list: Value| among(&item, &list)),
     ];
     debug_assert!(added.iter().all(Result::is_ok), "no overload has these names");
@@ -87,9 +85,6 @@ impl Condition {
     pub fn compile(text: &str) -> Result<Condition, ConditionError> {
         if text.len() > CONDITION_BYTES_MAX {
             return Err(problem(format!("a condition holds at most {CONDITION_BYTES_MAX} bytes")));
-        }
-        if bracket_depth(text) > BRACKETS_MAX {
-            return Err(too_deep());
         }
         let source = text.to_owned();
         // The parser recurses; what is too deep is also dropped there.
@@ -158,23 +153,6 @@ fn problem(problem: impl Into<String>) -> ConditionError {
 
 fn too_deep() -> ConditionError {
     problem(format!("a condition nests at most {CONDITION_DEPTH_MAX} deep"))
-}
-
-/// The deepest nesting of brackets outside of quotes, as far as a look at the bytes tells: counted too deep
-/// rather than too shallow, for a quote in a comment or a raw string ends what it does not end.
-fn bracket_depth(text: &str) -> usize {
-    let (mut depth, mut deepest) = (0_usize, 0);
-    for byte in text.bytes() {
-        match byte {
-            b'(' | b'[' | b'{' => {
-                depth += 1;
-                deepest = deepest.max(depth);
-            }
-            b')' | b']' | b'}' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    deepest
 }
 
 fn parse(text: &str) -> Result<IdedExpr, ConditionError> {
@@ -274,10 +252,10 @@ fn check_function(name: &str, member: bool) -> Result<(), ConditionError> {
 }
 
 /// Equality, where both are of one kind; numbers are one kind.
-fn same(a: &Value, b: &Value) -> Result<bool, ExecutionError> {
+fn same(operator: &str, a: &Value, b: &Value) -> Result<bool, ExecutionError> {
     let number = |value: &Value| matches!(value, Value::Int(_) | Value::UInt(_) | Value::Float(_));
     let alike = std::mem::discriminant(a) == std::mem::discriminant(b) || (number(a) && number(b));
-    if alike { Ok(a == b) } else { Err(unlike(SAME, a, b)) }
+    if alike { Ok(a == b) } else { Err(unlike(operator, a, b)) }
 }
 
 /// Membership: true where one item is the same; where none is but one cannot be compared, nothing is said.
@@ -286,7 +264,7 @@ fn among(item: &Value, list: &Value) -> Result<bool, ExecutionError> {
         Value::List(items) => {
             let mut unknown = None;
             for other in items.iter() {
-                match same(item, other) {
+                match same(AMONG, item, other) {
                     Ok(true) => return Ok(true),
                     Ok(false) => {}
                     Err(error) => unknown = Some(error),

@@ -348,3 +348,6 @@ fn cell<'c>(row: Option<&'c Row<'c>>, column: &str) -> Cell<'c> {
 fn or_else<'c>(cell: Cell<'c>, other: impl FnOnce() -> Cell<'c>) -> Cell<'c> {
     if cell == Cell::Absent { other() } else { cell }
 }
+
+#[cfg(test)]
+mod tests;

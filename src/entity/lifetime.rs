@@ -38,8 +38,12 @@ impl Lifetime {
         Lifetime { base: Base::AfterMoment { moment_ms, ms: millis(ttl) }, jitter: 0.0 }
     }
 
-    /// Lives until that moment (Unix milliseconds). One that has passed deletes instead.
+    /// Lives until that moment (Unix milliseconds). One that has passed deletes instead; `i64::MAX`, which is
+    /// what infinity becomes, never passes.
     pub fn until(at_ms: i64) -> Lifetime {
+        if at_ms == i64::MAX {
+            return Lifetime::never();
+        }
         Lifetime { base: Base::Until { at_ms, at_most_ms: None }, jitter: 0.0 }
     }
 
@@ -122,7 +126,7 @@ mod tests {
     #[test]
     fn jitter_is_the_same_on_every_machine() {
         let ttl = Lifetime::after(Duration::from_secs(3_600)).jitter(0.1);
-        assert_eq!(ttl.of_key(b"customer:7"), Expiry::In(0));
+        assert_eq!(ttl.of_key(b"customer:7"), Expiry::In(3_623_343));
     }
 
     #[test]
@@ -138,6 +142,8 @@ mod tests {
             (Lifetime::after_moment(5, hour), Expiry::At(3_600_005)),
             (Lifetime::after_moment(i64::MAX, hour), Expiry::At(i64::MAX)),
             (Lifetime::until(9), Expiry::At(9)),
+            (Lifetime::until(i64::MAX), Expiry::Never),
+            (Lifetime::until(i64::MAX).at_most(hour), Expiry::In(ms)),
             (Lifetime::until(9).jitter(0.5), Expiry::At(9)),
             (Lifetime::until(9).at_most(hour), Expiry::AtWithin { at_ms: 9, within_ms: ms }),
         ] {

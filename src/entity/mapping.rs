@@ -213,8 +213,10 @@ fn lifetime(ttl: &Ttl, row: &RowImage<'_>) -> Result<Option<Lifetime>, HandleErr
                 (Cell::Unavailable, _) => return Ok(None),
                 (Cell::Null, Some(ms)) => Lifetime::after(Duration::from_millis(*ms)),
                 (Cell::Null, None) => return Err(value_error(column, mismatch("a time", "null"))),
-                // Infinity ends at the bound, or never.
-                _ => row.unix_ms(column)?.map_or(Lifetime::never(), Lifetime::until),
+                _ => row
+                    .unix_ms(column)?
+                    .map(Lifetime::until)
+                    .ok_or_else(|| value_error(column, mismatch("a time", "null")))?,
             };
             bound.map_or(lifetime, |bound| lifetime.at_most(bound))
         }
@@ -225,3 +227,6 @@ fn lifetime(ttl: &Ttl, row: &RowImage<'_>) -> Result<Option<Lifetime>, HandleErr
 fn missing(column: &str) -> HandleError {
     value_error(column, mismatch("a column of the row", "no such column"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,7 @@ pub struct Entity {
 pub enum Topics {
     /// Exact names.
     Names(Vec<String>),
-    /// A regular expression over the whole name, without its `^` and `$`.
+    /// A regular expression over the whole name, compiled as `^(?:…)$`.
     Pattern(regex::Regex),
 }
 
@@ -68,7 +68,7 @@ impl Topics {
     pub fn matches(&self, topic: &str) -> bool {
         match self {
             Topics::Names(names) => names.iter().any(|name| name == topic),
-            Topics::Pattern(pattern) => matches_whole(pattern, topic),
+            Topics::Pattern(pattern) => pattern.is_match(topic),
         }
     }
 }
@@ -78,7 +78,7 @@ impl Topics {
 pub enum TableFilter {
     /// Exact name, `qualifier.table` or `table`.
     Name(String),
-    /// A regular expression over the whole name.
+    /// A regular expression over the whole name, compiled as `^(?:…)$`.
     Pattern(regex::Regex),
 }
 
@@ -94,7 +94,7 @@ impl TableFilter {
             let name = parts.into_iter().flatten().collect::<Vec<_>>().join(".");
             match self {
                 TableFilter::Name(wanted) => *wanted == name,
-                TableFilter::Pattern(pattern) => matches_whole(pattern, &name),
+                TableFilter::Pattern(pattern) => pattern.is_match(&name),
             }
         })
     }
@@ -111,14 +111,10 @@ impl TableFilter {
                 std::iter::once(0)
                     .chain(dots)
                     .filter_map(|at| topic.get(at..))
-                    .any(|name| matches_whole(pattern, name))
+                    .any(|name| pattern.is_match(name))
             }
         }
     }
-}
-
-fn matches_whole(pattern: &regex::Regex, text: &str) -> bool {
-    pattern.find(text).is_some_and(|found| found.range() == (0..text.len()))
 }
 
 /// PostgreSQL's replica identity of an entity's tables, as the settings say.
@@ -152,7 +148,7 @@ mod tests {
             assert_eq!(TableFilter::Name(name.into()).matches(&table), matches, "{name}");
         }
         for (pattern, matches) in [("public\\.u.*", true), ("u", false), ("users|orders", true)] {
-            let filter = TableFilter::Pattern(regex::Regex::new(pattern).unwrap());
+            let filter = TableFilter::Pattern(regex::Regex::new(&format!("^(?:{pattern})$")).unwrap());
             assert_eq!(filter.matches(&table), matches, "{pattern}");
         }
     }
@@ -166,14 +162,14 @@ mod tests {
             ("shop.republic.users", false),
         ] {
             assert_eq!(TableFilter::Name("public.users".into()).names_topic(topic), names, "{topic}");
-            let pattern = TableFilter::Pattern(regex::Regex::new("public\\.users").unwrap());
+            let pattern = TableFilter::Pattern(regex::Regex::new("^(?:public\\.users)$").unwrap());
             assert_eq!(pattern.names_topic(topic), names, "{topic}");
         }
     }
 
     #[test]
     fn a_topic_pattern_matches_whole_names() {
-        let topics = Topics::Pattern(regex::Regex::new("shop|shop\\..*").unwrap());
+        let topics = Topics::Pattern(regex::Regex::new("^(?:shop|shop\\..*)$").unwrap());
         assert!(topics.matches("shop.users") && topics.matches("shop"));
         assert!(!topics.matches("myshop") && !topics.matches("shops"));
     }

@@ -98,10 +98,7 @@ mod tests {
     #[test]
     fn long_and_strange_keys_become_the_same_digest_on_every_machine() {
         assert_eq!(of("t", &[&"x".repeat(60)]).len(), 33);
-        assert_eq!(
-            of("t", &["a,b"]),
-            "#5d9fd1f1f0b4a1b7b7d3aafd3f3b0000".replace("#", "#").as_str().to_owned()
-        );
+        assert_eq!(of("t", &["a,b"]), "#2b9f8d2e9f23a3e031f75192da9c4548");
         assert_ne!(of("t", &["a,b"]), of("t", &["a", "b"]));
         assert_ne!(of("t", &["a:b"]), of("t:a", &["b"]));
     }

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::{Entity, EntityHandler, ReplicaIdentity, Topics};
+use super::spec::{MappingSpec, Shape, Ttl, TtlBase, WriteSpec};
+use super::template::Template;
+use super::{Entity, EntityHandler, Mapping, ReplicaIdentity, Topics};
 use crate::change::{Belief, Cell, Change, Column, Connector, Op, Row, TableName};
 use crate::decode::Format;
 use crate::error::HandleError;
@@ -165,4 +167,25 @@ pub(crate) fn in_words(mutation: &Mutation) -> String {
         words.push_str(&format!(" by {} v{version}", text(guard.owner.as_bytes())));
     }
     words
+}
+
+/// A write of the row's id as text under that key, for an hour.
+pub(crate) fn write(key: &str) -> WriteSpec {
+    WriteSpec {
+        key: Template::parse(key).unwrap(),
+        shape: Shape::Text(Template::parse("{id}").unwrap()),
+        ttl: Ttl { base: TtlBase::None, jitter: 0.0 },
+        when: None,
+        shared: false,
+    }
+}
+
+/// An entity of those writes.
+pub(crate) fn mapping(writes: Vec<WriteSpec>) -> Entity {
+    entity(Arc::new(Mapping::new(MappingSpec {
+        writes,
+        delete_when: None,
+        key_columns: None,
+        value_bytes_max: 1_000,
+    })))
 }
