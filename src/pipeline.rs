@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::change::{Change, Op};
+use crate::change::{Belief, Change, Connector, Op};
 use crate::dead_letter::Stage;
 use crate::decode::{Decoded, Decoder, Format, Ignored};
 use crate::entity::flow::{Flow, see};
@@ -31,7 +31,7 @@ const VALUE_BYTES_MAX: usize = 16 << 20;
 pub struct Pipeline {
     entities: Arc<[Entity]>,
     value_bytes_max: usize,
-    routes: HashMap<String, Route>,
+    routes: HashMap<String, Route, ahash::RandomState>,
     mutations: Mutations,
     undecided: Vec<(usize, Undecided)>,
 }
@@ -92,7 +92,7 @@ impl Pipeline {
         Pipeline {
             entities,
             value_bytes_max: VALUE_BYTES_MAX,
-            routes: HashMap::new(),
+            routes: HashMap::with_hasher(ahash::RandomState::with_seed(0)),
             mutations: Mutations::new(),
             undecided: Vec::new(),
         }
@@ -151,6 +151,9 @@ impl Pipeline {
                 Err(error) => Some(error),
             };
             if let Some(error) = failed {
+                if handling.bare_tombstone(emit) {
+                    continue;
+                }
                 let deletes = handling.deletes_by_record_key(&mut reader.decoder);
                 emit(Emitted::Failed(decode_failure(&error, &reader.entities, deletes)));
             }
@@ -299,24 +302,42 @@ impl<'h> Handling<'h> {
         }
     }
 
+    /// A null value under a record key that is one bare value is no change to a decoder, which knows no
+    /// columns' names; it is one to entities that name their one key column. False where it is not that.
+    fn bare_tombstone(&mut self, emit: &mut dyn FnMut(Emitted<'_>)) -> bool {
+        let tombstone = untold_tombstone();
+        let readable = self.record.value.is_none()
+            && self.readers.iter().all(|index| {
+                self.entity(*index)
+                    .is_some_and(|entity| plain_key::read(self.record, entity, &tombstone).is_some())
+            });
+        readable && self.each_taker(tombstone, |this, index, change| this.one(index, change, emit))
+    }
+
     /// Deletes of the keys that the record key alone tells, for a record whose value cannot be decoded: what
     /// a tombstone in its place would delete.
     fn deletes_by_record_key(&mut self, decoder: &mut Decoder) -> Vec<Mutation> {
-        let tombstone = Record { value: None, ..*self.record };
         let mut deletes = Vec::new();
-        if let Ok(Decoded::Changes(changes)) = decoder.decode(&tombstone) {
-            for change in changes {
-                self.each_taker(change, |this, index, change| {
-                    let Some(entity) = this.entity(index) else { return };
-                    let done = catch_unwind(AssertUnwindSafe(|| {
-                        Flow::new(entity, change, this.record, this.value_bytes_max)
-                            .run(&mut Vec::new(), this.mutations)
-                    }));
-                    if matches!(done, Ok(Ok(()))) {
-                        deletes.extend(this.mutations.drain());
-                    }
-                    this.mutations.clear();
-                });
+        let mut collect = |this: &mut Self, index: usize, change: &Change<'_>| {
+            let Some(entity) = this.entity(index) else { return };
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                Flow::new(entity, change, this.record, this.value_bytes_max)
+                    .run(&mut Vec::new(), this.mutations)
+            }));
+            if matches!(done, Ok(Ok(()))) {
+                deletes.extend(this.mutations.drain());
+            }
+            this.mutations.clear();
+        };
+        match decoder.decode(&Record { value: None, ..*self.record }) {
+            Ok(Decoded::Ignored(_)) => {}
+            Ok(Decoded::Changes(changes)) => {
+                for change in changes {
+                    self.each_taker(change, &mut collect);
+                }
+            }
+            Err(_) => {
+                self.each_taker(untold_tombstone(), &mut collect);
             }
         }
         deletes
@@ -324,6 +345,23 @@ impl<'h> Handling<'h> {
 
     fn entity(&self, index: usize) -> Option<&'h Entity> {
         self.entities.get(index)
+    }
+}
+
+/// A delete of a row that only the entity's key column can name.
+fn untold_tombstone() -> Change<'static> {
+    Change {
+        op: Op::Delete,
+        tombstone: true,
+        table: None,
+        key: None,
+        before: None,
+        belief: Belief::KeyColumns,
+        after: None,
+        source: None,
+        commit_ms: None,
+        version: None,
+        connector: Connector::Unknown,
     }
 }
 
@@ -349,3 +387,6 @@ fn in_words(error: &HandleError) -> String {
     }
     words
 }
+
+#[cfg(test)]
+mod tests;

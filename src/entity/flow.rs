@@ -243,8 +243,7 @@ impl<'c> Flow<'c> {
             Op::Delete if believes_record_key(self.change) => {
                 or_else(cell(self.change.key.as_ref(), column), before)
             }
-            Op::Delete | Op::Truncate => before(),
-            Op::Create | Op::Update | Op::Read => before(),
+            Op::Create | Op::Update | Op::Delete | Op::Read | Op::Truncate => before(),
         }
     }
 
@@ -262,7 +261,8 @@ impl<'c> Flow<'c> {
         if key.is_invalidated() || (!key.is_shared() && self.is_primary(key.template())) {
             return Path::Plain;
         }
-        let positioned = self.change.version.is_some() || self.change.connector != Connector::Unknown;
+        // PostgreSQL has positions, also where this one change has none.
+        let positioned = self.change.version.is_some() || self.change.connector == Connector::Postgres;
         if key.is_shared() || positioned { Path::Guarded } else { Path::Compared }
     }
 

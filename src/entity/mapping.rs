@@ -1,6 +1,5 @@
 //! The declarative handler: `[[entity.write]]` as an [`EntityHandler`].
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use super::access::{mismatch, value_error};
@@ -126,10 +125,7 @@ struct Named<'c> {
 /// The cells of a value; `None` where one of them is unavailable.
 fn chosen_cells<'c>(columns: &'c Columns, row: &'c Row<'c>) -> Result<Option<Vec<Named<'c>>>, HandleError> {
     let cells: Vec<Named<'c>> = match columns {
-        Columns::All => {
-            let cells: Vec<_> = row.cells().map(|(name, cell)| Named { name, column: name, cell }).collect();
-            last_of_each_name(cells)
-        }
+        Columns::All => row.cells().map(|(name, cell)| Named { name, column: name, cell }).collect(),
         Columns::Chosen(chosen) => {
             let named = |Chosen { name, column }: &'c Chosen| match row.cell(column) {
                 // Leaving it out, or writing null, would be a guess.
@@ -141,26 +137,6 @@ fn chosen_cells<'c>(columns: &'c Columns, row: &'c Row<'c>) -> Result<Option<Vec
     };
     let unavailable = cells.iter().any(|named| named.cell == Cell::Unavailable);
     Ok((!unavailable).then_some(cells))
-}
-
-/// Where a name repeats, the last one counts. Rows whose names repeat are rare, rows of many columns too:
-/// up to this many, comparing each with each costs less than a set.
-const COMPARED_PAIRWISE_MAX: usize = 32;
-
-fn last_of_each_name(cells: Vec<Named<'_>>) -> Vec<Named<'_>> {
-    let mut seen = HashSet::with_hasher(ahash::RandomState::with_seed(0));
-    let repeats = if cells.len() <= COMPARED_PAIRWISE_MAX {
-        cells.iter().enumerate().any(|(at, cell)| cells.iter().take(at).any(|other| other.name == cell.name))
-    } else {
-        !cells.iter().all(|named| seen.insert(named.name))
-    };
-    if !repeats {
-        return cells;
-    }
-    seen.clear();
-    let mut kept: Vec<_> = cells.into_iter().rev().filter(|named| seen.insert(named.name)).collect();
-    kept.reverse();
-    kept
 }
 
 fn json(cells: &[Named<'_>], style: RenderStyle) -> Result<Vec<u8>, HandleError> {

@@ -59,20 +59,6 @@ fn each_shape_gives_its_value() {
 }
 
 #[test]
-fn where_a_name_repeats_the_last_one_counts() {
-    let row = r#"{"id":7,"a":1,"a":2}"#;
-    assert_eq!(created(&shaped(Shape::Json(Columns::All)), row), [r#"write c:7 = {"id":7,"a":2}"#]);
-    assert_eq!(created(&shaped(Shape::Hash(Columns::All)), row), ["write c:7 = [id=7 a=2]"]);
-    let wide: Vec<String> = (0..40).map(|column| format!("\"c{column}\":1")).collect();
-    let wide = format!("{{\"id\":1,{},\"id\":7}}", wide.join(","));
-    let written = created(&shaped(Shape::Json(Columns::All)), &wide);
-    assert!(
-        written[0].starts_with(r#"write c:7 = {"c0":1,"#) && written[0].ends_with(r#""id":7}"#),
-        "{written:?}"
-    );
-}
-
-#[test]
 fn a_value_that_the_event_does_not_hold_deletes_the_key_where_it_is_needed() {
     let row = r#"{"id":7,"bio":"<unavailable>","name":"x"}"#;
     for (shape, expected) in [
