@@ -103,7 +103,7 @@ pub enum Belief {
 /// A row: columns in the event's order, borrowed.
 #[derive(Debug, Clone, Default)]
 pub struct Row<'a> {
-    /// Columns in the event's order. Where a name repeats, the last one counts.
+    /// Columns in the event's order. Names are unique: where a record repeats one, decoders keep the last.
     pub columns: Vec<Column<'a>>,
     /// Types that the entity declares for columns whose format carries none.
     pub declared: &'a [(String, Kind)],

@@ -7,6 +7,7 @@ use std::fmt;
 
 use smallvec::SmallVec;
 
+use crate::error::HandleError;
 use crate::version::Version;
 
 /// A key in the cache, as readers see it. Not a record key. Bytes, 1 to 512 MiB as Redis bounds them.
@@ -86,6 +87,24 @@ pub enum StringKind {
 }
 
 impl Value {
+    /// A text.
+    pub fn text(text: impl Into<String>) -> Value {
+        Value::String { kind: StringKind::Text, bytes: text.into().into_bytes() }
+    }
+
+    /// The JSON of a value, for handlers in Rust. Fails where the type's `Serialize` does.
+    pub fn json(value: &impl serde::Serialize) -> Result<Value, HandleError> {
+        // The cause may quote the value.
+        let bytes = serde_json::to_vec(value)
+            .map_err(|_| HandleError::Handler("the handler's value cannot be written as JSON".into()))?;
+        Ok(Value::String { kind: StringKind::Json, bytes })
+    }
+
+    /// Bytes as they are.
+    pub fn bytes(bytes: impl Into<Vec<u8>>) -> Value {
+        Value::String { kind: StringKind::Bytes, bytes: bytes.into() }
+    }
+
     /// Bytes that travel, without protocol overhead.
     pub fn size_bytes(&self) -> usize {
         match self {
@@ -168,7 +187,7 @@ pub enum Effect {
     DeleteIf(Value),
 }
 
-/// Where a handler puts its mutations: in order, deletes first (see [`Mutations::finish`]).
+/// One change's mutations: in order, deletes first (see [`Mutations::finish`]).
 #[derive(Debug, Default)]
 pub struct Mutations {
     list: Vec<Mutation>,

@@ -2,18 +2,50 @@
 //!
 //! Pure: no IO, no clock. Start at [`Pipeline::handle`].
 
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
+use crate::change::{Belief, Change, Connector, Op};
 use crate::dead_letter::Stage;
-use crate::decode::Ignored;
-use crate::entity::Entity;
-use crate::mutation::Mutation;
+use crate::decode::{Decoded, Decoder, Format, Ignored};
+use crate::entity::flow::{Flow, see};
+use crate::entity::{Entity, Undecided};
+use crate::error::{DecodeError, HandleError};
+use crate::mutation::{Mutation, Mutations};
 use crate::record::Record;
+
+mod plain_key;
+
+/// Topics whose route is remembered. Far above what one group follows; where a pattern matches more, routes
+/// are made anew, which costs time and nothing else.
+const ROUTES_MAX: usize = 4_096;
+
+/// Bytes in a value unless the settings say otherwise: `limits.value_bytes`' default.
+const VALUE_BYTES_MAX: usize = 16 << 20;
 
 /// Decoders and entities of the topics that were seen. One per worker.
 #[derive(Debug)]
 pub struct Pipeline {
     entities: Arc<[Entity]>,
+    value_bytes_max: usize,
+    routes: HashMap<String, Route, ahash::RandomState>,
+    mutations: Mutations,
+    undecided: Vec<(usize, Undecided)>,
+}
+
+/// Who reads a topic: the entities of each format, and the decoder that they share.
+#[derive(Debug)]
+struct Route {
+    readers: SmallVec<[Reader; 1]>,
+}
+
+#[derive(Debug)]
+struct Reader {
+    decoder: Decoder,
+    entities: SmallVec<[usize; 2]>,
 }
 
 /// What came of a record, piece by piece, in order.
@@ -57,7 +89,20 @@ pub struct Failure {
 impl Pipeline {
     /// A pipeline over these entities.
     pub fn new(entities: Arc<[Entity]>) -> Pipeline {
-        Pipeline { entities }
+        Pipeline {
+            entities,
+            value_bytes_max: VALUE_BYTES_MAX,
+            routes: HashMap::with_hasher(ahash::RandomState::with_seed(0)),
+            mutations: Mutations::new(),
+            undecided: Vec::new(),
+        }
+    }
+
+    /// The same with another bound on values, `limits.value_bytes`: for handlers in Rust, which have none of
+    /// their own.
+    pub fn with_value_bytes_max(mut self, bytes: usize) -> Pipeline {
+        self.value_bytes_max = bytes;
+        self
     }
 
     /// The entities.
@@ -65,11 +110,283 @@ impl Pipeline {
         &self.entities
     }
 
+    /// The conditions that could not be evaluated for the record that was handled last, with the index of
+    /// their entity: what they guard was deleted.
+    pub fn undecided(&self) -> &[(usize, Undecided)] {
+        &self.undecided
+    }
+
     /// Handles one record: calls `emit` at least once, also where nothing is to be done.
     ///
-    /// A panic of a Rust handler is caught and becomes a [`Failure`] of kind `panic`.
+    /// - Changes in the order of the record, and for each the entities in the order of the settings.
+    /// - A record that cannot be decoded fails once for each format that its topic is read in.
+    /// - A panic of a Rust handler is caught and becomes a [`Failure`] of kind `panic`.
     pub fn handle(&mut self, record: &Record<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
-        let _ = record;
-        emit(Emitted::Ignored { entity: None, why: Ignored::NoEntity });
+        self.undecided.clear();
+        let entities = Arc::clone(&self.entities);
+        if !self.routes.contains_key(record.topic) {
+            if self.routes.len() >= ROUTES_MAX {
+                self.routes.clear();
+            }
+            self.routes.insert(record.topic.to_owned(), Route::of(record.topic, &entities));
+        }
+        let Some(route) = self.routes.get_mut(record.topic) else { return };
+        if route.readers.is_empty() {
+            emit(Emitted::Ignored { entity: None, why: Ignored::NoEntity });
+        }
+        for reader in &mut route.readers {
+            let mut handling = Handling {
+                entities: &entities,
+                readers: &reader.entities,
+                record,
+                value_bytes_max: self.value_bytes_max,
+                mutations: &mut self.mutations,
+                undecided: &mut self.undecided,
+            };
+            let failed = match reader.decoder.decode(record) {
+                Ok(decoded) => {
+                    handling.decoded(decoded, emit);
+                    None
+                }
+                Err(error) => Some(error),
+            };
+            if let Some(error) = failed {
+                if handling.bare_tombstone(emit) {
+                    continue;
+                }
+                let deletes = handling.deletes_by_record_key(&mut reader.decoder);
+                emit(Emitted::Failed(decode_failure(&error, &reader.entities, deletes)));
+            }
+        }
     }
 }
+
+impl Route {
+    fn of(topic: &str, entities: &[Entity]) -> Route {
+        let mut by_format: SmallVec<[(Format, Reader); 1]> = SmallVec::new();
+        for (index, entity) in entities.iter().enumerate() {
+            if !entity.topics.matches(topic) {
+                continue;
+            }
+            match by_format.iter_mut().find(|(format, _)| *format == entity.format) {
+                Some((_, reader)) => reader.entities.push(index),
+                None => {
+                    let entities = SmallVec::from_slice(&[index]);
+                    let reader = Reader { decoder: Decoder::new(entity.format), entities };
+                    by_format.push((entity.format, reader));
+                }
+            }
+        }
+        Route { readers: by_format.into_iter().map(|(_, reader)| reader).collect() }
+    }
+}
+
+fn decode_failure(error: &DecodeError, entities: &[usize], deletes: Vec<Mutation>) -> Failure {
+    // The record cannot be read for any of them; only where there is one is there one to name.
+    let entity = match entities {
+        [entity] => Some(*entity),
+        _ => None,
+    };
+    Failure { entity, stage: Stage::Decode, kind: error.kind, detail: error.to_string(), deletes }
+}
+
+/// One record under one decoder.
+struct Handling<'h> {
+    entities: &'h [Entity],
+    readers: &'h [usize],
+    record: &'h Record<'h>,
+    value_bytes_max: usize,
+    mutations: &'h mut Mutations,
+    undecided: &'h mut Vec<(usize, Undecided)>,
+}
+
+impl<'h> Handling<'h> {
+    fn decoded<'x>(&mut self, decoded: Decoded<'x>, emit: &mut dyn FnMut(Emitted<'_>))
+    where
+        'h: 'x,
+    {
+        let changes = match decoded {
+            Decoded::Ignored(why) => return emit(Emitted::Ignored { entity: None, why }),
+            Decoded::Changes(changes) => changes,
+        };
+        if changes.is_empty() {
+            emit(Emitted::Ignored { entity: None, why: Ignored::Empty });
+        }
+        for change in changes {
+            if change.op == Op::Truncate {
+                self.truncate(&change, emit);
+            } else {
+                let taken = self.each_taker(change, |this, index, change| this.one(index, change, emit));
+                if !taken {
+                    emit(Emitted::Ignored { entity: None, why: Ignored::FilteredTable });
+                }
+            }
+        }
+    }
+
+    fn truncate(&mut self, change: &Change<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
+        let mut taken = false;
+        for index in self.readers {
+            if self.entity(*index).is_some_and(|entity| takes(entity, change, self.record)) {
+                taken = true;
+                emit(Emitted::Ignored { entity: Some(*index), why: Ignored::Truncate });
+            }
+        }
+        if !taken {
+            emit(Emitted::Ignored { entity: None, why: Ignored::FilteredTable });
+        }
+    }
+
+    /// Shows the change to each entity whose table it is of, as that entity sees it. It is turned in place
+    /// from one entity's view into the next one's, so that the usual case, one entity, copies nothing.
+    /// False where no entity took it.
+    fn each_taker<'x>(
+        &mut self,
+        mut change: Change<'x>,
+        mut show: impl FnMut(&mut Self, usize, &Change<'x>),
+    ) -> bool
+    where
+        'h: 'x,
+    {
+        let takers: SmallVec<[usize; 2]> = self
+            .readers
+            .iter()
+            .copied()
+            .filter(|index| self.entity(*index).is_some_and(|entity| takes(entity, &change, self.record)))
+            .collect();
+        let belief = change.belief;
+        let mut before = change.before.take();
+        let has_named_key = change.key.is_some();
+        for (position, index) in takers.iter().enumerate() {
+            let Some(entity) = self.entity(*index) else { continue };
+            let last = position + 1 == takers.len();
+            let seen_before = if last { before.take() } else { before.clone() };
+            change.belief = belief;
+            if !has_named_key {
+                change.key = plain_key::read(self.record, entity, &change);
+            }
+            see(&mut change, seen_before, entity);
+            show(self, *index, &change);
+        }
+        !takers.is_empty()
+    }
+
+    fn one(&mut self, index: usize, change: &Change<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
+        let Some(entity) = self.entity(index) else { return };
+        let mut undecided = Vec::new();
+        // What a handler left behind is thrown away with the change that it panicked on.
+        let result = catch_unwind(AssertUnwindSafe(|| {
+            Flow::new(entity, change, self.record, self.value_bytes_max).run(&mut undecided, self.mutations)
+        }))
+        .unwrap_or(Err(HandleError::Panicked));
+        self.undecided.extend(undecided.into_iter().map(|undecided| (index, undecided)));
+        match result {
+            Ok(()) => emit(Emitted::Mutations {
+                entity: index,
+                mutations: self.mutations.drain(),
+                commit_ms: change.commit_ms,
+            }),
+            Err(error) => {
+                self.mutations.clear();
+                let deletes = catch_unwind(AssertUnwindSafe(|| {
+                    Flow::new(entity, change, self.record, self.value_bytes_max).salvage()
+                }));
+                emit(Emitted::Failed(Failure {
+                    entity: Some(index),
+                    stage: Stage::Handle,
+                    kind: error.kind(),
+                    detail: in_words(&error),
+                    deletes: deletes.unwrap_or_default(),
+                }));
+            }
+        }
+    }
+
+    /// A null value under a record key that is one bare value is no change to a decoder, which knows no
+    /// columns' names; it is one to entities that name their one key column. False where it is not that.
+    fn bare_tombstone(&mut self, emit: &mut dyn FnMut(Emitted<'_>)) -> bool {
+        let tombstone = untold_tombstone();
+        let readable = self.record.value.is_none()
+            && self.readers.iter().all(|index| {
+                self.entity(*index)
+                    .is_some_and(|entity| plain_key::read(self.record, entity, &tombstone).is_some())
+            });
+        readable && self.each_taker(tombstone, |this, index, change| this.one(index, change, emit))
+    }
+
+    /// Deletes of the keys that the record key alone tells, for a record whose value cannot be decoded: what
+    /// a tombstone in its place would delete.
+    fn deletes_by_record_key(&mut self, decoder: &mut Decoder) -> Vec<Mutation> {
+        let mut deletes = Vec::new();
+        let mut collect = |this: &mut Self, index: usize, change: &Change<'_>| {
+            let Some(entity) = this.entity(index) else { return };
+            let done = catch_unwind(AssertUnwindSafe(|| {
+                Flow::new(entity, change, this.record, this.value_bytes_max)
+                    .run(&mut Vec::new(), this.mutations)
+            }));
+            if matches!(done, Ok(Ok(()))) {
+                deletes.extend(this.mutations.drain());
+            }
+            this.mutations.clear();
+        };
+        match decoder.decode(&Record { value: None, ..*self.record }) {
+            Ok(Decoded::Ignored(_)) => {}
+            Ok(Decoded::Changes(changes)) => {
+                for change in changes {
+                    self.each_taker(change, &mut collect);
+                }
+            }
+            Err(_) => {
+                self.each_taker(untold_tombstone(), &mut collect);
+            }
+        }
+        deletes
+    }
+
+    fn entity(&self, index: usize) -> Option<&'h Entity> {
+        self.entities.get(index)
+    }
+}
+
+/// A delete of a row that only the entity's key column can name.
+fn untold_tombstone() -> Change<'static> {
+    Change {
+        op: Op::Delete,
+        tombstone: true,
+        table: None,
+        key: None,
+        before: None,
+        belief: Belief::KeyColumns,
+        after: None,
+        source: None,
+        commit_ms: None,
+        version: None,
+        connector: Connector::Unknown,
+    }
+}
+
+/// True where the change is of the entity's table. Where the format names none (flattened and plain rows,
+/// tombstones), the topic must be named after it: in a topic of several tables, `{"id":7}` says nothing about
+/// which of them lost its row 7.
+fn takes(entity: &Entity, change: &Change<'_>, record: &Record<'_>) -> bool {
+    match (&entity.table, &change.table) {
+        (None, _) => true,
+        (Some(filter), Some(table)) => filter.matches(table),
+        (Some(filter), None) => filter.names_topic(record.topic),
+    }
+}
+
+/// The error with its causes. None of them holds a value.
+fn in_words(error: &HandleError) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        words.push_str(": ");
+        words.push_str(&error.to_string());
+        cause = error.source();
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,19 +1,34 @@
 //! Entities: what is cached, under which keys, made of which columns.
 //!
-//! An entity has one handler, which turns a [`Change`] into mutations. The declarative handler
-//! (`mapping`) is one implementation of [`EntityHandler`]; a handler in Rust is another. Pure: no IO, no
-//! clock, no randomness (TTL jitter is a function of the key).
+//! An entity has one handler, which says what the keys of a row hold. The declarative handler ([`Mapping`])
+//! is one implementation of [`EntityHandler`]; a handler in Rust is another. What all of them have in common
+//! (key changes, deletes, tombstones, the version guard) is done by `flow`. Pure: no IO, no clock, no
+//! randomness (TTL jitter is a function of the key).
 
+mod access;
+pub mod ambiguity;
+mod belief;
 pub mod condition;
+mod digest;
+pub(crate) mod flow;
+mod handler;
+mod lifetime;
+mod mapping;
+mod row_id;
 pub mod spec;
 pub mod template;
+#[cfg(test)]
+pub(crate) mod testing;
 
 use std::sync::Arc;
 
-use crate::change::Change;
+pub use access::FromColumn;
+pub use handler::{EntityHandler, Handlers, KeyTemplate, RowImage, Undecided, Values};
+pub use lifetime::Lifetime;
+pub use mapping::Mapping;
+
+use crate::change::TableName;
 use crate::decode::Format;
-use crate::error::HandleError;
-use crate::mutation::Mutations;
 use crate::types::{Kind, RenderStyle};
 
 /// A kind of cached thing: which records it reads and what handles them.
@@ -44,7 +59,7 @@ pub struct Entity {
 pub enum Topics {
     /// Exact names.
     Names(Vec<String>),
-    /// A regular expression over the whole name, without its `^` and `$`.
+    /// A regular expression over the whole name, compiled as `^(?:…)$`.
     Pattern(regex::Regex),
 }
 
@@ -63,8 +78,43 @@ impl Topics {
 pub enum TableFilter {
     /// Exact name, `qualifier.table` or `table`.
     Name(String),
-    /// A regular expression over the whole name.
+    /// A regular expression over the whole name, compiled as `^(?:…)$`.
     Pattern(regex::Regex),
+}
+
+impl TableFilter {
+    /// True where it names this table. A name may be the table alone, or qualified by its schema, its
+    /// database, or both (`db.schema.table`); a pattern must match one of these spellings as a whole.
+    pub fn matches(&self, table: &TableName<'_>) -> bool {
+        let database = table.database.as_deref();
+        let schema = table.schema.as_deref();
+        let spellings = [(None, None), (None, schema), (database, None), (database, schema)];
+        spellings.into_iter().any(|(database, schema)| {
+            let parts = [database, schema, Some(&*table.table)];
+            let name = parts.into_iter().flatten().collect::<Vec<_>>().join(".");
+            match self {
+                TableFilter::Name(wanted) => *wanted == name,
+                TableFilter::Pattern(pattern) => pattern.is_match(&name),
+            }
+        })
+    }
+
+    /// True where a topic's name says that it carries this one table (`prefix.schema.table`): what counts
+    /// where the format names no table.
+    pub fn names_topic(&self, topic: &str) -> bool {
+        match self {
+            TableFilter::Name(wanted) => {
+                topic.strip_suffix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+            }
+            TableFilter::Pattern(pattern) => {
+                let dots = topic.match_indices('.').map(|(at, _)| at + 1);
+                std::iter::once(0)
+                    .chain(dots)
+                    .filter_map(|at| topic.get(at..))
+                    .any(|name| pattern.is_match(name))
+            }
+        }
+    }
 }
 
 /// PostgreSQL's replica identity of an entity's tables, as the settings say.
@@ -79,15 +129,48 @@ pub enum ReplicaIdentity {
     Index(Vec<String>),
 }
 
-/// Turns a change into mutations.
-///
-/// - Deterministic: the same change gives the same mutations (invariant 6); no IO, no clock.
-/// - Called once per change, in offset order within a partition; different partitions concurrently.
-/// - An error is about this record: nothing that was emitted for it is applied, and `errors.on_error` says
-///   what becomes of it. Error texts hold no row values.
-/// - `op d` deletes every key of the row; within one change deletes are applied before writes, in whatever
-///   order they were emitted.
-pub trait EntityHandler: Send + Sync + std::fmt::Debug {
-    /// The handler's mutations for one change.
-    fn handle(&self, change: &Change<'_>, out: &mut Mutations) -> Result<(), HandleError>;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_filter_takes_every_qualified_spelling_and_no_other_table() {
+        let table =
+            TableName { database: Some("shop".into()), schema: Some("public".into()), table: "users".into() };
+        for (name, matches) in [
+            ("users", true),
+            ("public.users", true),
+            ("shop.users", true),
+            ("shop.public.users", true),
+            ("other.users", false),
+            ("user", false),
+        ] {
+            assert_eq!(TableFilter::Name(name.into()).matches(&table), matches, "{name}");
+        }
+        for (pattern, matches) in [("public\\.u.*", true), ("u", false), ("users|orders", true)] {
+            let filter = TableFilter::Pattern(regex::Regex::new(&format!("^(?:{pattern})$")).unwrap());
+            assert_eq!(filter.matches(&table), matches, "{pattern}");
+        }
+    }
+
+    #[test]
+    fn a_topic_named_after_the_table_carries_it() {
+        for (topic, names) in [
+            ("shop.public.users", true),
+            ("public.users", true),
+            ("shop.public.users_old", false),
+            ("shop.republic.users", false),
+        ] {
+            assert_eq!(TableFilter::Name("public.users".into()).names_topic(topic), names, "{topic}");
+            let pattern = TableFilter::Pattern(regex::Regex::new("^(?:public\\.users)$").unwrap());
+            assert_eq!(pattern.names_topic(topic), names, "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_topic_pattern_matches_whole_names() {
+        let topics = Topics::Pattern(regex::Regex::new("^(?:shop|shop\\..*)$").unwrap());
+        assert!(topics.matches("shop.users") && topics.matches("shop"));
+        assert!(!topics.matches("myshop") && !topics.matches("shops"));
+    }
 }

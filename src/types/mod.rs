@@ -191,3 +191,83 @@ pub struct ValueError {
     /// What kind of part is there, in words ("a JSON object"); never the value itself.
     pub found: Cow<'static, str>,
 }
+
+/// Appends the value as JSON. Stands in until the full rendering of types is merged: no semantic types.
+pub fn render_json(typed: Typed<'_>, _style: RenderStyle, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    match typed.raw {
+        Raw::Json(token) => out.extend_from_slice(token.as_bytes()),
+        Raw::Text(text) => json_string(text, out),
+        Raw::Bool(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        Raw::Int(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        Raw::Double(value) => out.extend_from_slice(value.to_string().as_bytes()),
+        Raw::Bytes(_) => return Err(found("a JSON part", "bytes")),
+    }
+    Ok(())
+}
+
+/// Appends the value as plain text.
+pub fn render_text(typed: Typed<'_>, style: RenderStyle, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    match typed.raw {
+        Raw::Json(token) if token.starts_with('"') => out.extend_from_slice(unescape(token)?.as_bytes()),
+        Raw::Text(text) => out.extend_from_slice(text.as_bytes()),
+        _ => render_json(typed, style, out)?,
+    }
+    Ok(())
+}
+
+/// Appends the value in its canonical form for a key.
+pub fn render_key(typed: Typed<'_>, style: RenderStyle, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    render_text(typed, style, out)
+}
+
+/// Appends the value's bytes.
+pub fn raw_bytes(typed: Typed<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    use base64::Engine as _;
+    match (typed.kind, typed.raw) {
+        (_, Raw::Bytes(bytes)) => out.extend_from_slice(bytes),
+        (Kind::Bytes, Raw::Json(token)) => {
+            let text = unescape(token)?;
+            let bytes = base64::engine::general_purpose::STANDARD
+                .decode(text.as_bytes())
+                .map_err(|_| found("base64 text", "other text"))?;
+            out.extend_from_slice(&bytes);
+        }
+        _ => render_text(typed, RenderStyle::default(), out)?,
+    }
+    Ok(())
+}
+
+/// The moment that a value holds, in Unix milliseconds; `None` for infinity.
+pub fn unix_ms(typed: Typed<'_>) -> Result<Option<i64>, ValueError> {
+    let mut text = Vec::new();
+    render_text(typed, RenderStyle::default(), &mut text)?;
+    let text = String::from_utf8_lossy(&text);
+    if text == "infinity" {
+        return Ok(None);
+    }
+    let number = text.parse::<i64>().ok();
+    match (typed.kind, number) {
+        (Kind::Instant(Unit::Micros) | Kind::Timestamp(Unit::Micros), Some(micros)) => {
+            Ok(Some(micros / 1_000))
+        }
+        (_, Some(millis)) => Ok(Some(millis)),
+        (_, None) => text
+            .parse::<jiff::Timestamp>()
+            .map(|at| Some(at.as_millisecond()))
+            .map_err(|_| found("a time", "other text")),
+    }
+}
+
+/// Appends the text as a JSON string with its quotes.
+pub fn json_string(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(serde_json::to_string(text).unwrap_or_default().as_bytes());
+}
+
+/// The text of a JSON string token (with its quotes).
+pub fn unescape(token: &str) -> Result<Cow<'_, str>, ValueError> {
+    serde_json::from_str::<String>(token).map(Cow::Owned).map_err(|_| found("a JSON string", "another token"))
+}
+
+fn found(expected: &'static str, found: &'static str) -> ValueError {
+    ValueError { expected: expected.into(), found: found.into() }
+}

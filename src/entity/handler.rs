@@ -1,0 +1,246 @@
+//! The public trait of handlers, and what they are given.
+//!
+//! A handler says which keys there are and what each of them holds for a row; everything else about a change
+//! is the engine's (see [`super::flow`]): which keys an update leaves, what a delete or a tombstone reaches,
+//! what goes through the version guard. So a handler cannot forget any of it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use super::lifetime::Lifetime;
+use super::template::{Template, TemplateError};
+use crate::change::{Change, Row};
+use crate::error::HandleError;
+use crate::mutation::Value;
+use crate::record::Record;
+use crate::types::RenderStyle;
+
+/// Says what the cache holds of a row: a change in, mutations out.
+///
+/// - Deterministic: the same change gives the same values (invariant 6); no IO, no clock, no randomness.
+/// - Called in offset order within a partition, for different partitions concurrently.
+/// - An error is about this record: nothing that it asked for is applied, and `errors.on_error` says what
+///   becomes of it. Error texts hold no row values. A panic is caught and counts as an error.
+///
+/// ```
+/// use std::time::Duration;
+/// use stoker::entity::{EntityHandler, KeyTemplate, Lifetime, RowImage, Values};
+/// use stoker::error::HandleError;
+/// use stoker::mutation::Value;
+///
+/// /// The name of a city: key `city:{id}`, value text.
+/// #[derive(Debug)]
+/// struct CityName {
+///     keys: [KeyTemplate; 1],
+/// }
+///
+/// impl EntityHandler for CityName {
+///     fn keys(&self) -> &[KeyTemplate] {
+///         &self.keys
+///     }
+///
+///     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError> {
+///         out.write(0, Value::text(row.text("name")?), Lifetime::after(Duration::from_secs(3600)));
+///         Ok(())
+///     }
+/// }
+/// # let _ = CityName { keys: [KeyTemplate::parse("city:{id}").unwrap()] };
+/// ```
+pub trait EntityHandler: Send + Sync + fmt::Debug {
+    /// Every key that this handler writes, always the same. A position in this slice names the key in
+    /// [`Values`]. Stoker touches no key that is not made of one of these templates (invariant 11).
+    fn keys(&self) -> &[KeyTemplate];
+
+    /// Says what the row's keys hold: called for rows that were created, updated or read by a snapshot.
+    ///
+    /// A key that is given no value is deleted, for a row that no longer qualifies must not stay cached.
+    ///
+    /// Called for an old row as well, where a secondary key of a source without positions is to be deleted
+    /// only while it holds that row's value; there an error only means that it is not deleted.
+    fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError>;
+}
+
+/// A key of a handler.
+#[derive(Debug, Clone)]
+pub struct KeyTemplate {
+    template: Template,
+    shared: bool,
+    invalidated: bool,
+}
+
+impl KeyTemplate {
+    /// A key of that template.
+    pub fn new(template: Template) -> KeyTemplate {
+        KeyTemplate { template, shared: false, invalidated: false }
+    }
+
+    /// A key of that template's text, such as `price:v1:{offer_id}`.
+    pub fn parse(text: &str) -> Result<KeyTemplate, TemplateError> {
+        Template::parse(text).map(KeyTemplate::new)
+    }
+
+    /// Another template may give the same key: it goes through the version guard even where the partition
+    /// orders it.
+    pub fn shared(mut self) -> KeyTemplate {
+        self.shared = true;
+        self
+    }
+
+    /// The key's readers fill it: it is deleted on every change and never written, so no guard is needed.
+    pub fn invalidated(mut self) -> KeyTemplate {
+        self.invalidated = true;
+        self
+    }
+
+    /// The template.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// True under [`KeyTemplate::shared`].
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// True under [`KeyTemplate::invalidated`].
+    pub fn is_invalidated(&self) -> bool {
+        self.invalidated
+    }
+}
+
+/// A row, with the change and the record that it came by. Columns are read as of a [`Row`]:
+/// `row.get::<u64>("id")?`, `row.text("name")?`.
+#[derive(Debug, Clone, Copy)]
+pub struct RowImage<'c> {
+    pub(crate) row: &'c Row<'c>,
+    pub(crate) change: &'c Change<'c>,
+    pub(crate) record: &'c Record<'c>,
+    pub(crate) style: RenderStyle,
+    pub(crate) old: bool,
+}
+
+impl<'c> RowImage<'c> {
+    /// The change. Its `before` holds only columns that may be believed.
+    pub fn change(&self) -> &'c Change<'c> {
+        self.change
+    }
+
+    /// The record.
+    pub fn record(&self) -> &'c Record<'c> {
+        self.record
+    }
+
+    /// The row.
+    pub fn row(&self) -> &'c Row<'c> {
+        self.row
+    }
+
+    /// How the entity's values are rendered.
+    pub fn style(&self) -> RenderStyle {
+        self.style
+    }
+
+    /// True for the old row of a change: what it was written with counts, not whether it still qualifies.
+    pub fn is_old(&self) -> bool {
+        self.old
+    }
+
+    /// When the source committed the change, else when the record was produced; Unix milliseconds.
+    pub fn commit_ms(&self) -> Option<i64> {
+        self.change.commit_ms.or(self.record.timestamp_ms)
+    }
+}
+
+impl<'c> Deref for RowImage<'c> {
+    type Target = Row<'c>;
+
+    fn deref(&self) -> &Row<'c> {
+        self.row
+    }
+}
+
+/// What a handler gives each of its keys.
+#[derive(Debug, Default)]
+pub struct Values {
+    slots: Vec<Option<(Value, Lifetime)>>,
+    undecided: Vec<Undecided>,
+    misnamed: bool,
+}
+
+/// A condition that could not be evaluated, so that the key was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecided {
+    /// Position of the key in [`EntityHandler::keys`]; `None` where the condition is about the whole row.
+    pub key: Option<usize>,
+    /// Why, without values.
+    pub reason: String,
+}
+
+impl Values {
+    pub(crate) fn new(key_count: usize) -> Values {
+        let mut slots = Vec::new();
+        slots.resize_with(key_count, || None);
+        Values { slots, undecided: Vec::new(), misnamed: false }
+    }
+
+    /// The key at that position of [`EntityHandler::keys`] holds this value for so long.
+    ///
+    /// A position without a key, or one whose key is [`KeyTemplate::invalidated`], is the handler's defect
+    /// and fails the record.
+    pub fn write(&mut self, key: usize, value: Value, lifetime: Lifetime) {
+        match self.slots.get_mut(key) {
+            Some(slot) => *slot = Some((value, lifetime)),
+            None => self.misnamed = true,
+        }
+    }
+
+    /// Tells that a condition could not be evaluated; the key, if it is given no value, is deleted.
+    pub fn undecided(&mut self, key: Option<usize>, reason: impl Into<String>) {
+        self.undecided.push(Undecided { key, reason: reason.into() });
+    }
+
+    pub(crate) fn take(&mut self, key: usize) -> Option<(Value, Lifetime)> {
+        self.slots.get_mut(key).and_then(Option::take)
+    }
+
+    pub(crate) fn take_undecided(&mut self) -> Vec<Undecided> {
+        std::mem::take(&mut self.undecided)
+    }
+
+    /// True where the handler wrote a key that it does not have.
+    pub(crate) fn is_misnamed(&self, keys: &[KeyTemplate]) -> bool {
+        self.misnamed || self.slots.iter().zip(keys).any(|(slot, key)| slot.is_some() && key.invalidated)
+    }
+}
+
+/// Handlers in Rust by the name that `handler = "…"` uses. A binary of one's own passes them to Stoker's main
+/// and gets every command.
+#[derive(Debug, Clone, Default)]
+pub struct Handlers {
+    by_name: BTreeMap<String, Arc<dyn EntityHandler>>,
+}
+
+impl Handlers {
+    /// None.
+    pub fn new() -> Handlers {
+        Handlers::default()
+    }
+
+    /// Adds one. The last of a name counts.
+    pub fn with(mut self, name: impl Into<String>, handler: impl EntityHandler + 'static) -> Handlers {
+        self.by_name.insert(name.into(), Arc::new(handler));
+        self
+    }
+
+    /// The handler of that name.
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn EntityHandler>> {
+        self.by_name.get(name)
+    }
+
+    /// All names, for suggestions.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+}

@@ -1,0 +1,208 @@
+//! The declarative handler: `[[entity.write]]` as an [`EntityHandler`].
+
+use std::time::Duration;
+
+use super::access::{mismatch, value_error};
+use super::condition::Truth;
+use super::handler::{EntityHandler, KeyTemplate, RowImage, Values};
+use super::lifetime::Lifetime;
+use super::spec::{Chosen, Columns, MappingSpec, Shape, Ttl, TtlBase, WriteSpec};
+use crate::change::{Cell, Row};
+use crate::error::HandleError;
+use crate::mutation::{StringKind, Value};
+use crate::types::{self, RenderStyle};
+
+/// An entity's writes as the settings say them.
+#[derive(Debug)]
+pub struct Mapping {
+    spec: MappingSpec,
+    keys: Vec<KeyTemplate>,
+}
+
+impl Mapping {
+    /// The handler of these writes.
+    pub fn new(spec: MappingSpec) -> Mapping {
+        let keys = spec.writes.iter().map(key_template).collect();
+        Mapping { spec, keys }
+    }
+}
+
+fn key_template(write: &WriteSpec) -> KeyTemplate {
+    let key = KeyTemplate::new(write.key.clone());
+    let key = if write.shared { key.shared() } else { key };
+    match write.shape {
+        Shape::Invalidate => key.invalidated(),
+        Shape::Json(_) | Shape::Text(_) | Shape::Hash(_) | Shape::Bytes(_) => key,
+    }
+}
+
+impl EntityHandler for Mapping {
+    fn keys(&self) -> &[KeyTemplate] {
+        &self.keys
+    }
+
+    fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError> {
+        if !row.is_old()
+            && let Some(condition) = &self.spec.delete_when
+        {
+            match condition.evaluate(row) {
+                Truth::False => {}
+                Truth::True => return Ok(()),
+                Truth::Undecidable(reason) => {
+                    out.undecided(None, reason);
+                    return Ok(());
+                }
+            }
+        }
+        for (index, write) in self.spec.writes.iter().enumerate() {
+            if !row.is_old()
+                && let Some(condition) = &write.when
+            {
+                match condition.evaluate(row) {
+                    Truth::True => {}
+                    Truth::False => continue,
+                    Truth::Undecidable(reason) => {
+                        out.undecided(Some(index), reason);
+                        continue;
+                    }
+                }
+            }
+            let Some(value) = value(&write.shape, row)? else { continue };
+            let bytes = value.size_bytes();
+            if bytes > self.spec.value_bytes_max {
+                return Err(HandleError::TooLarge { bytes, limit: self.spec.value_bytes_max });
+            }
+            if let Some(lifetime) = lifetime(&write.ttl, row)? {
+                out.write(index, value, lifetime);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The value; `None` where there is none to write, so that the key is deleted: the event does not hold a
+/// column that it needs, the column of a `bytes` value is null, or a hash would have no field.
+fn value(shape: &Shape, row: &RowImage<'_>) -> Result<Option<Value>, HandleError> {
+    match shape {
+        Shape::Invalidate => Ok(None),
+        Shape::Text(template) => {
+            if template.needs_unavailable(row) {
+                return Ok(None);
+            }
+            let mut bytes = Vec::new();
+            template.render_text(row, row.style(), &mut bytes)?;
+            Ok(Some(Value::String { kind: StringKind::Text, bytes }))
+        }
+        Shape::Bytes(column) => match row.cell(column) {
+            Cell::Present(typed) => {
+                let mut bytes = Vec::new();
+                types::raw_bytes(typed, &mut bytes).map_err(|error| value_error(column, error))?;
+                Ok(Some(Value::String { kind: StringKind::Bytes, bytes }))
+            }
+            Cell::Null | Cell::Unavailable => Ok(None),
+            Cell::Absent => Err(missing(column)),
+        },
+        Shape::Json(columns) => {
+            let Some(cells) = chosen_cells(columns, row)? else { return Ok(None) };
+            let bytes = json(&cells, row.style())?;
+            Ok(Some(Value::String { kind: StringKind::Json, bytes }))
+        }
+        Shape::Hash(columns) => {
+            let Some(cells) = chosen_cells(columns, row)? else { return Ok(None) };
+            let fields = hash(&cells, row.style())?;
+            Ok((!fields.is_empty()).then_some(Value::Hash(fields)))
+        }
+    }
+}
+
+/// A cell under the name that the value gives it.
+struct Named<'c> {
+    name: &'c str,
+    column: &'c str,
+    cell: Cell<'c>,
+}
+
+/// The cells of a value; `None` where one of them is unavailable.
+fn chosen_cells<'c>(columns: &'c Columns, row: &'c Row<'c>) -> Result<Option<Vec<Named<'c>>>, HandleError> {
+    let cells: Vec<Named<'c>> = match columns {
+        Columns::All => row.cells().map(|(name, cell)| Named { name, column: name, cell }).collect(),
+        Columns::Chosen(chosen) => {
+            let named = |Chosen { name, column }: &'c Chosen| match row.cell(column) {
+                // Leaving it out, or writing null, would be a guess.
+                Cell::Absent => Err(missing(column)),
+                cell => Ok(Named { name, column, cell }),
+            };
+            chosen.iter().map(named).collect::<Result<_, _>>()?
+        }
+    };
+    let unavailable = cells.iter().any(|named| named.cell == Cell::Unavailable);
+    Ok((!unavailable).then_some(cells))
+}
+
+fn json(cells: &[Named<'_>], style: RenderStyle) -> Result<Vec<u8>, HandleError> {
+    let mut out = Vec::with_capacity(64 + 32 * cells.len());
+    out.push(b'{');
+    for (index, named) in cells.iter().enumerate() {
+        if index > 0 {
+            out.push(b',');
+        }
+        types::json_string(named.name, &mut out);
+        out.push(b':');
+        match named.cell {
+            Cell::Present(typed) => types::render_json(typed, style, &mut out)
+                .map_err(|error| value_error(named.column, error))?,
+            Cell::Null | Cell::Absent | Cell::Unavailable => out.extend_from_slice(b"null"),
+        }
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
+/// Fields of a hash: a null column has none, so that the whole hash, when replaced, loses it.
+fn hash(cells: &[Named<'_>], style: RenderStyle) -> Result<Vec<(Vec<u8>, Vec<u8>)>, HandleError> {
+    let mut fields = Vec::with_capacity(cells.len());
+    for named in cells {
+        if let Cell::Present(typed) = named.cell {
+            let mut text = Vec::new();
+            types::render_text(typed, style, &mut text).map_err(|error| value_error(named.column, error))?;
+            fields.push((named.name.as_bytes().to_vec(), text));
+        }
+    }
+    Ok(fields)
+}
+
+/// The lifetime; `None` where the event does not hold the column that it needs.
+fn lifetime(ttl: &Ttl, row: &RowImage<'_>) -> Result<Option<Lifetime>, HandleError> {
+    let lifetime = match &ttl.base {
+        TtlBase::None => Lifetime::never(),
+        TtlBase::After(ms) => Lifetime::after(Duration::from_millis(*ms)),
+        TtlBase::AfterCommit(ms) => {
+            let commit_ms = row.commit_ms().ok_or(HandleError::Handler(
+                "the time to live counts from the commit, but neither the change nor the record has a time"
+                    .into(),
+            ))?;
+            Lifetime::after_moment(commit_ms, Duration::from_millis(*ms))
+        }
+        TtlBase::Column { column, at_most, if_null } => {
+            let bound = at_most.map(Duration::from_millis);
+            let lifetime = match (row.cell(column), if_null) {
+                (Cell::Unavailable, _) => return Ok(None),
+                (Cell::Null, Some(ms)) => Lifetime::after(Duration::from_millis(*ms)),
+                (Cell::Null, None) => return Err(value_error(column, mismatch("a time", "null"))),
+                _ => row
+                    .unix_ms(column)?
+                    .map(Lifetime::until)
+                    .ok_or_else(|| value_error(column, mismatch("a time", "null")))?,
+            };
+            bound.map_or(lifetime, |bound| lifetime.at_most(bound))
+        }
+    };
+    Ok(Some(lifetime.jitter(ttl.jitter)))
+}
+
+fn missing(column: &str) -> HandleError {
+    value_error(column, mismatch("a column of the row", "no such column"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,41 @@
+//! Record keys that are one bare value (`7`, `"7"`, plain text): they name no column, so the entity's only
+//! key column is taken for theirs.
+
+use crate::change::{Cell, Change, Column, Row};
+use crate::entity::Entity;
+use crate::record::Record;
+use crate::types::{self, Kind, Raw, RenderStyle, Typed};
+
+/// The record key as a row of the entity's one key column.
+///
+/// `None` where the key is null, empty or no such text, where the entity names no or several key columns, or
+/// where the row has another value in that column: many jobs key their records by the table's name.
+pub(super) fn read<'a>(record: &Record<'a>, entity: &'a Entity, change: &Change<'a>) -> Option<Row<'a>> {
+    let [column] = entity.key_columns.as_deref()? else { return None };
+    let text = std::str::from_utf8(record.key?).ok()?.trim();
+    if text.is_empty() || text.starts_with(['{', '[']) || text.chars().any(char::is_control) {
+        return None;
+    }
+    let scalar = text.starts_with(|first: char| first == '"' || first == '-' || first.is_ascii_digit())
+        && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let raw = if scalar { Raw::Json(text) } else { Raw::Text(text) };
+    let one_column = |cell: Cell<'a>| Row {
+        columns: vec![Column { name: column.as_str().into(), cell }],
+        declared: &entity.columns,
+    };
+    let key = one_column(Cell::Present(Typed { raw, kind: &Kind::Untyped }));
+    let of_row = change.after.as_ref().map_or(Cell::Absent, |after| after.cell(column));
+    let agrees = match of_row {
+        Cell::Absent => true,
+        cell => in_key(one_column(cell).cell(column)) == in_key(key.cell(column)),
+    };
+    agrees.then_some(key)
+}
+
+/// The value's text in a key; `None` where it has none.
+fn in_key(cell: Cell<'_>) -> Option<Vec<u8>> {
+    let Cell::Present(typed) = cell else { return None };
+    let mut text = Vec::new();
+    types::render_key(typed, RenderStyle::default(), &mut text).ok()?;
+    Some(text)
+}
