@@ -4,10 +4,13 @@
 //! (`mapping`) is one implementation of [`EntityHandler`]; a handler in Rust is another. Pure: no IO, no
 //! clock, no randomness (TTL jitter is a function of the key).
 
+pub mod ambiguity;
 pub mod condition;
+pub mod mapping;
 pub mod spec;
 pub mod template;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::change::Change;
@@ -90,4 +93,20 @@ pub enum ReplicaIdentity {
 pub trait EntityHandler: Send + Sync + std::fmt::Debug {
     /// The handler's mutations for one change.
     fn handle(&self, change: &Change<'_>, out: &mut Mutations) -> Result<(), HandleError>;
+}
+
+/// Handlers in Rust by the name under which `handler = "…"` finds them.
+#[derive(Debug, Clone, Default)]
+pub struct Handlers(BTreeMap<String, Arc<dyn EntityHandler>>);
+
+impl Handlers {
+    /// The handler of that name.
+    pub fn get(&self, name: &str) -> Option<Arc<dyn EntityHandler>> {
+        self.0.get(name).map(Arc::clone)
+    }
+
+    /// All names, in alphabetical order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.keys().map(String::as_str)
+    }
 }

@@ -69,6 +69,20 @@ pub enum Kind {
     Struct(Arc<[(String, Kind)]>),
 }
 
+impl Kind {
+    /// The type of that name in `columns = { … }`.
+    pub fn parse(text: &str) -> Result<Kind, String> {
+        match text {
+            "int" => Ok(Kind::Int),
+            "uint" => Ok(Kind::Uint),
+            "text" => Ok(Kind::Text),
+            "decimal(2)" => Ok(Kind::Decimal { scale: Some(2) }),
+            "instant_us" => Ok(Kind::Instant(Unit::Micros)),
+            other => Err(format!("{other:?} is not a type")),
+        }
+    }
+}
+
 /// Which of the `isostring` forms a text is. They end in `Z` whether or not they are instants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum IsoText {
