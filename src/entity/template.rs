@@ -28,7 +28,8 @@ impl Template {
         let mut parts = Vec::new();
         let mut literal = String::new();
         let mut rest = text;
-        while let Some((before, from_brace)) = rest.find(['{', '}']).and_then(|at| rest.split_at_checked(at)) {
+        while let Some((before, from_brace)) = rest.find(['{', '}']).and_then(|at| rest.split_at_checked(at))
+        {
             literal.push_str(before);
             let at = text.len() - from_brace.len();
             if let Some(after) = from_brace.strip_prefix("{{") {
