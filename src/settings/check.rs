@@ -52,6 +52,12 @@ impl<'c> Alternative<'c> {
         self.schema.get("type").is_some_and(|name| name == kind)
     }
 
+    /// True for a text in a language of its own, where a dollar is a dollar.
+    fn is_language(&self) -> bool {
+        let format = self.schema.get("format").and_then(Value::as_str);
+        format.is_some_and(|format| LANGUAGES.contains(&format))
+    }
+
     fn properties(&self) -> Option<&'c Map<String, Value>> {
         self.schema.get("properties")?.as_object()
     }
@@ -168,7 +174,7 @@ impl<'c> Checker<'c, '_> {
         if texts.is_empty() {
             return Err("a text");
         }
-        let language = texts.iter().any(|text| text.name.is_some_and(|name| LANGUAGES.contains(&name)));
+        let language = texts.iter().any(|text| text.is_language());
         let filled = if language { Ok(text.to_owned()) } else { expand(text, self.environment) };
         let filled = match filled {
             Ok(filled) => filled,
@@ -197,7 +203,7 @@ impl<'c> Checker<'c, '_> {
         tables.for_each(|table| choices.push_str(&format!(", or {}", table.described())));
         if let Some(what) = not_built(&path.fields(), &filled) {
             let help = format!("this version has {choices}");
-            self.findings.refuse_with(path, format!("{filled:?}: {what} is not built yet"), help);
+            self.findings.refuse_with(path, format!("{filled:?} is not built yet ({what})"), help);
         } else {
             let shown = if filled == text { format!("{filled:?}") } else { "the value".to_owned() };
             let message = format!("{shown} is not {choices}");
@@ -265,8 +271,11 @@ impl<'c> Checker<'c, '_> {
 
     fn table(&mut self, table: &DeTable<'_>, alternatives: &[Alternative<'c>], path: &Path) -> Option<Value> {
         let tables: Vec<_> = alternatives.iter().filter(|alternative| alternative.is("object")).collect();
+        if tables.is_empty() {
+            return self.fitting(None, "a table", alternatives, path);
+        }
         if let ([only], [_]) = (tables.as_slice(), alternatives) {
-            return Some(self.fields(table, only, path).0);
+            return Some(self.fields(table, only, &[], path).0);
         }
         let matching = |alternative: &&&Alternative<'c>| {
             let properties = alternative.properties();
@@ -282,7 +291,7 @@ impl<'c> Checker<'c, '_> {
                 return self.file(table, best, path);
             }
             // One of several: with something wrong in it, it may have been meant as another.
-            let (fields, whole) = self.fields(table, best, path);
+            let (fields, whole) = self.fields(table, best, &tables, path);
             return whole.then_some(fields);
         }
         let names =
@@ -293,7 +302,7 @@ impl<'c> Checker<'c, '_> {
                 unbuilt = true;
                 self.findings.refuse_field(
                     &path.key(key.get_ref()),
-                    format!("{what} is not built yet"),
+                    format!("not built yet: {what}"),
                     None,
                 );
             } else if let Some(alike) = suggestion(key.get_ref(), names()) {
@@ -309,23 +318,31 @@ impl<'c> Checker<'c, '_> {
         if unbuilt { None } else { self.fitting(None, "a table", alternatives, path) }
     }
 
-    /// A table's fields; and whether all of them were right.
-    fn fields(&mut self, table: &DeTable<'_>, schema: &Alternative<'c>, path: &Path) -> (Value, bool) {
+    /// A table's fields; and whether all of them were right. `others` are what it could have been as well.
+    fn fields(
+        &mut self,
+        table: &DeTable<'_>,
+        schema: &Alternative<'c>,
+        others: &[&Alternative<'c>],
+        path: &Path,
+    ) -> (Value, bool) {
         let mut kept = Map::new();
         let mut whole = true;
-        let others = schema.schema.get("additionalProperties").filter(|schema| schema.is_object());
+        let any_name = schema.schema.get("additionalProperties").filter(|schema| schema.is_object());
         for (key, value) in table {
             let name: &str = key.get_ref();
-            let field = schema.properties().and_then(|all| all.get(name)).or(others);
+            let field = schema.properties().and_then(|all| all.get(name)).or(any_name);
             let value = match field {
                 Some(field) => self.value(value, field, &path.key(name)),
                 None => {
-                    self.unknown(name, schema, path);
+                    self.unknown(name, schema, others, path);
                     None
                 }
             };
             match value {
-                Some(value) => drop(kept.insert(name.to_owned(), value)),
+                Some(value) => {
+                    kept.insert(name.to_owned(), value);
+                }
                 None => whole = false,
             }
         }
@@ -342,10 +359,17 @@ impl<'c> Checker<'c, '_> {
         (Value::Object(kept), whole)
     }
 
-    fn unknown(&mut self, name: &str, schema: &Alternative<'c>, path: &Path) {
+    fn unknown(&mut self, name: &str, schema: &Alternative<'c>, others: &[&Alternative<'c>], path: &Path) {
         let at = path.key(name);
+        let elsewhere = |other: &&Alternative<'c>| other.properties().is_some_and(|all| all.contains_key(name));
+        if others.iter().any(elsewhere) {
+            let fields: Vec<&str> = schema.properties().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+            let message = format!("does not go together with {}", fields.join(", "));
+            self.findings.refuse_field(&at, message, None);
+            return;
+        }
         if let Some(what) = not_built(&path.fields(), name) {
-            self.findings.refuse_field(&at, format!("{what} is not built yet"), None);
+            self.findings.refuse_field(&at, format!("not built yet: {what}"), None);
             return;
         }
         let names = || schema.properties().into_iter().flat_map(Map::keys).map(String::as_str);
@@ -359,7 +383,7 @@ impl<'c> Checker<'c, '_> {
 
     /// `{ file = "path" }`: the content of that file.
     fn file(&mut self, table: &DeTable<'_>, schema: &Alternative<'c>, path: &Path) -> Option<Value> {
-        let (fields, whole) = self.fields(table, schema, path);
+        let (fields, whole) = self.fields(table, schema, &[], path);
         let name = fields.get("file").and_then(Value::as_str).filter(|_| whole)?;
         self.filled_in.insert(path.clone());
         match self.environment.read(std::path::Path::new(name)) {

@@ -23,7 +23,7 @@ const NOT_BUILT: &[(&str, &[&str], &str)] = &[
             "protobuf",
             "outbox",
         ],
-        "this format",
+        "a later version will read this format",
     ),
     ("entity", &["guard"], "the version guard by choice (secondary and shared keys always have it)"),
     ("entity", &["absent"], "a rule for absent columns"),

@@ -143,7 +143,10 @@ fn excerpt(before: &str, line: &str, column: usize, width: usize) -> Option<Exce
     let section = section.split([']', '.']).next().unwrap_or_default().trim();
     let shown = match line.split_once('=') {
         _ if OPEN_SECTIONS.contains(&section) => line.to_owned(),
-        Some((name, _)) => format!("{name}= …"),
+        Some((name, value)) => {
+            let space = value.len() - value.trim_start().len();
+            format!("{name}={}…", " ".repeat(space))
+        }
         None if line.trim_start().starts_with('[') => line.to_owned(),
         None => return None,
     };

@@ -15,6 +15,7 @@ text_type!(
     |_| json_schema!({
         "description": "A template: `{column}` or `{column|filter}` stands for the row's value, `{{` and `}}` for the braces themselves. `${NAME}` is not filled in here.",
         "type": "string",
+        "format": "template",
         "minLength": 1,
         "examples": ["customer:{id}", "customer:email:{email|lower}"],
     })
@@ -25,6 +26,7 @@ text_type!(
     |_| json_schema!({
         "description": "A condition (CEL) over `before`, `after`, `op` and `source`. `${NAME}` is not filled in here.",
         "type": "string",
+        "format": "condition",
         "minLength": 1,
         "examples": ["after.status == 'active'", "after.deleted_at != null"],
     })
@@ -183,7 +185,8 @@ pub(super) struct Write {
     /// The key.
     #[schemars(required)]
     pub(super) key: Option<Template>,
-    /// The value.
+    /// The value: of the whole row "json" or "hash", or "invalidate" to delete the key on every change; of chosen
+    /// columns { json = ["id"] }, { hash = ["id"] }, { text = "{id}" } or { bytes = "photo" }.
     #[schemars(required)]
     pub(super) value: Option<Value>,
     /// How long the key lives: a duration, "none", by a column, or from the source's commit. Has to be said,
@@ -284,7 +287,7 @@ text_type!(
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TtlColumn {
-    /// The column.
+    /// The column that holds the moment.
     #[schemars(required)]
     pub(super) column: Option<String>,
     /// But at most so long after the write.

@@ -51,7 +51,9 @@ fn parse_named(
 ) -> Result<Loaded, SettingsError> {
     let document = Document::parse(file, text).map_err(|errors| {
         let problems = errors.into_iter().map(|(span, message)| Problem::at(file, text, span, message));
-        SettingsError { problems: problems.collect() }
+        let mut problems: Vec<Problem> = problems.collect();
+        problems.sort_by_key(|problem| (problem.line, problem.column));
+        SettingsError { problems }
     })?;
     let mut findings = Findings::new(&document);
     let schema = schema::schema();

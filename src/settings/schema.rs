@@ -12,12 +12,13 @@ use super::raw::Stoker;
 pub fn schema() -> Value {
     let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<Stoker>();
     let mut schema = schema.to_value();
-    without_null(&mut schema);
+    tidy(&mut schema);
     schema
 }
 
-/// TOML has no null: a field that serde may leave out is not one that may be null.
-fn without_null(schema: &mut Value) {
+/// Takes the nulls out (TOML has none: a field that may be left out is not one that may be null) and the line
+/// breaks of the doc comments.
+fn tidy(schema: &mut Value) {
     match schema {
         Value::Object(members) => {
             if let Some(Value::Array(types)) = members.get_mut("type") {
@@ -35,9 +36,12 @@ fn without_null(schema: &mut Value) {
                     members.extend(only);
                 }
             }
-            members.values_mut().for_each(without_null);
+            if let Some(Value::String(description)) = members.get_mut("description") {
+                *description = description.replace('\n', " ");
+            }
+            members.values_mut().for_each(tidy);
         }
-        Value::Array(elements) => elements.iter_mut().for_each(without_null),
+        Value::Array(elements) => elements.iter_mut().for_each(tidy),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
 }
@@ -69,13 +73,107 @@ mod tests {
         let text = schema.to_string();
         assert!(!text.contains("\"null\""));
         let mut fields = 0;
-        for definition in schema["$defs"].as_object().unwrap().values().chain([&schema]) {
-            for (name, field) in definition["properties"].as_object().into_iter().flatten() {
+        each_object(&schema, &mut |object| {
+            for (name, field) in object["properties"].as_object().into_iter().flatten() {
                 fields += 1;
-                let variant = definition["required"].as_array().is_some_and(|required| required.len() == 1);
-                assert!(variant || field["description"].is_string(), "{name} has no description: {field}");
+                // A variant's only field is described by the variant.
+                let described = field["description"].is_string() || object["description"].is_string();
+                assert!(described, "{name} has no description: {field}");
             }
+        });
+        assert!(fields > 60, "{fields}");
+    }
+
+    const EXAMPLE: &str = include_str!("../../examples/shop/stoker.toml");
+
+    #[test]
+    fn the_example_shows_every_field_and_the_defaults() {
+        // What the example sets to something else, to show it.
+        const SHOWN_OTHERWISE: [&str; 2] = ["replica_identity", "from"];
+        each_object(&schema(), &mut |object| {
+            for (name, field) in object["properties"].as_object().into_iter().flatten() {
+                let header = EXAMPLE.contains(&format!("[{name}]")) || EXAMPLE.contains(&format!(".{name}]"));
+                assert!(header || EXAMPLE.contains(&format!("{name} = ")), "{name}");
+                if let (Some(default), false) = (field.get("default"), SHOWN_OTHERWISE.contains(&name.as_str())) {
+                    let shown = EXAMPLE.contains(&format!("{name} = {default}"));
+                    assert!(shown, "{name} = {default}");
+                }
+            }
+        });
+    }
+
+    fn each_object(value: &Value, visit: &mut impl FnMut(&Value)) {
+        match value {
+            Value::Object(members) => {
+                // A map of fields is no schema, whatever the fields are called.
+                if value["type"] == "object" {
+                    visit(value);
+                }
+                members.values().for_each(|member| each_object(member, visit));
+            }
+            Value::Array(elements) => elements.iter().for_each(|element| each_object(element, visit)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
         }
-        assert!(fields > 50, "{fields}");
+    }
+
+    #[test]
+    fn the_schema_alone_tells_the_example_from_wrong_files() {
+        let schema = schema();
+        let accepts_text = |text: &str| {
+            let value: Value = toml::from_str(text).unwrap();
+            accepts(&schema, &schema, &value)
+        };
+        assert!(accepts_text(EXAMPLE));
+        for (right, wrong) in [
+            ("group = ", "gruop = "),
+            ("drain = \"10s\"", "drain = \"10 s\""),
+            ("drain = \"10s\"", "drain = 10"),
+            ("value = \"hash\"", "value = \"set\""),
+            ("value = \"hash\"", "value = {}"),
+            ("{ text = \"{id}\" }", "{ text = \"{id}\", json = [\"id\"] }"),
+            ("topics = [\"shop.public.orders\"]", "topics = [\"o\"]\nformat = \"maxwell\""),
+            ("topics = [\"shop.public.orders\"]", "topics = [\"o\", 5]"),
+            ("batch_records = 4096", "batch_records = \"4096\""),
+            ("name = \"order\"", "table = \"orders\""),
+        ] {
+            assert!(EXAMPLE.contains(right), "{right}");
+            assert!(!accepts_text(&EXAMPLE.replacen(right, wrong, 1)), "{wrong}");
+        }
+    }
+
+    /// What an editor makes of the keywords that the schema uses.
+    fn accepts(root: &Value, schema: &Value, value: &Value) -> bool {
+        let count = |several: &Value| {
+            several.as_array().map(|all| all.iter().filter(|one| accepts(root, one, value)).count())
+        };
+        let typed = match schema["type"].as_str() {
+            None => true,
+            Some("string") => value.is_string(),
+            Some("integer") => value.is_i64(),
+            Some("boolean") => value.is_boolean(),
+            Some("array") => value.is_array(),
+            Some("object") => value.is_object(),
+            Some(other) => panic!("a type that the settings do not have: {other}"),
+        };
+        let reference = schema["$ref"].as_str().map(|name| &root["$defs"][name.trim_start_matches("#/$defs/")]);
+        let pattern = schema["pattern"].as_str().map(|pattern| regex::Regex::new(pattern).unwrap());
+        let known = |name: &str| schema["properties"].get(name).or(schema.get("additionalProperties"));
+        let required = schema["required"].as_array().into_iter().flatten();
+        typed
+            && reference.is_none_or(|schema| accepts(root, schema, value))
+            && count(&schema["anyOf"]).is_none_or(|count| count > 0)
+            && count(&schema["oneOf"]).is_none_or(|count| count == 1)
+            && schema.get("const").is_none_or(|only| only == value)
+            && schema["enum"].as_array().is_none_or(|choices| choices.contains(value))
+            && pattern.is_none_or(|pattern| value.as_str().is_some_and(|text| pattern.is_match(text)))
+            && value.as_array().is_none_or(|all| all.iter().all(|one| accepts(root, &schema["items"], one)))
+            && value.as_object().is_none_or(|members| {
+                required.clone().all(|name| members.contains_key(name.as_str().unwrap()))
+                    && members.iter().all(|(name, member)| match known(name) {
+                        Some(Value::Bool(allowed)) => *allowed,
+                        Some(schema) => accepts(root, schema, member),
+                        None => true,
+                    })
+            })
     }
 }

@@ -7,10 +7,6 @@ use crate::entity::ambiguity::{Ambiguity, ambiguity};
 use crate::entity::template::Template;
 use crate::types::Kind;
 
-/// Pairs are compared all with all: past so many templates the warnings would not be read, and the time not
-/// be waited for. Certain collisions are found among any number.
-const COMPARED_MAX: usize = 300;
-
 /// Refuses templates that certainly give one key, warns of those that can, and refuses those that reach into
 /// Stoker's own keys.
 pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<'_, '_>) {
@@ -25,9 +21,8 @@ pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<
         }
     }
     for (index, (key, write, _)) in templates.iter().enumerate() {
-        let compared = templates.iter().take(index.min(COMPARED_MAX));
-        for (earlier_key, earlier, earlier_entity) in compared {
-            if write.shared && earlier.shared {
+        for (earlier_key, earlier, earlier_entity) in templates.iter().take(index) {
+            if write.shared && earlier.shared || begin_apart(earlier_key, key) {
                 continue;
             }
             let place = || {
@@ -43,6 +38,8 @@ pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<
                     let help = "make the keys different; or, where that is meant, say shared = true on both: the \
                                 version guard then keeps the newer value";
                     context.findings.refuse_with(&write.key_path, message, help);
+                    // One of a group of equal keys is enough to name.
+                    break;
                 }
                 Ambiguity::Possible(example) => {
                     let message = format!("can give the same key as {}: {example:?}, for example", place());
@@ -57,6 +54,17 @@ pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<
             context.findings.warn(&write.key_path, message, None);
         }
     }
+}
+
+/// True where the literals before the first columns tell the keys apart. All pairs are compared, and this keeps
+/// the search for a common key to those that are alike.
+fn begin_apart(a: &Template, b: &Template) -> bool {
+    let (a, b) = (literal_start(a), literal_start(b));
+    !a.starts_with(b) && !b.starts_with(a)
+}
+
+fn literal_start(template: &Template) -> &str {
+    template.literal_skeleton().next().flatten().unwrap_or_default()
 }
 
 /// A value written over an owner record or a watermark would undo the fencing.

@@ -49,12 +49,7 @@ pub(super) fn redis(raw: &Redis, path: &Path, context: &mut Context<'_, '_>) -> 
         context.findings.refuse_field(&path.key("tls"), "a unix socket has no TLS", None);
     }
     let own_prefix = raw.own_prefix.as_ref().map_or(defaults::OWN_PREFIX, |text| text.0.as_str());
-    let own_prefix_path = path.key("own_prefix");
-    if own_prefix.contains(['{', '}']) {
-        let why = "holds a brace, which would be a hash tag: Stoker chooses the slots of its own keys itself";
-        context.findings.refuse(&own_prefix_path, why);
-    }
-    let own_prefix = context.filled(Some(own_prefix), &own_prefix_path).unwrap_or(defaults::OWN_PREFIX);
+    let own_prefix = own_prefix_of(own_prefix, &path.key("own_prefix"), context);
     let bounds = &defaults::TIMEOUT_BOUNDS;
     let timeout =
         context.duration_or(raw.timeout.as_ref(), &path.key("timeout"), defaults::REDIS_TIMEOUT, bounds);
@@ -73,6 +68,15 @@ pub(super) fn redis(raw: &Redis, path: &Path, context: &mut Context<'_, '_>) -> 
         timeout,
         connect_timeout,
     })
+}
+
+fn own_prefix_of<'t>(text: &'t str, path: &Path, context: &mut Context<'_, '_>) -> &'t str {
+    if text.contains(['{', '}']) {
+        let why = "holds a brace, which would be a hash tag: Stoker chooses the slots of its own keys itself";
+        context.findings.refuse(path, why);
+        return defaults::OWN_PREFIX;
+    }
+    context.filled(Some(text), path).unwrap_or(defaults::OWN_PREFIX)
 }
 
 fn url(text: &Text, path: &Path, context: &mut Context<'_, '_>) -> Option<RedisUrl> {
