@@ -300,11 +300,7 @@ impl<'c> Checker<'c, '_> {
         for key in table.keys() {
             if let Some(what) = not_built(&path.fields(), key.get_ref()) {
                 unbuilt = true;
-                self.findings.refuse_field(
-                    &path.key(key.get_ref()),
-                    format!("not built yet: {what}"),
-                    None,
-                );
+                self.findings.refuse_field(&path.key(key.get_ref()), format!("not built yet: {what}"), None);
             } else if let Some(alike) = suggestion(key.get_ref(), names()) {
                 unbuilt = true;
                 let message = format!("unknown field {:?}", key.get_ref());
@@ -361,9 +357,11 @@ impl<'c> Checker<'c, '_> {
 
     fn unknown(&mut self, name: &str, schema: &Alternative<'c>, others: &[&Alternative<'c>], path: &Path) {
         let at = path.key(name);
-        let elsewhere = |other: &&Alternative<'c>| other.properties().is_some_and(|all| all.contains_key(name));
+        let elsewhere =
+            |other: &&Alternative<'c>| other.properties().is_some_and(|all| all.contains_key(name));
         if others.iter().any(elsewhere) {
-            let fields: Vec<&str> = schema.properties().into_iter().flat_map(Map::keys).map(String::as_str).collect();
+            let fields: Vec<&str> =
+                schema.properties().into_iter().flat_map(Map::keys).map(String::as_str).collect();
             let message = format!("does not go together with {}", fields.join(", "));
             self.findings.refuse_field(&at, message, None);
             return;

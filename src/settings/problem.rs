@@ -137,9 +137,9 @@ impl Problem {
 const OPEN_SECTIONS: [&str; 6] = ["entity", "limits", "errors", "ready", "log", "admin"];
 
 fn excerpt(before: &str, line: &str, column: usize, width: usize) -> Option<Excerpt> {
-    let headers =
+    let mut headers =
         before.lines().chain(std::iter::once(line)).filter(|line| line.trim_start().starts_with('['));
-    let section = headers.last().map_or("", |header| header.trim_start().trim_start_matches('['));
+    let section = headers.next_back().map_or("", |header| header.trim_start().trim_start_matches('['));
     let section = section.split([']', '.']).next().unwrap_or_default().trim();
     let shown = match line.split_once('=') {
         _ if OPEN_SECTIONS.contains(&section) => line.to_owned(),

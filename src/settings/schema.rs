@@ -94,7 +94,9 @@ mod tests {
             for (name, field) in object["properties"].as_object().into_iter().flatten() {
                 let header = EXAMPLE.contains(&format!("[{name}]")) || EXAMPLE.contains(&format!(".{name}]"));
                 assert!(header || EXAMPLE.contains(&format!("{name} = ")), "{name}");
-                if let (Some(default), false) = (field.get("default"), SHOWN_OTHERWISE.contains(&name.as_str())) {
+                if let (Some(default), false) =
+                    (field.get("default"), SHOWN_OTHERWISE.contains(&name.as_str()))
+                {
                     let shown = EXAMPLE.contains(&format!("{name} = {default}"));
                     assert!(shown, "{name} = {default}");
                 }
@@ -155,7 +157,8 @@ mod tests {
             Some("object") => value.is_object(),
             Some(other) => panic!("a type that the settings do not have: {other}"),
         };
-        let reference = schema["$ref"].as_str().map(|name| &root["$defs"][name.trim_start_matches("#/$defs/")]);
+        let reference =
+            schema["$ref"].as_str().map(|name| &root["$defs"][name.trim_start_matches("#/$defs/")]);
         let pattern = schema["pattern"].as_str().map(|pattern| regex::Regex::new(pattern).unwrap());
         let known = |name: &str| schema["properties"].get(name).or(schema.get("additionalProperties"));
         let required = schema["required"].as_array().into_iter().flatten();

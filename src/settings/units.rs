@@ -64,7 +64,7 @@ pub(super) fn show_share(share: f64) -> String {
 }
 
 fn show(amount: u64, mut units: impl Iterator<Item = (&'static str, u64)>, smallest: &str) -> String {
-    let exact = units.find(|(_, factor)| amount >= *factor && amount % factor == 0);
+    let exact = units.find(|(_, factor)| amount >= *factor && amount.is_multiple_of(*factor));
     match exact {
         Some((name, factor)) => format!("{}{name}", amount / factor),
         None => format!("{amount}{smallest}"),

@@ -203,6 +203,9 @@ fn columns(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Vec<(
     for (name, kind) in raw.columns.iter().flatten() {
         match Kind::parse(kind) {
             Ok(kind) => columns.push((name.clone(), kind)),
+            Err(_) if context.filled_in.contains(&path.key(name)) => {
+                context.findings.refuse(&path.key(name), "the value is not a type");
+            }
             Err(wrong) => context.findings.refuse(&path.key(name), wrong),
         }
     }

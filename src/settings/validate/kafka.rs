@@ -171,6 +171,8 @@ pub(super) fn check_drain(
             units::show_duration(limits.drain),
             units::show_duration(session)
         );
-        context.findings.warn(&root.key("limits").key("drain"), message, None);
+        let drain = root.key("limits").key("drain");
+        let session = root.key("kafka").key("properties").key("session.timeout.ms");
+        context.findings.warn(if context.findings.says(&drain) { &drain } else { &session }, message, None);
     }
 }

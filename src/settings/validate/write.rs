@@ -193,3 +193,79 @@ fn millis(raw: &DurationText, path: &Path, context: &mut Context<'_, '_>) -> Opt
     let duration: Duration = context.duration(raw, path, &TTL_BOUNDS)?;
     u64::try_from(duration.as_millis()).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::entity::Handlers;
+    use crate::settings::document::Document;
+    use crate::settings::problem::Findings;
+    use crate::settings::tests::Fake;
+
+    /// A write of these lines, which have no problem.
+    fn spec(lines: &str) -> WriteSpec {
+        let document = Document::parse("f", lines).unwrap();
+        let mut findings = Findings::new(&document);
+        let raw: Write = toml::from_str(lines).unwrap();
+        let filled_in = HashSet::new();
+        let mut context = Context {
+            findings: &mut findings,
+            environment: &Fake::default(),
+            handlers: &Handlers::default(),
+            filled_in: &filled_in,
+        };
+        let draft = write(&raw, &Path::default(), &mut context);
+        assert_eq!(findings.sorted(), (vec![], vec![]));
+        draft.spec.unwrap()
+    }
+
+    #[test]
+    fn lifetimes_are_what_they_say() {
+        const HOUR: u64 = 3_600_000;
+        let column = |at_most, if_null| TtlBase::Column { column: "e".to_owned(), at_most, if_null };
+        let cases = [
+            ("\"1h\"", TtlBase::After(HOUR), 0.0),
+            ("\"1h\"\njitter = \"10%\"", TtlBase::After(HOUR), 0.1),
+            ("\"none\"", TtlBase::None, 0.0),
+            ("{ after = \"1h\" }", TtlBase::After(HOUR), 0.0),
+            ("{ after = \"1h\", jitter = \"10%\", from = \"commit\" }", TtlBase::AfterCommit(HOUR), 0.1),
+            ("{ after = \"1h\", from = \"write\" }\njitter = \"10%\"", TtlBase::After(HOUR), 0.1),
+            ("{ column = \"e\" }", column(None, None), 0.0),
+            (
+                "{ column = \"e\", at_most = \"2h\", if_null = \"1h\" }",
+                column(Some(2 * HOUR), Some(HOUR)),
+                0.0,
+            ),
+        ];
+        for (ttl, base, jitter) in cases {
+            let spec = spec(&format!("key = \"c:{{id}}\"\nvalue = \"json\"\nttl = {ttl}"));
+            assert_eq!(spec.ttl, Ttl { base, jitter }, "{ttl}");
+        }
+        let invalidate = spec("key = \"c:{id}\"\nvalue = \"invalidate\"");
+        assert_eq!(invalidate.ttl, Ttl { base: TtlBase::None, jitter: 0.0 });
+    }
+
+    #[test]
+    fn values_are_what_they_say() {
+        let chosen = |name: &str, column: &str| Chosen { name: name.to_owned(), column: column.to_owned() };
+        let shape = |value: &str| spec(&format!("key = \"c:{{id}}\"\nvalue = {value}\nttl = \"1h\"")).shape;
+        assert!(matches!(shape("\"json\""), Shape::Json(Columns::All)));
+        assert!(matches!(shape("\"hash\""), Shape::Hash(Columns::All)));
+        assert!(matches!(shape("{ text = \"{id}\" }"), Shape::Text(text) if text.as_str() == "{id}"));
+        assert!(matches!(shape("{ bytes = \"photo\" }"), Shape::Bytes(column) if column == "photo"));
+        let both = Columns::Chosen(vec![chosen("id", "id"), chosen("total", "balance")]);
+        let columns = "[\"id\", { name = \"total\", column = \"balance\" }]";
+        assert!(matches!(shape(&format!("{{ json = {columns} }}")), Shape::Json(columns) if columns == both));
+        assert!(matches!(shape(&format!("{{ hash = {columns} }}")), Shape::Hash(columns) if columns == both));
+    }
+
+    #[test]
+    fn conditions_and_sharing_are_carried_over() {
+        let spec = spec("key = \"c:{id}\"\nvalue = \"json\"\nttl = \"1h\"\nwhen = \"true\"\nshared = true");
+        assert_eq!(spec.key.as_str(), "c:{id}");
+        assert_eq!(spec.when.unwrap().as_str(), "true");
+        assert!(spec.shared);
+    }
+}
