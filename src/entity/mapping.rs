@@ -1,6 +1,6 @@
 //! The declarative handler.
 
-use super::EntityHandler;
+use super::{EntityHandler, KeyTemplate};
 use super::spec::MappingSpec;
 use crate::change::Change;
 use crate::error::HandleError;
@@ -10,16 +10,22 @@ use crate::mutation::Mutations;
 #[derive(Debug)]
 pub struct Mapping {
     spec: MappingSpec,
+    keys: Vec<KeyTemplate>,
 }
 
 impl Mapping {
     /// Makes one.
     pub fn new(spec: MappingSpec) -> Mapping {
-        Mapping { spec }
+        let keys = spec.writes.iter().map(|write| KeyTemplate::new(write.key.clone())).collect();
+        Mapping { spec, keys }
     }
 }
 
 impl EntityHandler for Mapping {
+    fn keys(&self) -> &[KeyTemplate] {
+        &self.keys
+    }
+
     fn handle(&self, _change: &Change<'_>, _out: &mut Mutations) -> Result<(), HandleError> {
         let writes = self.spec.writes.len();
         Err(HandleError::Handler(format!("{writes} writes, not built").into()))

@@ -18,6 +18,7 @@ use crate::decode::Format;
 use crate::error::HandleError;
 use crate::mutation::Mutations;
 use crate::types::{Kind, RenderStyle};
+use template::Template;
 
 /// A kind of cached thing: which records it reads and what handles them.
 #[derive(Debug, Clone)]
@@ -91,6 +92,9 @@ pub enum ReplicaIdentity {
 /// - `op d` deletes every key of the row; within one change deletes are applied before writes, in whatever
 ///   order they were emitted.
 pub trait EntityHandler: Send + Sync + std::fmt::Debug {
+    /// Every key that this handler writes.
+    fn keys(&self) -> &[KeyTemplate];
+
     /// The handler's mutations for one change.
     fn handle(&self, change: &Change<'_>, out: &mut Mutations) -> Result<(), HandleError>;
 }
@@ -101,12 +105,60 @@ pub struct Handlers(BTreeMap<String, Arc<dyn EntityHandler>>);
 
 impl Handlers {
     /// The handler of that name.
-    pub fn get(&self, name: &str) -> Option<Arc<dyn EntityHandler>> {
-        self.0.get(name).map(Arc::clone)
+    pub fn get(&self, name: &str) -> Option<&Arc<dyn EntityHandler>> {
+        self.0.get(name)
+    }
+
+    /// Adds one. The last of a name counts.
+    pub fn with(mut self, name: impl Into<String>, handler: impl EntityHandler + 'static) -> Handlers {
+        self.0.insert(name.into(), Arc::new(handler));
+        self
     }
 
     /// All names, in alphabetical order.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+}
+
+/// A key of a handler.
+#[derive(Debug, Clone)]
+pub struct KeyTemplate {
+    template: Template,
+    shared: bool,
+    invalidated: bool,
+}
+
+impl KeyTemplate {
+    /// A key of that template.
+    pub fn new(template: Template) -> KeyTemplate {
+        KeyTemplate { template, shared: false, invalidated: false }
+    }
+
+    /// Another template may give the same key.
+    pub fn shared(mut self) -> KeyTemplate {
+        self.shared = true;
+        self
+    }
+
+    /// The key's readers fill it.
+    pub fn invalidated(mut self) -> KeyTemplate {
+        self.invalidated = true;
+        self
+    }
+
+    /// The template.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// True under [`KeyTemplate::shared`].
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// True under [`KeyTemplate::invalidated`].
+    pub fn is_invalidated(&self) -> bool {
+        self.invalidated
     }
 }
