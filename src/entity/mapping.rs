@@ -1,7 +1,7 @@
 //! The declarative handler.
 
-use super::{EntityHandler, KeyTemplate};
 use super::spec::MappingSpec;
+use super::{EntityHandler, KeyTemplate};
 use crate::change::Change;
 use crate::error::HandleError;
 use crate::mutation::Mutations;

@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use super::{Environment, Loaded, OnError, Problem, RedisAddress, RedisTarget, load, parse};
 use crate::entity::Handlers;
+use crate::entity::mapping::Mapping;
+use crate::entity::spec::{MappingSpec, Shape, Ttl, TtlBase, WriteSpec};
+use crate::entity::template::Template;
 
 /// An environment of variables and files that a test names.
 #[derive(Default)]
@@ -351,4 +354,33 @@ fn shared_keys_and_declared_numbers_are_allowed() {
     for brokers in ["localhost:1", "127.0.0.1:1,[::1]:2"] {
         loaded(&with_kafka(&format!("brokers = {brokers:?}, group = \"g\", {verification}")));
     }
+}
+
+#[test]
+fn keys_of_handlers_in_rust_are_checked_too() {
+    let write = |key| WriteSpec {
+        key: Template::parse(key).unwrap(),
+        shape: Shape::Invalidate,
+        ttl: Ttl { base: TtlBase::None, jitter: 0.0 },
+        when: None,
+        shared: false,
+    };
+    let writes = vec![write("customer:{offer}"), write("stoker:{x}")];
+    let price =
+        Mapping::new(MappingSpec { writes, delete_when: None, key_columns: None, value_bytes_max: 1 });
+    let handlers = Handlers::default().with("price", price);
+    let text = with_sections("[[entity]]\nname = \"price\"\ntopics = [\"prices\"]\nhandler = \"price\"");
+    let error = parse(&text, &Fake::default(), &handlers).map(drop).unwrap_err();
+    let found: Vec<String> = error.problems.iter().map(one_line).collect();
+    let expected = [
+        "16:11: entity \"price\": handler: its key \"customer:{offer}\" gives the same keys as \"customer:{id}\" of \
+         entity \"customer\" (line 10)",
+        "16:11: entity \"price\": handler: begins with redis.own_prefix",
+    ];
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(found.iter().zip(expected).all(|(found, expected)| found.starts_with(expected)), "{found:#?}");
+
+    let misspelt = text.replace("handler = \"price\"", "handler = \"prise\"");
+    let error = parse(&misspelt, &Fake::default(), &handlers).map(drop).unwrap_err();
+    assert_eq!(error.problems[0].help.as_deref(), Some("did you mean \"price\"?"));
 }

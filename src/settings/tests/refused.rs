@@ -435,13 +435,13 @@ fn what_is_wrong_in_writes() {
         (
             with_write("key = \"{a}:x\"\nvalue = \"json\"\nttl = \"1h\""),
             &[
-                r#"10:7: entity "customer", write 1: key: can give "stoker:x": keys that begin with redis.own_prefix ("stoker:") are Stoker's own"#,
+                r#"10:7: entity "customer", write 1: key: can give a key that begins with redis.own_prefix ("stoker:"): such keys are"#,
             ],
         ),
         (
             with_write("key = \"stoker:{a}\"\nvalue = \"json\"\nttl = \"1h\""),
             &[
-                r#"10:7: entity "customer", write 1: key: can give "stoker:…": keys that begin with redis.own_prefix ("stoker:") are Stoker's own"#,
+                r#"10:7: entity "customer", write 1: key: begins with redis.own_prefix ("stoker:"): such keys are Stoker's own"#,
             ],
         ),
         (

@@ -22,6 +22,7 @@ use crate::types::{BytesStyle, DecimalStyle, Kind, RenderStyle, TimeStyle};
 
 /// An entity as far as its section tells; what is wrong is missing, and reported.
 pub(super) struct Draft {
+    pub(super) path: Path,
     pub(super) name: String,
     pub(super) topics: Option<Topics>,
     pub(super) columns: Vec<(String, Kind)>,
@@ -98,6 +99,7 @@ fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft 
     }
     let columns = columns(raw, &path.key("columns"), context);
     Draft {
+        path: path.clone(),
         name: raw.name.clone().unwrap_or_default(),
         topics: raw.topics.as_deref().and_then(|raw| topics(raw, &path.key("topics"), context)),
         table: raw.table.as_deref().and_then(|raw| table(raw, &path.key("table"), context)),
@@ -263,7 +265,7 @@ fn handler(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft
 
 fn in_rust(name: &str, path: &Path, context: &mut Context<'_, '_>) -> DraftHandler {
     if let Some(handler) = context.handlers.get(name) {
-        return DraftHandler::Rust(handler);
+        return DraftHandler::Rust(Arc::clone(handler));
     }
     let names: Vec<&str> = context.handlers.names().collect();
     let message = format!("this program has no handler {}", context.shown(name, path));

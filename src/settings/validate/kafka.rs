@@ -103,7 +103,7 @@ fn property(
         context.findings.refuse_field(path, format!("is set by Stoker: {why}"), None);
         return;
     }
-    let consumer_protocol = all.iter().any(|(name, value)| *name == "group.protocol" && value == "consumer");
+    let consumer_protocol = all.iter().any(|(name, value)| *name == "group.protocol" && is_consumer(value));
     if consumer_protocol && CLASSIC_ONLY.contains(&name) {
         let why = "cannot be set beside \"group.protocol\" = \"consumer\": there the broker decides it";
         context.findings.refuse_field(path, why, None);
@@ -133,6 +133,11 @@ fn property(
     }
 }
 
+/// True for KIP-848's group protocol; librdkafka reads its values in any case.
+fn is_consumer(protocol: &str) -> bool {
+    protocol.eq_ignore_ascii_case("consumer")
+}
+
 fn all_loopback(brokers: &str) -> bool {
     brokers.split(',').all(|broker| {
         let host = broker.split_once("://").map_or(broker, |(_, host)| host);
@@ -151,7 +156,7 @@ pub(super) fn check_drain(
 ) {
     let property =
         |name: &str| kafka.properties.iter().find(|(known, _)| known == name).map(|(_, value)| value);
-    if property("group.protocol").is_some_and(|value| value.expose() == "consumer") {
+    if property("group.protocol").is_some_and(|value| is_consumer(value.expose())) {
         return;
     }
     let session =

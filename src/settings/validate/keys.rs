@@ -3,55 +3,99 @@
 use super::Context;
 use super::entity::{Draft, DraftHandler};
 use super::write::DraftWrite;
+use crate::entity::KeyTemplate;
 use crate::entity::ambiguity::{Ambiguity, ambiguity};
 use crate::entity::template::Template;
+use crate::settings::document::Path;
 use crate::types::Kind;
+
+/// A key of an entity, and where it is named.
+struct Key<'d> {
+    template: &'d Template,
+    shared: bool,
+    invalidates: bool,
+    path: Path,
+    entity: &'d Draft,
+}
 
 /// Refuses templates that certainly give one key, warns of those that can, and refuses those that reach into
 /// Stoker's own keys.
 pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<'_, '_>) {
-    let mut templates = Vec::new();
-    for entity in entities {
-        let DraftHandler::Mapping { writes, .. } = &entity.handler else { continue };
-        for write in writes {
-            if let Some(key) = &write.key {
-                own_keys(key, write, entity, own_prefix, context);
-                templates.push((key, write, entity));
-            }
+    let keys: Vec<Key<'_>> = entities.iter().flat_map(keys_of).collect();
+    for (index, key) in keys.iter().enumerate() {
+        own_keys(key, own_prefix, context);
+        let earlier = keys.get(..index).unwrap_or_default();
+        // One of a group of equal keys is enough to name.
+        let certain = earlier.iter().any(|earlier| collide(earlier, key, context));
+        let constant = key.template.literal_skeleton().all(|literal| literal.is_some());
+        if constant && !certain && !key.shared && !key.invalidates {
+            let message = "names no column: every row writes this one key";
+            context.findings.warn(&key.path, message, None);
         }
     }
-    for (index, (key, write, _)) in templates.iter().enumerate() {
-        for (earlier_key, earlier, earlier_entity) in templates.iter().take(index) {
-            if write.shared && earlier.shared || begin_apart(earlier_key, key) {
-                continue;
-            }
-            let place = || {
-                let span = context.findings.document().span(&earlier.key_path);
-                let text = context.findings.document().text.get(..span.start).unwrap_or_default();
-                let line = text.matches('\n').count().saturating_add(1);
-                format!("{:?} of entity {:?} (line {line})", earlier_key.as_str(), earlier_entity.name)
+}
+
+fn keys_of(entity: &Draft) -> Vec<Key<'_>> {
+    match &entity.handler {
+        DraftHandler::Missing => Vec::new(),
+        DraftHandler::Mapping { writes, .. } => {
+            let readable = writes.iter().filter_map(|write| write.key.as_ref().map(|key| (key, write)));
+            let key = |(template, write): (_, &DraftWrite)| Key {
+                template,
+                shared: write.shared,
+                invalidates: write.invalidates,
+                path: write.key_path.clone(),
+                entity,
             };
-            match ambiguity(earlier_key, key) {
-                Ambiguity::None => {}
-                Ambiguity::Certain => {
-                    let message = format!("gives the same keys as {}", place());
-                    let help = "make the keys different; or, where that is meant, say shared = true on both: the \
-                                version guard then keeps the newer value";
-                    context.findings.refuse_with(&write.key_path, message, help);
-                    // One of a group of equal keys is enough to name.
-                    break;
-                }
-                Ambiguity::Possible(example) => {
-                    let message = format!("can give the same key as {}: {example:?}, for example", place());
-                    let help = "where a column can hold such a text, make the keys different, or say shared = true on both";
-                    context.findings.warn(&write.key_path, message, Some(help.to_owned()));
-                }
-            }
+            readable.map(key).collect()
         }
-        let constant = key.literal_skeleton().all(|literal| literal.is_some());
-        if constant && !write.shared && !write.invalidates() {
-            let message = "names no column: every row writes this one key";
-            context.findings.warn(&write.key_path, message, None);
+        DraftHandler::Rust(handler) => handler.keys().iter().map(|key| key_of(key, entity)).collect(),
+    }
+}
+
+fn key_of<'d>(key: &'d KeyTemplate, entity: &'d Draft) -> Key<'d> {
+    Key {
+        template: key.template(),
+        shared: key.is_shared(),
+        invalidates: key.is_invalidated(),
+        path: entity.path.key("handler"),
+        entity,
+    }
+}
+
+/// True where two keys are certainly the same, which is then reported; warns where they can be.
+fn collide(earlier: &Key<'_>, key: &Key<'_>, context: &mut Context<'_, '_>) -> bool {
+    if earlier.shared && key.shared || begin_apart(earlier.template, key.template) {
+        return false;
+    }
+    let found = ambiguity(earlier.template, key.template);
+    if found == Ambiguity::None {
+        return false;
+    }
+    let at = context.findings.document().span(&earlier.path).start;
+    let before = context.findings.document().text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    let other = format!("{:?} of entity {:?} (line {line})", earlier.template.as_str(), earlier.entity.name);
+    // A handler in Rust stands in the file by its name alone.
+    let own = match &key.entity.handler {
+        DraftHandler::Rust(_) => format!("its key {:?} ", key.template.as_str()),
+        DraftHandler::Mapping { .. } | DraftHandler::Missing => String::new(),
+    };
+    match found {
+        Ambiguity::None => false,
+        Ambiguity::Certain => {
+            let message = format!("{own}gives the same keys as {other}");
+            let help = "make the keys different; or, where that is meant, say shared = true on both: the version \
+                        guard then keeps the newer value";
+            context.findings.refuse_with(&key.path, message, help);
+            true
+        }
+        Ambiguity::Possible(example) => {
+            let message = format!("{own}can give the same key as {other}: {example:?}, for example");
+            let help =
+                "where a column can hold such a text, make the keys different, or say shared = true on both";
+            context.findings.warn(&key.path, message, Some(help.to_owned()));
+            false
         }
     }
 }
@@ -68,36 +112,33 @@ fn literal_start(template: &Template) -> &str {
 }
 
 /// A value written over an owner record or a watermark would undo the fencing.
-fn own_keys(
-    key: &Template,
-    write: &DraftWrite,
-    entity: &Draft,
-    own_prefix: &str,
-    context: &mut Context<'_, '_>,
-) {
-    let Ok(own) = Template::parse(&format!("{own_prefix}{{rest}}")) else { return };
-    let example = match ambiguity(key, &own) {
-        Ambiguity::None => return,
-        Ambiguity::Certain => format!("{own_prefix}…"),
-        Ambiguity::Possible(_) if begins_with_number(key, entity) && !may_begin_number(own_prefix) => return,
-        Ambiguity::Possible(example) => example,
+fn own_keys(key: &Key<'_>, own_prefix: &str, context: &mut Context<'_, '_>) {
+    let start = literal_start(key.template);
+    let message = if start.starts_with(own_prefix) {
+        format!("begins with redis.own_prefix ({own_prefix:?}): such keys are Stoker's own")
+    } else if own_prefix.starts_with(start) && column_may_go_on(key, own_prefix) {
+        format!(
+            "can give a key that begins with redis.own_prefix ({own_prefix:?}): such keys are Stoker's own"
+        )
+    } else {
+        return;
     };
-    let message = format!(
-        "can give {example:?}: keys that begin with redis.own_prefix ({own_prefix:?}) are Stoker's own"
-    );
     let help = "begin the key with a text of its own, as in \"customer:{id}\"; or declare its first column as a \
                 number: columns = { id = \"int\" }";
-    context.findings.refuse_with(&write.key_path, message, help);
+    context.findings.refuse_with(&key.path, message, help);
+}
+
+/// True where the first column may hold the rest of the prefix: any text can, a whole number cannot.
+fn column_may_go_on(key: &Key<'_>, own_prefix: &str) -> bool {
+    let has_column = key.template.literal_skeleton().any(|literal| literal.is_none());
+    let prefix_is_text = !own_prefix.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+    has_column && !(prefix_is_text && begins_with_number(key))
 }
 
 /// True where the key begins with a column that the settings declare as a whole number.
-fn begins_with_number(key: &Template, entity: &Draft) -> bool {
-    let first = key.as_str().strip_prefix('{').filter(|rest| !rest.starts_with('{'));
+fn begins_with_number(key: &Key<'_>) -> bool {
+    let first = key.template.as_str().strip_prefix('{').filter(|rest| !rest.starts_with('{'));
     let name = first.and_then(|rest| rest.split(['|', '}']).next());
-    let kind = name.and_then(|name| entity.columns.iter().find(|(column, _)| column == name));
+    let kind = name.and_then(|name| key.entity.columns.iter().find(|(column, _)| column == name));
     matches!(kind, Some((_, Kind::Int | Kind::Uint)))
-}
-
-fn may_begin_number(prefix: &str) -> bool {
-    prefix.starts_with(|first: char| first.is_ascii_digit() || first == '-')
 }

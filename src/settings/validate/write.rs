@@ -21,15 +21,10 @@ pub(super) struct DraftWrite {
     pub(super) key: Option<Template>,
     /// True where another template may give the same key.
     pub(super) shared: bool,
+    /// True where it only deletes.
+    pub(super) invalidates: bool,
     /// All of it; `None` where something was refused.
     pub(super) spec: Option<WriteSpec>,
-}
-
-impl DraftWrite {
-    /// True where it writes nothing.
-    pub(super) fn invalidates(&self) -> bool {
-        self.spec.as_ref().is_some_and(|spec| matches!(spec.shape, Shape::Invalidate))
-    }
 }
 
 /// `[[entity.write]]`, checked.
@@ -43,7 +38,7 @@ pub(super) fn write(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> 
     let shared = raw.shared.unwrap_or(false);
     let whole = key.clone().zip(shape).zip(ttl);
     let spec = whole.map(|((key, shape), ttl)| WriteSpec { key, shape, ttl, when, shared });
-    DraftWrite { key_path, key, shared, spec }
+    DraftWrite { key_path, key, shared, invalidates, spec }
 }
 
 /// A template; where it is wrong, the place inside it.
