@@ -6,12 +6,14 @@
 
 pub mod ambiguity;
 pub mod condition;
-pub mod mapping;
+mod mapping;
 pub mod spec;
 pub mod template;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+pub use mapping::Mapping;
 
 use crate::change::Change;
 use crate::decode::Format;

@@ -8,10 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Environment, Loaded, OnError, Problem, RedisAddress, RedisTarget, load, parse};
-use crate::entity::Handlers;
-use crate::entity::mapping::Mapping;
 use crate::entity::spec::{MappingSpec, Shape, Ttl, TtlBase, WriteSpec};
 use crate::entity::template::Template;
+use crate::entity::{Handlers, Mapping};
 
 /// An environment of variables and files that a test names.
 #[derive(Default)]

@@ -9,9 +9,8 @@ use super::write::{DraftWrite, compile, write};
 use super::{Context, process};
 use crate::decode::Format;
 use crate::entity::condition::Condition;
-use crate::entity::mapping::Mapping;
 use crate::entity::spec::MappingSpec;
-use crate::entity::{Entity, EntityHandler, ReplicaIdentity, TableFilter, Topics};
+use crate::entity::{Entity, EntityHandler, Mapping, ReplicaIdentity, TableFilter, Topics};
 use crate::settings::document::Path;
 use crate::settings::problem::{one_of, suggestion};
 use crate::settings::raw_entity::{
