@@ -25,8 +25,7 @@ pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<
     for (index, key) in keys.iter().enumerate() {
         own_keys(key, own_prefix, context);
         let earlier = keys.get(..index).unwrap_or_default();
-        // One of a group of equal keys is enough to name.
-        let certain = earlier.iter().any(|earlier| collide(earlier, key, context));
+        let certain = compare(key, earlier, context);
         let constant = key.template.literal_skeleton().all(|literal| literal.is_some());
         if constant && !certain && !key.shared && !key.invalidates {
             let message = "names no column: every row writes this one key";
@@ -63,41 +62,48 @@ fn key_of<'d>(key: &'d KeyTemplate, entity: &'d Draft) -> Key<'d> {
     }
 }
 
-/// True where two keys are certainly the same, which is then reported; warns where they can be.
-fn collide(earlier: &Key<'_>, key: &Key<'_>, context: &mut Context<'_, '_>) -> bool {
-    if earlier.shared && key.shared || begin_apart(earlier.template, key.template) {
-        return false;
-    }
-    let found = ambiguity(earlier.template, key.template);
-    if found == Ambiguity::None {
-        return false;
-    }
-    let at = context.findings.document().span(&earlier.path).start;
-    let before = context.findings.document().text.get(..at).unwrap_or_default();
-    let line = before.matches('\n').count().saturating_add(1);
-    let other = format!("{:?} of entity {:?} (line {line})", earlier.template.as_str(), earlier.entity.name);
+/// Holds a key against those before it; true where one of them is certainly the same.
+fn compare(key: &Key<'_>, earlier: &[Key<'_>], context: &mut Context<'_, '_>) -> bool {
     // A handler in Rust stands in the file by its name alone.
     let own = match &key.entity.handler {
         DraftHandler::Rust(_) => format!("its key {:?} ", key.template.as_str()),
         DraftHandler::Mapping { .. } | DraftHandler::Missing => String::new(),
     };
-    match found {
-        Ambiguity::None => false,
-        Ambiguity::Certain => {
-            let message = format!("{own}gives the same keys as {other}");
-            let help = "make the keys different; or, where that is meant, say shared = true on both: the version \
-                        guard then keeps the newer value";
-            context.findings.refuse_with(&key.path, message, help);
-            true
+    let mut possible = Vec::new();
+    for other in earlier {
+        if other.shared && key.shared || begin_apart(other.template, key.template) {
+            continue;
         }
-        Ambiguity::Possible(example) => {
-            let message = format!("{own}can give the same key as {other}: {example:?}, for example");
-            let help =
-                "where a column can hold such a text, make the keys different, or say shared = true on both";
-            context.findings.warn(&key.path, message, Some(help.to_owned()));
-            false
+        match ambiguity(other.template, key.template) {
+            Ambiguity::None => {}
+            Ambiguity::Possible(example) => {
+                possible.push(format!("{}, for example {example:?}", described(other, context)))
+            }
+            Ambiguity::Certain => {
+                let message = format!("{own}gives the same keys as {}", described(other, context));
+                let help = "make the keys different; or, where that is meant, say shared = true on both: the \
+                            version guard then keeps the newer value";
+                context.findings.refuse_with(&key.path, message, help);
+                // One of a group of equal keys is enough to name.
+                return true;
+            }
         }
     }
+    if !possible.is_empty() {
+        let message = format!("{own}can give the same key as {}", possible.join(" and "));
+        let help =
+            "where a column can hold such a text, make the keys different, or say shared = true on both";
+        context.findings.warn(&key.path, message, Some(help.to_owned()));
+    }
+    false
+}
+
+/// A key as the messages about another one name it.
+fn described(key: &Key<'_>, context: &Context<'_, '_>) -> String {
+    let at = context.findings.document().span(&key.path).start;
+    let before = context.findings.document().text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    format!("{:?} of entity {:?} (line {line})", key.template.as_str(), key.entity.name)
 }
 
 /// True where the literals before the first columns tell the keys apart. All pairs are compared, and this keeps
