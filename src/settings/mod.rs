@@ -1,12 +1,37 @@
 //! `stoker.toml`, read at the edge and handed down as plain values.
 //!
-//! These are the validated settings. Reading, checking and the JSON Schema live beside this file.
+//! These are the validated settings; [`load`] reads them. A file goes through four steps: `document` parses
+//! it and keeps positions, `check` holds it against the JSON Schema (which `raw`'s types generate) and fills
+//! in variables and files, serde reads it, `validate` looks at what it means. Every step collects problems
+//! instead of stopping at the first. Stoker's core never sees any of this.
+
+mod check;
+mod defaults;
+mod describe;
+mod document;
+mod expand;
+mod not_built;
+mod problem;
+mod raw;
+mod raw_entity;
+mod read;
+mod redis_url;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod units;
+mod validate;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::entity::Entity;
+
+pub use expand::{Environment, ProcessEnvironment};
+pub use problem::{Problem, SettingsError};
+pub use read::{Loaded, load, parse};
+pub use schema::schema;
 
 /// All settings, validated.
 #[derive(Debug, Clone)]

@@ -1,0 +1,78 @@
+//! Settings that are documented, but whose part is not built yet, and settings that are wrong for a known
+//! reason: told apart from misspelt ones.
+
+/// Names (fields, or values of a field) that are not built yet: where, which, and what they are.
+///
+/// A path holds field names only: `entity.write.value`.
+const NOT_BUILT: &[(&str, &[&str], &str)] = &[
+    ("", &["registry"], "a schema registry (for Avro, Protobuf and JSON Schema)"),
+    ("", &["verify"], "the running comparison of Redis with the topics"),
+    ("redis", &["sentinel"], "Redis Sentinel"),
+    (
+        "entity.format",
+        &[
+            "maxwell",
+            "canal",
+            "ticdc",
+            "ogg",
+            "dms",
+            "cockroach",
+            "sequin",
+            "mongo",
+            "avro",
+            "protobuf",
+            "outbox",
+        ],
+        "a later version will read this format",
+    ),
+    ("entity", &["guard"], "the version guard by choice (secondary and shared keys always have it)"),
+    ("entity", &["absent"], "a rule for absent columns"),
+    ("entity", &["op_column"], "a column that holds the operation"),
+    ("entity.truncate", &["delete"], "deleting an entity's keys at a TRUNCATE"),
+    ("entity.unavailable", &["merge"], "merging with the cached value"),
+    ("entity.write", &["compress"], "compression"),
+    ("entity.write", &["encoding"], "another encoding than JSON"),
+    ("entity.write.value", &["set", "sorted_set"], "members of sets and sorted sets"),
+    ("entity.write.value", &["template"], "a template for larger text"),
+];
+
+/// Values and fields that people write, and what to write instead.
+const ADVICE: &[(&str, &str, &str)] = &[
+    (
+        "entity.replica_identity",
+        "nothing",
+        "under REPLICA IDENTITY NOTHING PostgreSQL publishes no updates and no deletes: run \
+         ALTER TABLE … REPLICA IDENTITY DEFAULT (or FULL) and say that here",
+    ),
+    (
+        "entity.format",
+        "json",
+        "JSON and Avro are told apart by themselves: say what the records are, or \"auto\"",
+    ),
+    ("entity", "topic", "write topics = [\"…\"]"),
+    ("entity", "ttl", "each [[entity.write]] has its own ttl"),
+    ("entity", "key", "a key is a part of an [[entity.write]]"),
+    ("entity", "value", "a value is a part of an [[entity.write]]"),
+    (
+        "entity.write",
+        "delete_when",
+        "delete_when is said once for the entity, above its first [[entity.write]]",
+    ),
+    ("kafka", "bootstrap_servers", "write brokers = \"host:port\""),
+    ("kafka", "group_id", "write group = \"…\""),
+    ("redis", "host", "write url = \"redis://host:6379\""),
+    ("redis", "port", "write url = \"redis://host:6379\""),
+    ("redis", "database", "the database is a part of the url: \"redis://host:6379/1\""),
+    ("redis", "db", "the database is a part of the url: \"redis://host:6379/1\""),
+    ("", "entities", "write [[entity]]"),
+];
+
+/// What is not built yet, where `name` stands at `path`.
+pub(super) fn not_built(path: &str, name: &str) -> Option<&'static str> {
+    NOT_BUILT.iter().find(|(at, names, _)| *at == path && names.contains(&name)).map(|(_, _, what)| *what)
+}
+
+/// What to write instead of `name` at `path`.
+pub(super) fn advice(path: &str, name: &str) -> Option<&'static str> {
+    ADVICE.iter().find(|(at, wrong, _)| *at == path && *wrong == name).map(|(_, _, instead)| *instead)
+}

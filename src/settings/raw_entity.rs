@@ -1,0 +1,322 @@
+//! `[[entity]]` as it is written; see [`super::raw`].
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+use super::raw::{DurationText, ShareText, text_type};
+use super::units;
+
+text_type!(
+    /// A template of a key or a text.
+    Template,
+    |_| json_schema!({
+        "description": "A template: `{column}` or `{column|filter}` stands for the row's value, `{{` and `}}` for the braces themselves. `${NAME}` is not filled in here.",
+        "type": "string",
+        "format": "template",
+        "minLength": 1,
+        "examples": ["customer:{id}", "customer:email:{email|lower}"],
+    })
+);
+text_type!(
+    /// A condition.
+    Condition,
+    |_| json_schema!({
+        "description": "A condition (CEL) over `before`, `after`, `op` and `source`. `${NAME}` is not filled in here.",
+        "type": "string",
+        "format": "condition",
+        "minLength": 1,
+        "examples": ["after.status == 'active'", "after.deleted_at != null"],
+    })
+);
+
+/// One kind of cached thing: which records it reads, and which keys they become.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entity {
+    /// Its name in metrics, logs and commands: a-z, 0-9, _ and -.
+    #[schemars(required)]
+    pub(super) name: Option<String>,
+    /// The topics that it reads: names, or one regular expression "^…$" over the whole name.
+    #[schemars(required, length(min = 1))]
+    pub(super) topics: Option<Vec<String>>,
+    /// Only this table, where several share a topic: "table", "schema.table" or "db.table", or a regular
+    /// expression "^…$" over the whole name.
+    pub(super) table: Option<String>,
+    /// The format of the topics; "auto" tells by each record.
+    #[schemars(extend("default" = "auto"))]
+    pub(super) format: Option<Format>,
+    /// The row's key columns, where the record's key does not tell them.
+    #[schemars(length(min = 1))]
+    pub(super) key_columns: Option<Vec<String>>,
+    /// How much of a PostgreSQL `before` is believed: "default" only its key columns, "full" all of it,
+    /// `{ index = ["column"] }` only those of the index.
+    #[schemars(extend("default" = "default"))]
+    pub(super) replica_identity: Option<ReplicaIdentity>,
+    /// Soft deletes: a row for which this holds, or cannot be evaluated, is deleted from the cache.
+    pub(super) delete_when: Option<Condition>,
+    /// What a TRUNCATE does: "ignore" leaves the keys to their TTL and raises an alarm.
+    #[schemars(extend("default" = "ignore"))]
+    pub(super) truncate: Option<Truncate>,
+    /// What becomes of a key whose value needs a column that the event does not hold: "delete".
+    #[schemars(extend("default" = "delete"))]
+    pub(super) unavailable: Option<Unavailable>,
+    /// Types of columns, where the format carries none: `{ balance = "decimal(2)", placed_at = "instant_us" }`.
+    pub(super) columns: Option<BTreeMap<String, String>>,
+    /// How values are rendered.
+    pub(super) render: Option<Render>,
+    /// The name of a handler in Rust. Either this or `write`.
+    pub(super) handler: Option<String>,
+    /// What a row becomes in the cache: one `[[entity.write]]` for each key. Either this or `handler`.
+    #[schemars(length(min = 1))]
+    pub(super) write: Option<Vec<Write>>,
+}
+
+/// The format of an entity's topics.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Format {
+    /// Told by each record.
+    Auto,
+    /// Debezium's envelopes.
+    Debezium,
+    /// Rows of Debezium's ExtractNewRecordState.
+    Flattened,
+    /// Plain rows: a value is the whole row, a null value deletes.
+    Rows,
+}
+
+/// How much of a PostgreSQL `before` is believed.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum ReplicaIdentity {
+    /// By name.
+    Name(ReplicaIdentityName),
+    /// `REPLICA IDENTITY USING INDEX`.
+    Index(ReplicaIdentityIndex),
+}
+
+/// PostgreSQL's replica identity.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ReplicaIdentityName {
+    /// `REPLICA IDENTITY DEFAULT`: only the key columns of `before` are believed.
+    Default,
+    /// `REPLICA IDENTITY FULL`: `before` is the whole old row.
+    Full,
+}
+
+/// `REPLICA IDENTITY USING INDEX`.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ReplicaIdentityIndex {
+    /// The index's columns: all of `before` that is believed.
+    #[schemars(required, length(min = 1))]
+    pub(super) index: Option<Vec<String>>,
+}
+
+/// What a TRUNCATE does.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Truncate {
+    /// Nothing but an alarm; the keys stay until their TTL.
+    Ignore,
+}
+
+/// What becomes of a key whose value needs a column that the event does not hold.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Unavailable {
+    /// It is deleted: a miss is right where a guess is not.
+    Delete,
+}
+
+/// How values are rendered.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Render {
+    /// Decimals in JSON: "string" ("12.50") or "number" (the same digits unquoted).
+    #[schemars(extend("default" = "string"))]
+    pub(super) decimal: Option<RenderDecimal>,
+    /// Times: "rfc3339" text, or "raw", the number as the event carries it.
+    #[schemars(extend("default" = "rfc3339"))]
+    pub(super) time: Option<RenderTime>,
+    /// Bytes: "base64" or "hex".
+    #[schemars(extend("default" = "base64"))]
+    pub(super) bytes: Option<RenderBytes>,
+}
+
+/// How decimals are rendered in JSON.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RenderDecimal {
+    /// "12.50".
+    String,
+    /// 12.50.
+    Number,
+}
+
+/// How times are rendered.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RenderTime {
+    /// ISO 8601 text.
+    Rfc3339,
+    /// As the event carries it.
+    Raw,
+}
+
+/// How bytes are rendered.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RenderBytes {
+    /// Padded base64.
+    Base64,
+    /// Lower-case hexadecimal.
+    Hex,
+}
+
+/// One key that a row becomes.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Write {
+    /// The key.
+    #[schemars(required)]
+    pub(super) key: Option<Template>,
+    /// The value: of the whole row "json" or "hash", or "invalidate" to delete the key on every change; of chosen
+    /// columns { json = ["id"] }, { hash = ["id"] }, { text = "{id}" } or { bytes = "photo" }.
+    #[schemars(required)]
+    pub(super) value: Option<Value>,
+    /// How long the key lives: a duration, "none", by a column, or from the source's commit. Has to be said,
+    /// but for `value = "invalidate"`, which has none.
+    pub(super) ttl: Option<Ttl>,
+    /// ± this share of the duration, by a function of the key: keys written together do not expire together.
+    pub(super) jitter: Option<ShareText>,
+    /// Only rows for which this holds are cached; the key of any other, or of one for which it cannot be
+    /// evaluated, is deleted.
+    pub(super) when: Option<Condition>,
+    /// True where another template gives the same keys, and that is meant: turns the version guard on.
+    #[schemars(extend("default" = false))]
+    pub(super) shared: Option<bool>,
+}
+
+/// What a value is made of.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Value {
+    /// Of the whole row.
+    Name(ValueName),
+    /// Of chosen columns.
+    Of(ValueOf),
+}
+
+/// A value of the whole row.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ValueName {
+    /// The whole row as one JSON object, columns in the event's order.
+    Json,
+    /// The whole row as a hash, replaced as a whole.
+    Hash,
+    /// No value: the key is deleted on every change, and the reader fetches it again.
+    Invalidate,
+}
+
+/// A value of chosen columns.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ValueOf {
+    /// These columns as one JSON object, in this order.
+    Json(Vec<Column>),
+    /// A text.
+    Text(Template),
+    /// These columns as a hash.
+    Hash(Vec<Column>),
+    /// One column's bytes as they are.
+    Bytes(String),
+}
+
+/// A column of a value.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Column {
+    /// By its own name.
+    Same(String),
+    /// Under another name.
+    Renamed(Renamed),
+}
+
+/// A column under another name.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Renamed {
+    /// The name in the value.
+    #[schemars(required)]
+    pub(super) name: Option<String>,
+    /// The column of the row.
+    #[schemars(required)]
+    pub(super) column: Option<String>,
+}
+
+/// How long a key lives.
+#[derive(Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum Ttl {
+    /// A duration after the write, or "none".
+    Fixed(TtlText),
+    /// Until the moment that a column holds.
+    Column(TtlColumn),
+    /// A duration, with more to say about it.
+    After(TtlAfter),
+}
+
+text_type!(
+    /// A duration, or "none".
+    TtlText,
+    |_| json_schema!({
+        "description": "A duration after the write, or \"none\": the key never expires.",
+        "type": "string",
+        "pattern": format!("^none$|{}", units::DURATION_PATTERN),
+        "examples": ["90s", "1h", "7d", "none"],
+    })
+);
+
+/// Until the moment that a column holds.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TtlColumn {
+    /// The column that holds the moment.
+    #[schemars(required)]
+    pub(super) column: Option<String>,
+    /// But at most so long after the write.
+    pub(super) at_most: Option<DurationText>,
+    /// Where the column is null; without it, null is the record's error.
+    pub(super) if_null: Option<DurationText>,
+}
+
+/// A duration, with more to say about it.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TtlAfter {
+    /// The duration.
+    #[schemars(required)]
+    pub(super) after: Option<DurationText>,
+    /// ± this share of it, by a function of the key.
+    pub(super) jitter: Option<ShareText>,
+    /// What it counts from: "write", or "commit", the source's commit time; what would have expired already
+    /// is deleted.
+    #[schemars(extend("default" = "write"))]
+    pub(super) from: Option<TtlFrom>,
+}
+
+/// What a duration counts from.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum TtlFrom {
+    /// The write.
+    Write,
+    /// The source's commit.
+    Commit,
+}

@@ -1,0 +1,150 @@
+//! What the key templates of all entities mean for each other, and for Stoker's own keys.
+
+use super::Context;
+use super::entity::{Draft, DraftHandler};
+use super::write::DraftWrite;
+use crate::entity::KeyTemplate;
+use crate::entity::ambiguity::{Ambiguity, ambiguity};
+use crate::entity::template::Template;
+use crate::settings::document::Path;
+use crate::types::Kind;
+
+/// A key of an entity, and where it is named.
+struct Key<'d> {
+    template: &'d Template,
+    shared: bool,
+    invalidates: bool,
+    path: Path,
+    entity: &'d Draft,
+}
+
+/// Refuses templates that certainly give one key, warns of those that can, and refuses those that reach into
+/// Stoker's own keys.
+pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<'_, '_>) {
+    let keys: Vec<Key<'_>> = entities.iter().flat_map(keys_of).collect();
+    for (index, key) in keys.iter().enumerate() {
+        own_keys(key, own_prefix, context);
+        let earlier = keys.get(..index).unwrap_or_default();
+        let certain = compare(key, earlier, context);
+        let constant = key.template.literal_skeleton().all(|literal| literal.is_some());
+        if constant && !certain && !key.shared && !key.invalidates {
+            let message = "names no column: every row writes this one key";
+            context.findings.warn(&key.path, message, None);
+        }
+    }
+}
+
+fn keys_of(entity: &Draft) -> Vec<Key<'_>> {
+    match &entity.handler {
+        DraftHandler::Missing => Vec::new(),
+        DraftHandler::Mapping { writes, .. } => {
+            let readable = writes.iter().filter_map(|write| write.key.as_ref().map(|key| (key, write)));
+            let key = |(template, write): (_, &DraftWrite)| Key {
+                template,
+                shared: write.shared,
+                invalidates: write.invalidates,
+                path: write.key_path.clone(),
+                entity,
+            };
+            readable.map(key).collect()
+        }
+        DraftHandler::Rust(handler) => handler.keys().iter().map(|key| key_of(key, entity)).collect(),
+    }
+}
+
+fn key_of<'d>(key: &'d KeyTemplate, entity: &'d Draft) -> Key<'d> {
+    Key {
+        template: key.template(),
+        shared: key.is_shared(),
+        invalidates: key.is_invalidated(),
+        path: entity.path.key("handler"),
+        entity,
+    }
+}
+
+/// Holds a key against those before it; true where one of them is certainly the same.
+fn compare(key: &Key<'_>, earlier: &[Key<'_>], context: &mut Context<'_, '_>) -> bool {
+    // A handler in Rust stands in the file by its name alone.
+    let own = match &key.entity.handler {
+        DraftHandler::Rust(_) => format!("its key {:?} ", key.template.as_str()),
+        DraftHandler::Mapping { .. } | DraftHandler::Missing => String::new(),
+    };
+    let mut possible = Vec::new();
+    for other in earlier {
+        if other.shared && key.shared || begin_apart(other.template, key.template) {
+            continue;
+        }
+        match ambiguity(other.template, key.template) {
+            Ambiguity::None => {}
+            Ambiguity::Possible(example) => {
+                possible.push(format!("{}, for example {example:?}", described(other, context)))
+            }
+            Ambiguity::Certain => {
+                let message = format!("{own}gives the same keys as {}", described(other, context));
+                let help = "make the keys different; or, where that is meant, say shared = true on both: the \
+                            version guard then keeps the newer value";
+                context.findings.refuse_with(&key.path, message, help);
+                // One of a group of equal keys is enough to name.
+                return true;
+            }
+        }
+    }
+    if !possible.is_empty() {
+        let message = format!("{own}can give the same key as {}", possible.join(" and "));
+        let help =
+            "where a column can hold such a text, make the keys different, or say shared = true on both";
+        context.findings.warn(&key.path, message, Some(help.to_owned()));
+    }
+    false
+}
+
+/// A key as the messages about another one name it.
+fn described(key: &Key<'_>, context: &Context<'_, '_>) -> String {
+    let at = context.findings.document().span(&key.path).start;
+    let before = context.findings.document().text.get(..at).unwrap_or_default();
+    let line = before.matches('\n').count().saturating_add(1);
+    format!("{:?} of entity {:?} (line {line})", key.template.as_str(), key.entity.name)
+}
+
+/// True where the literals before the first columns tell the keys apart. All pairs are compared, and this keeps
+/// the search for a common key to those that are alike.
+fn begin_apart(a: &Template, b: &Template) -> bool {
+    let (a, b) = (literal_start(a), literal_start(b));
+    !a.starts_with(b) && !b.starts_with(a)
+}
+
+fn literal_start(template: &Template) -> &str {
+    template.literal_skeleton().next().flatten().unwrap_or_default()
+}
+
+/// A value written over an owner record or a watermark would undo the fencing.
+fn own_keys(key: &Key<'_>, own_prefix: &str, context: &mut Context<'_, '_>) {
+    let start = literal_start(key.template);
+    let message = if start.starts_with(own_prefix) {
+        format!("begins with redis.own_prefix ({own_prefix:?}): such keys are Stoker's own")
+    } else if own_prefix.starts_with(start) && column_may_go_on(key, own_prefix) {
+        format!(
+            "can give a key that begins with redis.own_prefix ({own_prefix:?}): such keys are Stoker's own"
+        )
+    } else {
+        return;
+    };
+    let help = "begin the key with a text of its own, as in \"customer:{id}\"; or declare its first column as a \
+                number: columns = { id = \"int\" }";
+    context.findings.refuse_with(&key.path, message, help);
+}
+
+/// True where the first column may hold the rest of the prefix: any text can, a whole number cannot.
+fn column_may_go_on(key: &Key<'_>, own_prefix: &str) -> bool {
+    let has_column = key.template.literal_skeleton().any(|literal| literal.is_none());
+    let prefix_is_text = !own_prefix.starts_with(|first: char| first.is_ascii_digit() || first == '-');
+    has_column && !(prefix_is_text && begins_with_number(key))
+}
+
+/// True where the key begins with a column that the settings declare as a whole number.
+fn begins_with_number(key: &Key<'_>) -> bool {
+    let first = key.template.as_str().strip_prefix('{').filter(|rest| !rest.starts_with('{'));
+    let name = first.and_then(|rest| rest.split(['|', '}']).next());
+    let kind = name.and_then(|name| key.entity.columns.iter().find(|(column, _)| column == name));
+    matches!(kind, Some((_, Kind::Int | Kind::Uint)))
+}

@@ -1,0 +1,266 @@
+//! `[[entity.write]]`.
+
+use std::time::Duration;
+
+use super::Context;
+use crate::entity::condition::Condition;
+use crate::entity::spec::{Chosen, Columns, Shape, Ttl, TtlBase, WriteSpec};
+use crate::entity::template::Template;
+use crate::settings::defaults::TTL_BOUNDS;
+use crate::settings::document::Path;
+use crate::settings::raw::{DurationText, ShareText};
+use crate::settings::raw_entity::{
+    Column, Ttl as RawTtl, TtlAfter, TtlColumn, TtlFrom, Value, ValueName, ValueOf, Write,
+};
+
+/// A write as far as its section tells.
+pub(super) struct DraftWrite {
+    /// Where its key stands.
+    pub(super) key_path: Path,
+    /// Its key, where that can be read.
+    pub(super) key: Option<Template>,
+    /// True where another template may give the same key.
+    pub(super) shared: bool,
+    /// True where it only deletes.
+    pub(super) invalidates: bool,
+    /// All of it; `None` where something was refused.
+    pub(super) spec: Option<WriteSpec>,
+}
+
+/// `[[entity.write]]`, checked.
+pub(super) fn write(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> DraftWrite {
+    let key_path = path.key("key");
+    let key = raw.key.as_ref().and_then(|raw| template(&raw.0, &key_path, context));
+    let shape = raw.value.as_ref().and_then(|raw| shape(raw, &path.key("value"), context));
+    let invalidates = matches!(raw.value, Some(Value::Name(ValueName::Invalidate)));
+    let ttl = if invalidates { without_ttl(raw, path, context) } else { ttl(raw, path, context) };
+    let when = raw.when.as_ref().and_then(|raw| compile(&raw.0, &path.key("when"), context));
+    let shared = raw.shared.unwrap_or(false);
+    let whole = key.clone().zip(shape).zip(ttl);
+    let spec = whole.map(|((key, shape), ttl)| WriteSpec { key, shape, ttl, when, shared });
+    DraftWrite { key_path, key, shared, invalidates, spec }
+}
+
+/// A template; where it is wrong, the place inside it.
+fn template(text: &str, path: &Path, context: &mut Context<'_, '_>) -> Option<Template> {
+    Template::parse(text).map_err(|error| context.findings.refuse_inside(path, error.at, error.problem)).ok()
+}
+
+/// A condition.
+pub(super) fn compile(text: &str, path: &Path, context: &mut Context<'_, '_>) -> Option<Condition> {
+    Condition::compile(text).map_err(|error| context.findings.refuse(path, error.problem)).ok()
+}
+
+fn shape(raw: &Value, path: &Path, context: &mut Context<'_, '_>) -> Option<Shape> {
+    Some(match raw {
+        Value::Name(ValueName::Json) => Shape::Json(Columns::All),
+        Value::Name(ValueName::Hash) => Shape::Hash(Columns::All),
+        Value::Name(ValueName::Invalidate) => Shape::Invalidate,
+        Value::Of(ValueOf::Json(columns)) => Shape::Json(chosen(columns, &path.key("json"), context)),
+        Value::Of(ValueOf::Hash(columns)) => Shape::Hash(chosen(columns, &path.key("hash"), context)),
+        Value::Of(ValueOf::Text(text)) => Shape::Text(template(&text.0, &path.key("text"), context)?),
+        Value::Of(ValueOf::Bytes(column)) => {
+            Shape::Bytes(context.filled(Some(column), &path.key("bytes"))?.to_owned())
+        }
+    })
+}
+
+fn chosen(raw: &[Column], path: &Path, context: &mut Context<'_, '_>) -> Columns {
+    let mut columns: Vec<Chosen> = Vec::new();
+    if raw.is_empty() {
+        context.findings.refuse(path, "names no column");
+    }
+    for (index, column) in raw.iter().enumerate() {
+        let at = path.index(index);
+        let (name, column) = match column {
+            Column::Same(name) => (name.as_str(), name.as_str()),
+            Column::Renamed(renamed) => {
+                (renamed.name.as_deref().unwrap_or_default(), renamed.column.as_deref().unwrap_or_default())
+            }
+        };
+        if name.is_empty() || column.is_empty() {
+            context.findings.refuse(&at, "a name is empty");
+        } else if columns.iter().any(|earlier| earlier.name == name) {
+            let shown = context.shown(name, &at);
+            context.findings.refuse(&at, format!("the value has a field {shown} already"));
+        }
+        columns.push(Chosen { name: name.to_owned(), column: column.to_owned() });
+    }
+    Columns::Chosen(columns)
+}
+
+/// `invalidate` writes nothing, so there is nothing that could live or be shared out among rows.
+fn without_ttl(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> Option<Ttl> {
+    let mut clean = true;
+    for name in ["ttl", "jitter"] {
+        if context.findings.says(&path.key(name)) {
+            clean = false;
+            let message = format!("value = \"invalidate\" deletes the key: it has no {name}");
+            context.findings.refuse_field(&path.key(name), message, None);
+        }
+    }
+    if raw.when.is_some() {
+        let message = "has no effect: value = \"invalidate\" deletes the key whether it holds or not";
+        context.findings.warn(&path.key("when"), message, None);
+    }
+    clean.then_some(Ttl { base: TtlBase::None, jitter: 0.0 })
+}
+
+fn ttl(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> Option<Ttl> {
+    let at = path.key("ttl");
+    let Some(ttl) = &raw.ttl else {
+        // One that is said, but wrong, is reported already; and so is a value that might not want one.
+        if !context.findings.says(&at) && raw.value.is_some() {
+            let help = "write ttl = \"1h\" (or \"90s\", \"15m\", \"7d\"), { column = \"expires_at\" }, or \"none\" for a \
+                        key that never expires";
+            context.findings.refuse_with(path, "\"ttl\" is missing", help);
+        }
+        return None;
+    };
+    let base = match ttl {
+        RawTtl::Fixed(text) if text.0 == "none" => TtlBase::None,
+        RawTtl::Fixed(text) => TtlBase::After(millis(&DurationText(text.0.clone()), &at, context)?),
+        RawTtl::Column(raw) => by_column(raw, &at, context)?,
+        RawTtl::After(raw) => after(raw, &at, context)?,
+    };
+    let inner = match ttl {
+        RawTtl::After(TtlAfter { jitter, .. }) => jitter.as_ref(),
+        RawTtl::Fixed(_) | RawTtl::Column(_) => None,
+    };
+    let jitter = jitter(raw.jitter.as_ref(), inner, path, &base, context)?;
+    Some(Ttl { base, jitter })
+}
+
+fn jitter(
+    beside: Option<&ShareText>,
+    inside: Option<&ShareText>,
+    path: &Path,
+    base: &TtlBase,
+    context: &mut Context<'_, '_>,
+) -> Option<f64> {
+    let (beside_path, inside_path) = (path.key("jitter"), path.key("ttl").key("jitter"));
+    let (share, at) = match (beside, inside) {
+        (None, None) => return Some(0.0),
+        (Some(_), Some(_)) => {
+            context.findings.refuse_field(&beside_path, "is said in ttl too: one of the two has to go", None);
+            return None;
+        }
+        (Some(share), None) => (share, beside_path),
+        (None, Some(share)) => (share, inside_path),
+    };
+    let why = match base {
+        TtlBase::None => Some("ttl = \"none\" has nothing to vary"),
+        TtlBase::Column { .. } => Some("a column says the moment itself: there is nothing to vary"),
+        TtlBase::After(_) | TtlBase::AfterCommit(_) => None,
+    };
+    if let Some(why) = why {
+        context.findings.refuse_field(&at, why, None);
+        return None;
+    }
+    let share = context.share(share, &at)?;
+    if share >= 1.0 {
+        context.findings.refuse(&at, "has to be below 100%: keys would expire as they are written");
+        return None;
+    }
+    Some(share)
+}
+
+fn by_column(raw: &TtlColumn, path: &Path, context: &mut Context<'_, '_>) -> Option<TtlBase> {
+    let column = context.filled(raw.column.as_deref(), &path.key("column")).map(str::to_owned);
+    let mut optional = |raw: Option<&DurationText>, name: &str| match raw {
+        Some(raw) => millis(raw, &path.key(name), context).map(Some),
+        None => Some(None),
+    };
+    let at_most = optional(raw.at_most.as_ref(), "at_most");
+    let if_null = optional(raw.if_null.as_ref(), "if_null");
+    Some(TtlBase::Column { column: column?, at_most: at_most?, if_null: if_null? })
+}
+
+fn after(raw: &TtlAfter, path: &Path, context: &mut Context<'_, '_>) -> Option<TtlBase> {
+    let duration = millis(raw.after.as_ref()?, &path.key("after"), context)?;
+    Some(match raw.from {
+        None | Some(TtlFrom::Write) => TtlBase::After(duration),
+        Some(TtlFrom::Commit) => TtlBase::AfterCommit(duration),
+    })
+}
+
+fn millis(raw: &DurationText, path: &Path, context: &mut Context<'_, '_>) -> Option<u64> {
+    let duration: Duration = context.duration(raw, path, &TTL_BOUNDS)?;
+    u64::try_from(duration.as_millis()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+    use crate::entity::Handlers;
+    use crate::settings::document::Document;
+    use crate::settings::problem::Findings;
+    use crate::settings::tests::Fake;
+
+    /// A write of these lines, which have no problem.
+    fn spec(lines: &str) -> WriteSpec {
+        let document = Document::parse("f", lines).unwrap();
+        let mut findings = Findings::new(&document);
+        let raw: Write = toml::from_str(lines).unwrap();
+        let filled_in = HashSet::new();
+        let mut context = Context {
+            findings: &mut findings,
+            environment: &Fake::default(),
+            handlers: &Handlers::default(),
+            filled_in: &filled_in,
+        };
+        let draft = write(&raw, &Path::default(), &mut context);
+        assert_eq!(findings.sorted(), (vec![], vec![]));
+        draft.spec.unwrap()
+    }
+
+    #[test]
+    fn lifetimes_are_what_they_say() {
+        const HOUR: u64 = 3_600_000;
+        let column = |at_most, if_null| TtlBase::Column { column: "e".to_owned(), at_most, if_null };
+        let cases = [
+            ("\"1h\"", TtlBase::After(HOUR), 0.0),
+            ("\"1h\"\njitter = \"10%\"", TtlBase::After(HOUR), 0.1),
+            ("\"none\"", TtlBase::None, 0.0),
+            ("{ after = \"1h\" }", TtlBase::After(HOUR), 0.0),
+            ("{ after = \"1h\", jitter = \"10%\", from = \"commit\" }", TtlBase::AfterCommit(HOUR), 0.1),
+            ("{ after = \"1h\", from = \"write\" }\njitter = \"10%\"", TtlBase::After(HOUR), 0.1),
+            ("{ column = \"e\" }", column(None, None), 0.0),
+            (
+                "{ column = \"e\", at_most = \"2h\", if_null = \"1h\" }",
+                column(Some(2 * HOUR), Some(HOUR)),
+                0.0,
+            ),
+        ];
+        for (ttl, base, jitter) in cases {
+            let spec = spec(&format!("key = \"c:{{id}}\"\nvalue = \"json\"\nttl = {ttl}"));
+            assert_eq!(spec.ttl, Ttl { base, jitter }, "{ttl}");
+        }
+        let invalidate = spec("key = \"c:{id}\"\nvalue = \"invalidate\"");
+        assert_eq!(invalidate.ttl, Ttl { base: TtlBase::None, jitter: 0.0 });
+    }
+
+    #[test]
+    fn values_are_what_they_say() {
+        let chosen = |name: &str, column: &str| Chosen { name: name.to_owned(), column: column.to_owned() };
+        let shape = |value: &str| spec(&format!("key = \"c:{{id}}\"\nvalue = {value}\nttl = \"1h\"")).shape;
+        assert!(matches!(shape("\"json\""), Shape::Json(Columns::All)));
+        assert!(matches!(shape("\"hash\""), Shape::Hash(Columns::All)));
+        assert!(matches!(shape("{ text = \"{id}\" }"), Shape::Text(text) if text.as_str() == "{id}"));
+        assert!(matches!(shape("{ bytes = \"photo\" }"), Shape::Bytes(column) if column == "photo"));
+        let both = Columns::Chosen(vec![chosen("id", "id"), chosen("total", "balance")]);
+        let columns = "[\"id\", { name = \"total\", column = \"balance\" }]";
+        assert!(matches!(shape(&format!("{{ json = {columns} }}")), Shape::Json(columns) if columns == both));
+        assert!(matches!(shape(&format!("{{ hash = {columns} }}")), Shape::Hash(columns) if columns == both));
+    }
+
+    #[test]
+    fn conditions_and_sharing_are_carried_over() {
+        let spec = spec("key = \"c:{id}\"\nvalue = \"json\"\nttl = \"1h\"\nwhen = \"true\"\nshared = true");
+        assert_eq!(spec.key.as_str(), "c:{id}");
+        assert_eq!(spec.when.unwrap().as_str(), "true");
+        assert!(spec.shared);
+    }
+}
