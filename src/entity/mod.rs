@@ -8,6 +8,7 @@ pub mod condition;
 pub mod spec;
 pub mod template;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::change::Change;
@@ -15,6 +16,7 @@ use crate::decode::Format;
 use crate::error::HandleError;
 use crate::mutation::Mutations;
 use crate::types::{Kind, RenderStyle};
+use spec::MappingSpec;
 
 /// A kind of cached thing: which records it reads and what handles them.
 #[derive(Debug, Clone)]
@@ -90,4 +92,13 @@ pub enum ReplicaIdentity {
 pub trait EntityHandler: Send + Sync + std::fmt::Debug {
     /// The handler's mutations for one change.
     fn handle(&self, change: &Change<'_>, out: &mut Mutations) -> Result<(), HandleError>;
+
+    /// What the settings say, where the handler is declarative: `stoker check` reasons over it.
+    fn mapping(&self) -> Option<&MappingSpec> {
+        None
+    }
 }
+
+/// Handlers in Rust by the name under which `handler = "…"` finds them.
+#[derive(Debug, Clone, Default)]
+pub struct Handlers(BTreeMap<String, Arc<dyn EntityHandler>>);
