@@ -31,6 +31,11 @@ impl Template {
         &self.text
     }
 
+    /// The columns that it is made of, in order; one that comes twice is there twice.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.text.split('{').skip(1).filter_map(|part| part.split(['|', '}']).next())
+    }
+
     /// Renders a cache key: a null, missing or unavailable column is an error.
     pub fn render_key(
         &self,

@@ -216,12 +216,25 @@ pub struct Loaded {
 }
 
 /// One thing that is wrong, or doubtful.
-#[derive(Debug, Clone)]
-pub struct Problem(pub String);
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Problem {
+    /// The file.
+    pub file: String,
+    /// Line, from 1; 0 where the file could not be read at all.
+    pub line: usize,
+    /// Column in characters, from 1; 0 where the file could not be read at all.
+    pub column: usize,
+    /// Where the setting stands, in words.
+    pub place: String,
+    /// What is wrong.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
 
 impl std::fmt::Display for Problem {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
+        write!(f, "{}: {}", self.file, self.message)
     }
 }
 
@@ -234,5 +247,8 @@ pub struct SettingsError {
 
 /// Reads and checks a settings file.
 pub fn load(path: &Path, _handlers: &Handlers) -> Result<Loaded, SettingsError> {
-    Err(SettingsError { problems: vec![Problem(format!("{}: cannot be read by this build", path.display()))] })
+    let file = path.display().to_string();
+    let message = "cannot be read by this build".to_owned();
+    let problem = Problem { file, line: 0, column: 0, place: String::new(), message, help: None };
+    Err(SettingsError { problems: vec![problem] })
 }
