@@ -1,0 +1,339 @@
+//! `stoker test`: mapping tests, over the same code as `explain`.
+//!
+//! A case is `NAME.records.ndjson` (records) beside `NAME.expected.ndjson` (what they do), anywhere under the
+//! given directories. The two are compared line by line; white space between JSON tokens does not count, order
+//! and every digit do. Ends with 0 where all cases pass, 1 where one fails, 2 where there is none.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::config::{self, ConfigArgs};
+use super::explain;
+use super::{Exit, Output};
+use crate::entity::{Entity, Handlers};
+use crate::pipeline::Pipeline;
+use crate::telemetry;
+
+const RECORDS_SUFFIX: &str = ".records.ndjson";
+const EXPECTED_SUFFIX: &str = ".expected.ndjson";
+
+/// Deepest directory that is looked into, below the one that is given.
+const DEPTH_MAX: usize = 16;
+
+/// Differences shown of one case: the first ones tell, the rest follow from them.
+const DIFFERENCES_MAX: usize = 10;
+
+/// Options of `stoker test`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct TestArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// Write what the records do as what is expected
+    #[arg(long)]
+    bless: bool,
+    /// Directories with NAME.records.ndjson and NAME.expected.ndjson
+    #[arg(value_name = "DIR", required = true)]
+    directories: Vec<PathBuf>,
+}
+
+/// The files of one case.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+struct Case {
+    records: Option<PathBuf>,
+    expected: Option<PathBuf>,
+}
+
+/// What became of one case.
+#[derive(Debug, Serialize)]
+struct Verdict {
+    case: String,
+    passed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    blessed: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    problem: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    differences: Vec<Difference>,
+}
+
+/// One line that differs. `None` where a side has no such line.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct Difference {
+    line: usize,
+    expected: Option<String>,
+    got: Option<String>,
+}
+
+pub(super) fn test(args: &TestArgs, output: Output, handlers: &Handlers) -> Exit {
+    let settings = match config::load(&args.config, handlers) {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
+    };
+    telemetry::hide_panic_values();
+    let mut cases = BTreeMap::new();
+    for directory in &args.directories {
+        if let Err(error) = find_cases(directory, DEPTH_MAX, &mut cases) {
+            eprintln!("{}: cannot be read: {error}", directory.display());
+            return Exit::Usage;
+        }
+    }
+    if cases.is_empty() {
+        eprintln!("no case found: expected files named NAME{RECORDS_SUFFIX} under the given directories");
+        return Exit::Usage;
+    }
+    let mut failed_count = 0;
+    for (name, case) in &cases {
+        let verdict = judge(name, case, &settings.entities, args.bless);
+        failed_count += usize::from(!verdict.passed);
+        print(&verdict, output);
+    }
+    let passed_count = cases.len() - failed_count;
+    match output {
+        Output::Text => println!("{passed_count} passed, {failed_count} failed"),
+        Output::Json => println!("{}", serde_json::json!({"passed": passed_count, "failed": failed_count})),
+    }
+    if failed_count == 0 { Exit::Done } else { Exit::Failed }
+}
+
+/// Adds the cases under a directory, by path and name. Links to directories are not followed.
+fn find_cases(directory: &Path, depth: usize, cases: &mut BTreeMap<PathBuf, Case>) -> io::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            if depth > 0 {
+                find_cases(&path, depth - 1, cases)?;
+            }
+            continue;
+        }
+        let file_name = entry.file_name();
+        let file_name = file_name.to_string_lossy();
+        if let Some(name) = file_name.strip_suffix(RECORDS_SUFFIX) {
+            cases.entry(directory.join(name)).or_default().records = Some(path);
+        } else if let Some(name) = file_name.strip_suffix(EXPECTED_SUFFIX) {
+            cases.entry(directory.join(name)).or_default().expected = Some(path);
+        }
+    }
+    Ok(())
+}
+
+fn judge(name: &Path, case: &Case, entities: &Arc<[Entity]>, bless: bool) -> Verdict {
+    let verdict = |passed, problem| Verdict {
+        case: name.display().to_string(),
+        passed,
+        blessed: false,
+        problem,
+        differences: Vec::new(),
+    };
+    let Some(records) = &case.records else {
+        let problem =
+            format!("no {}{RECORDS_SUFFIX} beside it: delete it, or add the records", name.display());
+        return verdict(false, Some(problem));
+    };
+    let got = match explain_file(records, entities) {
+        Ok(got) => got,
+        Err(problem) => return verdict(false, Some(problem)),
+    };
+    if bless {
+        let path = case.expected.clone().unwrap_or_else(|| beside(name, EXPECTED_SUFFIX));
+        return match fs::write(&path, got) {
+            Ok(()) => Verdict { blessed: true, ..verdict(true, None) },
+            Err(error) => verdict(false, Some(format!("{}: cannot be written: {error}", path.display()))),
+        };
+    }
+    let Some(expected) = &case.expected else {
+        let problem = format!(
+            "no {}{EXPECTED_SUFFIX}: look at what explain says, then run with --bless",
+            name.display()
+        );
+        return verdict(false, Some(problem));
+    };
+    match fs::read_to_string(expected) {
+        Ok(expected) => {
+            let differences = differences(&expected, &got);
+            Verdict { differences, ..verdict(true, None) }.settle()
+        }
+        Err(error) => verdict(false, Some(format!("{}: cannot be read: {error}", expected.display()))),
+    }
+}
+
+impl Verdict {
+    fn settle(self) -> Verdict {
+        Verdict { passed: self.differences.is_empty(), ..self }
+    }
+}
+
+/// `shop/customer` to `shop/customer.expected.ndjson`, whatever dots the name holds.
+fn beside(name: &Path, suffix: &str) -> PathBuf {
+    let mut path = name.as_os_str().to_owned();
+    path.push(suffix);
+    PathBuf::from(path)
+}
+
+/// What `explain` prints for the file, over decoders that have seen nothing else.
+fn explain_file(records: &Path, entities: &Arc<[Entity]>) -> Result<String, String> {
+    let reader = explain::open(records).map_err(|error| telemetry::chain(&error))?;
+    let mut got = Vec::new();
+    explain::explain_records(&mut Pipeline::new(Arc::clone(entities)), reader, None, &mut got)
+        .map_err(|error| telemetry::chain(&error))?;
+    Ok(String::from_utf8_lossy(&got).into_owned())
+}
+
+/// The lines that differ, by their number. Blank lines of what is expected do not count.
+fn differences(expected: &str, got: &str) -> Vec<Difference> {
+    let mut expected = expected
+        .lines()
+        .enumerate()
+        .map(|(index, line)| (index + 1, line))
+        .filter(|(_, line)| !line.trim().is_empty());
+    let mut got = got.lines();
+    let mut found = Vec::new();
+    let mut last_line = 0;
+    loop {
+        match (expected.next(), got.next()) {
+            (None, None) => return found,
+            (Some((line, expected)), Some(got)) => {
+                last_line = line;
+                if compact(expected) != compact(got) {
+                    found.push(Difference {
+                        line,
+                        expected: Some(expected.to_owned()),
+                        got: Some(got.to_owned()),
+                    });
+                }
+            }
+            (Some((line, expected)), None) => {
+                last_line = line;
+                found.push(Difference { line, expected: Some(expected.to_owned()), got: None });
+            }
+            (None, Some(got)) => {
+                last_line += 1;
+                found.push(Difference { line: last_line, expected: None, got: Some(got.to_owned()) });
+            }
+        }
+    }
+}
+
+/// The JSON text without white space between its tokens. Keeps order and digits, which parsing would not.
+fn compact(json: &str) -> String {
+    let mut in_text = false;
+    let mut escaped = false;
+    json.chars()
+        .filter(|&letter| {
+            if in_text {
+                in_text = escaped || letter != '"';
+                escaped = !escaped && letter == '\\';
+                return true;
+            }
+            in_text = letter == '"';
+            !matches!(letter, ' ' | '\t' | '\r' | '\n')
+        })
+        .collect()
+}
+
+fn print(verdict: &Verdict, output: Output) {
+    if output == Output::Json {
+        println!("{}", serde_json::to_string(verdict).expect("every member has a JSON form"));
+        return;
+    }
+    let word = match (verdict.passed, verdict.blessed) {
+        (true, true) => "blessed",
+        (true, false) => "ok",
+        (false, _) => "FAILED",
+    };
+    println!("{word} {}", verdict.case);
+    if let Some(problem) = &verdict.problem {
+        println!("  {problem}");
+    }
+    for difference in verdict.differences.iter().take(DIFFERENCES_MAX) {
+        println!("  line {}:", difference.line);
+        println!("    expected {}", difference.expected.as_deref().unwrap_or("no such line"));
+        println!("    got      {}", difference.got.as_deref().unwrap_or("no such line"));
+    }
+    if verdict.differences.len() > DIFFERENCES_MAX {
+        println!("  and {} more lines", verdict.differences.len() - DIFFERENCES_MAX);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn no_entities() -> Arc<[Entity]> {
+        Arc::new([])
+    }
+
+    /// A directory with these files.
+    fn directory(files: &[(&str, &str)]) -> tempfile::TempDir {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        directory
+    }
+
+    fn judge_all(directory: &tempfile::TempDir, bless: bool) -> Vec<Verdict> {
+        let mut cases = BTreeMap::new();
+        find_cases(directory.path(), DEPTH_MAX, &mut cases).unwrap();
+        cases.iter().map(|(name, case)| judge(name, case, &no_entities(), bless)).collect()
+    }
+
+    const RECORD: &str = r#"{"topic":"nobody.reads.it"}"#;
+    const NO_ENTITY: &str =
+        r#"{ "topic":"nobody.reads.it", "partition":0, "offset":0, "ignored":"no_entity" }"#;
+
+    #[test]
+    fn a_case_passes_where_the_lines_are_the_same_but_for_white_space() {
+        let directory =
+            directory(&[("deep/er/a.b.records.ndjson", RECORD), ("deep/er/a.b.expected.ndjson", NO_ENTITY)]);
+        let verdicts = judge_all(&directory, false);
+        assert_eq!(verdicts.len(), 1);
+        assert!(verdicts[0].passed, "{verdicts:?}");
+        assert!(verdicts[0].case.ends_with("deep/er/a.b"), "{verdicts:?}");
+    }
+
+    #[test]
+    fn missing_stale_and_broken_files_fail_and_say_what_to_do() {
+        let cases = [
+            ("a.records.ndjson", RECORD, "--bless"),
+            ("a.expected.ndjson", NO_ENTITY, "delete it"),
+            ("a.records.ndjson", "nonsense", "a.records.ndjson:1: not JSON"),
+        ];
+        for (name, content, expected) in cases {
+            let verdicts = judge_all(&directory(&[(name, content)]), false);
+            let problem = verdicts[0].problem.clone().unwrap_or_default();
+            assert!(!verdicts[0].passed && problem.contains(expected), "{name}: {problem}");
+        }
+    }
+
+    #[test]
+    fn bless_writes_what_then_passes() {
+        let directory = directory(&[("a.records.ndjson", RECORD)]);
+        assert!(judge_all(&directory, true)[0].blessed);
+        assert!(judge_all(&directory, false)[0].passed);
+    }
+
+    #[test]
+    fn differences_are_named_by_the_line_of_the_expected_file() {
+        let found = differences("{\"a\":1}\n\n{\"a\":2}\n", "{\"a\":1}\n{\"a\":2.0}\n{\"a\":3}\n");
+        let some = |text: &str| Some(text.to_owned());
+        let expected = [
+            Difference { line: 3, expected: some("{\"a\":2}"), got: some("{\"a\":2.0}") },
+            Difference { line: 4, expected: None, got: some("{\"a\":3}") },
+        ];
+        assert_eq!(found, expected);
+        assert_eq!(differences("{}\n{}\n", "{}\n").len(), 1);
+    }
+
+    #[test]
+    fn white_space_counts_only_inside_texts() {
+        assert_eq!(compact(r#" { "a b" : "c \" d \\" , "e" : 1.50 } "#), r#"{"a b":"c \" d \\","e":1.50}"#);
+    }
+}
