@@ -28,12 +28,10 @@ pub enum TelemetryError {
         "log.level is neither a level (error, warn, info, debug, trace) nor a filter such as \"info,stoker=debug\""
     )]
     Level(#[source] tracing_subscriber::filter::ParseError),
-    /// Something else has set it up in this process.
-    #[error("logging is already set up in this process")]
-    AlreadySet(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// Sets up logging for the process: text on a terminal, JSON elsewhere, or as the settings ask.
+/// Sets up logging for the process: text on a terminal, JSON elsewhere, or as the settings ask. Where a binary
+/// of one's own has set up a subscriber already, that one stays.
 pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
     let filter = EnvFilter::builder().parse(&log.level).map_err(TelemetryError::Level)?;
     let terminal = io::stderr().is_terminal();
@@ -47,19 +45,19 @@ pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
         .with_target(false)
         .with_ansi(terminal)
         .with_writer(io::stderr);
-    let initialised = if json {
+    let _already_set = if json {
         let json = common.json().flatten_event(true).with_current_span(false).with_span_list(false);
         json.finish().try_init()
     } else {
         common.finish().try_init()
     };
     hide_panic_values();
-    initialised.map_err(TelemetryError::AlreadySet)
+    Ok(())
 }
 
 /// Lets a panic say where it happened, and why only where its words are fixed in the program: words that
 /// were put together at run time (a handler's `unwrap` of a parse error) could quote a row.
-pub fn hide_panic_values() {
+fn hide_panic_values() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map_or_else(String::new, |at| format!("{}:{}", at.file(), at.line()));
         let words = panic.payload().downcast_ref::<&'static str>().copied();

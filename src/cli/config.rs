@@ -1,8 +1,8 @@
 //! Reading the settings for a command: every problem is printed at once, and only then does it end.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
+use super::complain;
 use super::exit::Exit;
 use super::finding::Level;
 use crate::entity::Handlers;
@@ -31,9 +31,7 @@ pub fn load(config: &ConfigArgs, handlers: &Handlers) -> Result<Settings, Exit> 
 }
 
 fn print(level: Level, problems: &[Problem]) {
-    let mut stderr = std::io::stderr().lock();
     for problem in problems {
-        // Standard error may be closed; the exit code still says it.
-        let _ = writeln!(stderr, "{level}: {problem}");
+        complain(format_args!("{level}: {problem}"));
     }
 }

@@ -11,6 +11,9 @@ pub mod finding;
 pub mod run;
 pub mod test;
 
+use std::fmt::Display;
+use std::io::Write as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
@@ -58,13 +61,30 @@ enum Command {
 /// The exit code is one of [`Exit`]; bad usage is 2, `--help` and `--version` are 0.
 pub fn main(handlers: Handlers) -> ExitCode {
     match Args::try_parse() {
-        Ok(args) => dispatch(&args, &handlers).into(),
+        // A panic is a broken invariant; the hook has said where. Nothing of the state is used afterwards.
+        Ok(args) => {
+            catch_unwind(AssertUnwindSafe(|| dispatch(&args, &handlers))).unwrap_or(Exit::Failed).into()
+        }
         Err(error) => {
             // Where the stream is closed there is nobody to tell.
             let _ = error.print();
             ExitCode::from(if error.use_stderr() { Exit::Usage.code() } else { Exit::Done.code() })
         }
     }
+}
+
+/// Says something on standard error. Where that is closed, the exit code still tells.
+fn complain(what: impl Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{what}");
+}
+
+/// How a command ends whose result could not be written: a reader that has seen enough (`head`) is no failure.
+fn unwritten(error: &std::io::Error) -> Exit {
+    if error.kind() == std::io::ErrorKind::BrokenPipe {
+        return Exit::Done;
+    }
+    complain(format_args!("the output cannot be written: {error}"));
+    Exit::Failed
 }
 
 fn dispatch(args: &Args, handlers: &Handlers) -> Exit {

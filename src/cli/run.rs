@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use tracing::{error, info};
 
+use super::complain;
 use super::config::{self, ConfigArgs};
 use super::exit::Exit;
-use crate::admin::{self, Status};
+use crate::admin::{self, AdminError, Status};
 use crate::clock::SystemClock;
 use crate::entity::Handlers;
 use crate::settings::Settings;
@@ -55,7 +56,7 @@ pub fn run(args: &RunArgs, handlers: &Handlers, engine: impl FnOnce(Parts) -> En
         Err(exit) => return exit,
     };
     if let Err(error) = telemetry::init(&settings.log) {
-        eprintln!("{}", chain(&error));
+        complain(chain(&error));
         return Exit::Usage;
     }
     let clock = SystemClock::new();
@@ -69,7 +70,10 @@ pub fn run(args: &RunArgs, handlers: &Handlers, engine: impl FnOnce(Parts) -> En
         }
         Some(Err(error)) => {
             error!(error = chain(&error), "stopped");
-            return Exit::Usage;
+            return match error {
+                AdminError::Bind { .. } => Exit::Usage,
+                AdminError::Start(_) | AdminError::Metrics(_) => Exit::Failed,
+            };
         }
     };
     exit(&engine(Parts { settings, status, clock, fail_fast: args.fail_fast }))

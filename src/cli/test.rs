@@ -5,8 +5,9 @@
 //! and every digit do. Ends with 0 where all cases pass, 1 where one fails, 2 where there is none.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::fs;
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use serde::Serialize;
 
 use super::config::{self, ConfigArgs};
 use super::explain;
-use super::{Exit, Output};
+use super::{Exit, Output, complain, unwritten};
 use crate::entity::{Entity, Handlers};
 use crate::pipeline::Pipeline;
 use crate::telemetry;
@@ -74,30 +75,44 @@ pub(super) fn test(args: &TestArgs, output: Output, handlers: &Handlers) -> Exit
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    telemetry::hide_panic_values();
+    if let Err(error) = telemetry::init(&settings.log) {
+        complain(telemetry::chain(&error));
+        return Exit::Usage;
+    }
     let mut cases = BTreeMap::new();
     for directory in &args.directories {
         if let Err(error) = find_cases(directory, DEPTH_MAX, &mut cases) {
-            eprintln!("{}: cannot be read: {error}", directory.display());
+            complain(format_args!("{}: cannot be read: {error}", directory.display()));
             return Exit::Usage;
         }
     }
     if cases.is_empty() {
-        eprintln!("no case found: expected files named NAME{RECORDS_SUFFIX} under the given directories");
+        complain(format_args!("no case found: expected NAME{RECORDS_SUFFIX} under the given directories"));
         return Exit::Usage;
     }
-    let mut failed_count = 0;
-    for (name, case) in &cases {
-        let verdict = judge(name, case, &settings.entities, args.bless);
-        failed_count += usize::from(!verdict.passed);
-        print(&verdict, output);
+    let verdicts = cases.iter().map(|(name, case)| judge(name, case, &settings.entities, args.bless));
+    match report(verdicts, output, &mut io::stdout().lock()) {
+        Ok(exit) => exit,
+        Err(error) => unwritten(&error),
     }
-    let passed_count = cases.len() - failed_count;
+}
+
+/// Prints each verdict as it comes, then how many passed.
+fn report(verdicts: impl Iterator<Item = Verdict>, output: Output, out: &mut dyn Write) -> io::Result<Exit> {
+    let (mut passed, mut failed) = (0_usize, 0_usize);
+    for verdict in verdicts {
+        *(if verdict.passed { &mut passed } else { &mut failed }) += 1;
+        match output {
+            Output::Text => write!(out, "{verdict}")?,
+            Output::Json => writeln!(out, "{}", serde_json::to_string(&verdict)?)?,
+        }
+    }
     match output {
-        Output::Text => println!("{passed_count} passed, {failed_count} failed"),
-        Output::Json => println!("{}", serde_json::json!({"passed": passed_count, "failed": failed_count})),
+        Output::Text => writeln!(out, "{passed} passed, {failed} failed")?,
+        Output::Json => writeln!(out, "{}", serde_json::json!({"passed": passed, "failed": failed}))?,
     }
-    if failed_count == 0 { Exit::Done } else { Exit::Failed }
+    out.flush()?;
+    Ok(if failed == 0 { Exit::Done } else { Exit::Failed })
 }
 
 /// Adds the cases under a directory, by path and name. Links to directories are not followed.
@@ -236,27 +251,26 @@ fn compact(json: &str) -> String {
         .collect()
 }
 
-fn print(verdict: &Verdict, output: Output) {
-    if output == Output::Json {
-        println!("{}", serde_json::to_string(verdict).expect("every member has a JSON form"));
-        return;
-    }
-    let word = match (verdict.passed, verdict.blessed) {
-        (true, true) => "blessed",
-        (true, false) => "ok",
-        (false, _) => "FAILED",
-    };
-    println!("{word} {}", verdict.case);
-    if let Some(problem) = &verdict.problem {
-        println!("  {problem}");
-    }
-    for difference in verdict.differences.iter().take(DIFFERENCES_MAX) {
-        println!("  line {}:", difference.line);
-        println!("    expected {}", difference.expected.as_deref().unwrap_or("no such line"));
-        println!("    got      {}", difference.got.as_deref().unwrap_or("no such line"));
-    }
-    if verdict.differences.len() > DIFFERENCES_MAX {
-        println!("  and {} more lines", verdict.differences.len() - DIFFERENCES_MAX);
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match (self.passed, self.blessed) {
+            (true, true) => "blessed",
+            (true, false) => "ok",
+            (false, _) => "FAILED",
+        };
+        writeln!(f, "{word} {}", self.case)?;
+        if let Some(problem) = &self.problem {
+            writeln!(f, "  {problem}")?;
+        }
+        for Difference { line, expected, got } in self.differences.iter().take(DIFFERENCES_MAX) {
+            writeln!(f, "  line {line}:")?;
+            writeln!(f, "    expected {}", expected.as_deref().unwrap_or("no such line"))?;
+            writeln!(f, "    got      {}", got.as_deref().unwrap_or("no such line"))?;
+        }
+        match self.differences.len().saturating_sub(DIFFERENCES_MAX) {
+            0 => Ok(()),
+            more => writeln!(f, "  and {more} more lines"),
+        }
     }
 }
 
@@ -330,6 +344,29 @@ mod tests {
         ];
         assert_eq!(found, expected);
         assert_eq!(differences("{}\n{}\n", "{}\n").len(), 1);
+    }
+
+    #[test]
+    fn the_report_shows_what_differs_counts_and_ends_with_1_where_a_case_failed() {
+        let files = [
+            ("a.records.ndjson", RECORD),
+            ("a.expected.ndjson", NO_ENTITY),
+            ("b.records.ndjson", RECORD),
+            ("b.expected.ndjson", "{}"),
+        ];
+        let verdicts = || {
+            let named = judge_all(&directory(&files), false).into_iter();
+            named.zip(["a", "b"]).map(|(verdict, name)| Verdict { case: name.to_owned(), ..verdict })
+        };
+        let mut text = Vec::new();
+        assert_eq!(report(verdicts(), Output::Text, &mut text).unwrap(), Exit::Failed);
+        let expected = concat!(
+            "ok a\nFAILED b\n  line 1:\n    expected {}\n",
+            "    got      {\"topic\":\"nobody.reads.it\",\"partition\":0,\"offset\":0,\"ignored\":\"no_entity\"}\n",
+            "1 passed, 1 failed\n",
+        );
+        assert_eq!(String::from_utf8(text).unwrap(), expected);
+        assert_eq!(report(verdicts().take(1), Output::Json, &mut Vec::new()).unwrap(), Exit::Done);
     }
 
     #[test]

@@ -6,10 +6,12 @@
 
 mod reason;
 
-use super::Output;
+use std::io::{self, Write};
+
 use super::config::ConfigArgs;
 use super::exit::Exit;
 use super::finding::{Finding, Level};
+use super::{Output, unwritten};
 use crate::entity::Handlers;
 use crate::settings::{self, Loaded, Settings};
 
@@ -29,18 +31,13 @@ pub type Probe = fn(&Settings) -> Vec<Finding>;
 pub(super) fn check(args: &CheckArgs, output: Output, handlers: &Handlers, probes: &[Probe]) -> Exit {
     let probes = if args.offline { &[] } else { probes };
     let findings = findings(settings::load(&args.config.config, handlers), probes);
-    for finding in &findings {
-        match output {
-            Output::Text => println!("{finding}"),
-            Output::Json => {
-                println!("{}", serde_json::to_string(finding).expect("every member has a JSON form"));
-            }
-        }
+    match write(&findings, output, &mut io::stdout().lock()) {
+        Ok(()) => exit(&findings),
+        Err(error) => match unwritten(&error) {
+            Exit::Done => exit(&findings),
+            failed => failed,
+        },
     }
-    if findings.is_empty() && output == Output::Text {
-        println!("{}: nothing to find fault with", args.config.config.display());
-    }
-    exit(&findings)
 }
 
 /// All findings. Settings that are wrong cannot be reasoned about or tried out.
@@ -55,6 +52,19 @@ fn findings(loaded: Result<Loaded, settings::SettingsError>, probes: &[Probe]) -
             findings
         }
     }
+}
+
+fn write(findings: &[Finding], output: Output, out: &mut dyn Write) -> io::Result<()> {
+    for finding in findings {
+        match output {
+            Output::Text => writeln!(out, "{finding}")?,
+            Output::Json => writeln!(out, "{}", serde_json::to_string(finding)?)?,
+        }
+    }
+    if findings.is_empty() && output == Output::Text {
+        writeln!(out, "nothing found")?;
+    }
+    out.flush()
 }
 
 fn exit(findings: &[Finding]) -> Exit {

@@ -1,26 +1,38 @@
 //! `stoker explain`: what records would do, without Kafka and without Redis.
 //!
 //! The same core as `run`: each record goes through a [`Pipeline`]; what it emits is printed, in input order
-//! and not coalesced. Ends with 0 also where records had errors: those are the answer.
+//! and not coalesced. Ends with 0 also where records had errors: those are the answer. `input` says what a
+//! line of input holds, `output` what a line of output.
 
 mod input;
 mod output;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, BufWriter, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
 
 pub use self::input::{InputError, LINE_BYTES_MAX, Reader};
 pub use self::output::Account;
 use super::config::{self, ConfigArgs};
 use super::exit::Exit;
+use super::{complain, unwritten};
 use crate::entity::Handlers;
 use crate::pipeline::Pipeline;
 use crate::record::AsRecord as _;
 use crate::telemetry;
 
+const FORMS: &str = "\
+A record is an object with \"topic\" (required), \"partition\", \"offset\", \"timestamp_ms\", \"key\" and \"value\" as
+text or \"key_b64\" and \"value_b64\" (absent or null: none), and \"headers\" as a list of [name, value_b64].
+
+For each record and each entity that it concerns there is one object with \"mutations\" (in order, not coalesced),
+\"ignored\" (why there is nothing to do), or \"error\" (beside the deletes that it causes).
+
+Ends with 0, also where records had errors; with 2 for bad settings or a line that is no record.";
+
 /// Options of `stoker explain`.
 #[derive(Debug, Clone, clap::Args)]
+#[command(after_long_help = FORMS)]
 pub struct ExplainArgs {
     #[command(flatten)]
     config: ConfigArgs,
@@ -48,23 +60,22 @@ pub(super) fn explain(args: &ExplainArgs, handlers: &Handlers) -> Exit {
         Ok(settings) => settings,
         Err(exit) => return exit,
     };
-    telemetry::hide_panic_values();
+    if let Err(error) = telemetry::init(&settings.log) {
+        complain(telemetry::chain(&error));
+        return Exit::Usage;
+    }
     let mut pipeline = Pipeline::new(settings.entities);
     let mut out = BufWriter::new(io::stdout().lock());
     let explained = explain_inputs(&mut pipeline, &args.files, args.now, &mut out)
         .and_then(|()| out.flush().map_err(ExplainError::Output));
     match explained {
         Ok(()) => Exit::Done,
-        // The reader (`head`, a pager) has seen enough.
-        Err(ExplainError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
-        Err(error) => {
+        Err(ExplainError::Output(error)) => unwritten(&error),
+        Err(ExplainError::Input(error)) => {
             // What was explained so far is whole and comes first.
             let _ = out.flush();
-            eprintln!("{}", telemetry::chain(&error));
-            match error {
-                ExplainError::Input(_) => Exit::Usage,
-                ExplainError::Output(_) => Exit::Failed,
-            }
+            complain(telemetry::chain(&error));
+            Exit::Usage
         }
     }
 }
@@ -76,6 +87,9 @@ fn explain_inputs(
     out: &mut dyn Write,
 ) -> Result<(), ExplainError> {
     if files.is_empty() {
+        if io::stdin().is_terminal() {
+            complain("reading records from standard input, one JSON object a line");
+        }
         return explain_records(pipeline, Reader::new("standard input", io::stdin().lock()), now_ms, out);
     }
     for path in files {

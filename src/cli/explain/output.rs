@@ -1,7 +1,20 @@
 //! What came of a record, as JSON objects: one for the record and each entity that it concerns.
 //!
-//! Mutations stand in the order in which they were emitted, not coalesced. Numbers inside a `json` value are
-//! the very bytes that would be written. Start at [`Account`].
+//! An object holds `topic`, `partition`, `offset`, `entity` (where it got that far), and one or more of:
+//!
+//! - `mutations`, in the order in which they were emitted, not coalesced: `op` is `write` or `delete`, `key` is
+//!   text (`key_b64` where it is not UTF-8). A write has `kind` and `value` (`json`: the very bytes that would
+//!   be written; `text`; `hash`: an object of texts) or `value_b64` (`bytes`, and text that is not UTF-8) or
+//!   `fields_b64` (a hash that is not UTF-8), and `ttl_ms` or `expires_at_ms`, or neither for ever.
+//!   `guard` is the version that it carries through the version guard, `none` for a row without a position;
+//!   `only_if` is the value that a compare-and-delete looks for; `expired` marks a delete that stands for a
+//!   write whose expiry is not after now.
+//! - `ignored`: why there is nothing to do.
+//! - `error` with `stage`, `kind` and `detail`; `mutations` beside it are the deletes that it causes, so that
+//!   no stale value stays, and what other changes of the record do. `more_errors` lists any further ones.
+//!
+//! Without a "now" (no `timestamp_ms`, no `--now`) an expiry that depends on it is shown as `expires_at_ms`
+//! with its bound `ttl_at_most_ms` beside it. Start at [`Account`].
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
