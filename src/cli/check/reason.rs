@@ -1,13 +1,12 @@
 //! What follows from the settings, without asking anybody: which changes cannot reach which keys.
 //!
-//! The reasoning is over the declarative entities; a handler in Rust keeps its own counsel.
+//! The reasoning is over the keys that a handler names, declarative or in Rust.
 
 use std::collections::BTreeSet;
 
 use super::super::finding::{Finding, Level};
 use crate::decode::Format;
-use crate::entity::spec::{MappingSpec, Shape, TtlBase, WriteSpec};
-use crate::entity::{Entity, ReplicaIdentity};
+use crate::entity::{Entity, KeyTemplate, ReplicaIdentity};
 use crate::settings::{OnError, Settings, Start};
 
 /// Findings about valid settings.
@@ -35,35 +34,71 @@ pub(super) fn about(settings: &Settings) -> Vec<Finding> {
 }
 
 fn about_entity(entity: &Entity) -> Vec<Finding> {
-    match entity.handler.mapping() {
-        Some(mapping) => Reasoner::new(entity, mapping).findings(),
-        None => Vec::new(),
+    let keys: Vec<Key<'_>> = entity.handler.keys().iter().map(Key::of).collect();
+    Reasoner::new(
+        entity.name.as_ref(),
+        entity.format,
+        &entity.replica_identity,
+        entity.key_columns.as_deref(),
+        &keys,
+    )
+    .findings()
+}
+
+/// A key, as far as its reach is concerned.
+#[derive(Debug, Clone)]
+struct Key<'s> {
+    template: &'s str,
+    columns: Vec<&'s str>,
+    shared: bool,
+    invalidated: bool,
+}
+
+impl<'s> Key<'s> {
+    fn of(key: &'s KeyTemplate) -> Key<'s> {
+        Key {
+            template: key.template().as_str(),
+            columns: key.template().columns().collect(),
+            shared: key.is_shared(),
+            invalidated: key.is_invalidated(),
+        }
+    }
+
+    /// What becomes of it where no delete reaches it.
+    fn stays(&self) -> &'static str {
+        if self.invalidated { "is not deleted" } else { "stays until its ttl, if it has one" }
     }
 }
 
-/// One declarative entity, and which columns are taken to be its row's key.
+/// One entity, and which columns are taken to be its row's key.
 struct Reasoner<'s> {
-    entity: &'s Entity,
-    mapping: &'s MappingSpec,
+    entity: &'s str,
+    format: Format,
+    identity: &'s ReplicaIdentity,
+    keys: &'s [Key<'s>],
     row_key: BTreeSet<&'s str>,
     /// True where the settings do not name the key columns, so that those of the first key are taken.
     guessed: bool,
 }
 
 impl<'s> Reasoner<'s> {
-    fn new(entity: &'s Entity, mapping: &'s MappingSpec) -> Reasoner<'s> {
-        let named = mapping.key_columns.as_ref().or(entity.key_columns.as_ref());
-        let row_key = match named {
+    fn new(
+        entity: &'s str,
+        format: Format,
+        identity: &'s ReplicaIdentity,
+        key_columns: Option<&'s [String]>,
+        keys: &'s [Key<'s>],
+    ) -> Reasoner<'s> {
+        let row_key = match key_columns {
             Some(names) => names.iter().map(String::as_str).collect(),
-            None => mapping.writes.first().map(|write| write.key.columns().collect()).unwrap_or_default(),
+            None => keys.first().map(|key| key.columns.iter().copied().collect()).unwrap_or_default(),
         };
-        Reasoner { entity, mapping, row_key, guessed: named.is_none() }
+        Reasoner { entity, format, identity, keys, row_key, guessed: key_columns.is_none() }
     }
 
     fn findings(&self) -> Vec<Finding> {
-        let mut findings: Vec<Finding> =
-            self.mapping.writes.iter().flat_map(|write| self.about_write(write)).collect();
-        if let ReplicaIdentity::Index(index) = &self.entity.replica_identity {
+        let mut findings: Vec<Finding> = self.keys.iter().flat_map(|key| self.about_key(key)).collect();
+        if let ReplicaIdentity::Index(index) = self.identity {
             let missing = missing(&self.row_key, index);
             if !missing.is_empty() {
                 let what = format!(
@@ -79,93 +114,88 @@ impl<'s> Reasoner<'s> {
         findings
     }
 
-    fn about_write(&self, write: &WriteSpec) -> Vec<Finding> {
-        let beyond: Vec<&str> = write.key.columns().filter(|column| !self.row_key.contains(column)).collect();
+    fn about_key(&self, key: &Key<'_>) -> Vec<Finding> {
+        let beyond: Vec<&str> =
+            key.columns.iter().copied().filter(|column| !self.row_key.contains(column)).collect();
         let mut findings = Vec::new();
         if !beyond.is_empty() {
-            findings.extend(self.old_keys(write, &beyond));
-            findings.push(self.guard(write));
-        } else if write.shared {
-            findings.push(self.guard(write));
+            findings.extend(self.old_key(key, &beyond));
+        }
+        if (!beyond.is_empty() || key.shared) && !key.invalidated {
+            findings.push(self.guard(key));
         }
         findings
     }
 
-    /// What becomes of a secondary key's old value when the row changes or goes.
-    fn old_keys(&self, write: &WriteSpec, beyond: &[&str]) -> Vec<Finding> {
-        let key = write.key.as_str();
-        let columns = list(beyond.iter().copied());
-        let stays = stays(write);
-        let taken = if self.guessed {
-            format!(
-                " ({} taken as the row's key, from the first write: key_columns says otherwise)",
-                list(self.row_key.iter().copied())
-            )
-        } else {
-            String::new()
-        };
-        match (self.entity.format, &self.entity.replica_identity) {
-            (Format::Rows | Format::Flattened, _) => vec![
-                self.finding(
-                    Level::Warning,
-                    format!("rows of this format carry no old row: when {columns} changes or the row is deleted, the old key of {key:?} {stays}{taken}"),
-                )
+    /// What becomes of a secondary key's old value when the row changes or goes; `beyond` are its columns that
+    /// are not of the row's key.
+    fn old_key(&self, key: &Key<'_>, beyond: &[&str]) -> Option<Finding> {
+        let (template, stays, columns) = (key.template, key.stays(), list(beyond.iter().copied()));
+        let finding = match (self.format, self.identity) {
+            (Format::Rows | Format::Flattened, _) => self
+                .finding(Level::Warning, format!(
+                    "records of this format carry no old row: when {columns} changes or the row is deleted, \
+                     the old {template:?} {stays}",
+                ))
                 .remedy("capture whole envelopes (format = \"debezium\"), or give this key a short ttl"),
-            ],
-            (Format::Auto | Format::Debezium, ReplicaIdentity::Full) => vec![self.finding(
-                Level::Note,
-                format!("a tombstone tells only the record's key: where compaction has taken a delete and left its tombstone, the key of {key:?} {stays}{taken}"),
-            )],
+            (Format::Auto | Format::Debezium, ReplicaIdentity::Full) => self.finding(Level::Note, format!(
+                "a tombstone tells only the record's key: where compaction has taken a delete and left its \
+                 tombstone, {template:?} {stays}",
+            )),
             (Format::Auto | Format::Debezium, ReplicaIdentity::Index(index)) => {
-                let untold: Vec<&str> =
-                    beyond.iter().copied().filter(|column| !index.iter().any(|known| known == column)).collect();
+                let untold = missing(&beyond.iter().copied().collect(), index);
                 if untold.is_empty() {
-                    return Vec::new();
+                    return None;
                 }
-                vec![
-                    self.finding(
-                        Level::Warning,
-                        format!("the old row's {} is not in the replica identity's index: the old key of {key:?} {stays}{taken}", list(untold)),
-                    )
-                    .remedy("set REPLICA IDENTITY FULL and replica_identity = \"full\", or give this key a short ttl"),
-                ]
+                self.finding(Level::Warning, format!(
+                    "the replica identity's index does not hold {}: when it changes or the row is deleted, \
+                     the old {template:?} {stays}",
+                    list(untold),
+                ))
+                .remedy("set REPLICA IDENTITY FULL and replica_identity = \"full\", or give this key a short ttl")
             }
-            (Format::Auto | Format::Debezium, ReplicaIdentity::Default) => vec![
-                self.finding(
-                    Level::Warning,
-                    format!("on PostgreSQL's default replica identity the old row tells only its key columns: when {columns} changes or the row is deleted, the old key of {key:?} {stays}{taken}"),
-                )
-                .remedy("on PostgreSQL: ALTER TABLE … REPLICA IDENTITY FULL, and replica_identity = \"full\" here; other databases tell the whole old row"),
-            ],
-        }
+            (Format::Auto | Format::Debezium, ReplicaIdentity::Default) => self
+                .finding(Level::Warning, format!(
+                    "on PostgreSQL's default replica identity the old row tells only its key columns: when \
+                     {columns} changes or the row is deleted, the old {template:?} {stays}",
+                ))
+                .remedy(
+                    "on PostgreSQL: ALTER TABLE … REPLICA IDENTITY FULL, and replica_identity = \"full\" here; \
+                     other databases tell the whole old row",
+                ),
+        };
+        Some(self.name_guess(finding))
     }
 
-    /// What the version guard does for a key that several rows can have.
-    fn guard(&self, write: &WriteSpec) -> Finding {
-        let key = write.key.as_str();
-        match self.entity.format {
-            Format::Rows | Format::Flattened => self.finding(
-                Level::Note,
-                format!("{key:?} can pass from one row to another, and rows without a source position cannot be ordered across partitions: of two writes, whichever arrives later stays; a delete compares with the value first"),
-            ),
-            Format::Auto | Format::Debezium => self.finding(
-                Level::Note,
-                format!("{key:?} can pass from one row to another: it is written under the version guard, which keeps a small side key beside it"),
-            ),
+    /// Says which columns were taken as the row's key, where nothing names them.
+    fn name_guess(&self, mut finding: Finding) -> Finding {
+        if self.guessed {
+            let row_key = list(self.row_key.iter().copied());
+            finding.what.push_str(&format!(
+                " (the row's key is taken to be {row_key}, as in the first key; key_columns says otherwise)"
+            ));
         }
+        finding
+    }
+
+    /// How a key that several rows can have is ordered.
+    fn guard(&self, key: &Key<'_>) -> Finding {
+        let template = key.template;
+        let how = match self.format {
+            Format::Rows | Format::Flattened => {
+                "records of this format have no source position: of two rows in different partitions, \
+                 whichever arrives later stays, and a delete compares with the value first"
+            }
+            Format::Auto | Format::Debezium => {
+                "it is written under the version guard, which keeps a small side key beside it; where the \
+                 source tells no position, whichever arrives later stays, and a delete compares with the value first"
+            }
+        };
+        self.finding(Level::Note, format!("{template:?} can pass from one row to another: {how}"))
     }
 
     fn finding(&self, level: Level, what: String) -> Finding {
-        Finding::new(level, format!("entity {:?}", &*self.entity.name), what)
-    }
-}
-
-/// How long a key stays that no delete reaches.
-fn stays(write: &WriteSpec) -> &'static str {
-    match (&write.shape, &write.ttl.base) {
-        (Shape::Invalidate, _) => "is not deleted",
-        (_, TtlBase::None) => "stays for ever (ttl = \"none\")",
-        (_, TtlBase::After(_) | TtlBase::AfterCommit(_) | TtlBase::Column { .. }) => "stays until its ttl",
+        Finding::new(level, format!("entity {:?}", self.entity), what)
     }
 }
 
@@ -179,67 +209,32 @@ fn list<'s>(columns: impl IntoIterator<Item = &'s str>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::change::Change;
-    use crate::entity::spec::{Columns, Ttl};
-    use crate::entity::template::Template;
-    use crate::entity::{EntityHandler, Topics};
-    use crate::error::HandleError;
-    use crate::mutation::Mutations;
-    use crate::types::RenderStyle;
 
-    #[derive(Debug)]
-    struct Mapped(MappingSpec);
+    const ID: Key<'static> =
+        Key { template: "customer:{id}", columns: Vec::new(), shared: false, invalidated: false };
 
-    impl EntityHandler for Mapped {
-        fn handle(&self, _change: &Change<'_>, _out: &mut Mutations) -> Result<(), HandleError> {
-            Ok(())
-        }
-        fn mapping(&self) -> Option<&MappingSpec> {
-            Some(&self.0)
-        }
+    fn primary() -> Key<'static> {
+        Key { columns: vec!["id"], ..ID }
     }
 
-    fn write(key: &str, base: TtlBase) -> WriteSpec {
-        WriteSpec {
-            key: Template::parse(key).unwrap(),
-            shape: Shape::Json(Columns::All),
-            ttl: Ttl { base, jitter: 0.0 },
-            when: None,
-            shared: false,
-        }
+    fn by_email() -> Key<'static> {
+        Key { template: "customer:email:{email|lower}", columns: vec!["email"], ..ID }
     }
 
-    fn findings(format: Format, replica_identity: ReplicaIdentity, writes: Vec<WriteSpec>) -> Vec<Finding> {
-        let mapping = MappingSpec { writes, delete_when: None, key_columns: None, value_bytes_max: 1024 };
-        about_entity(&Entity {
-            name: "customer".into(),
-            topics: Topics::Names(vec!["t".into()]),
-            table: None,
-            format,
-            key_columns: None,
-            replica_identity,
-            columns: Vec::new(),
-            render: RenderStyle::default(),
-            handler: Arc::new(Mapped(mapping)),
-        })
+    fn reasoned(format: Format, identity: &ReplicaIdentity, keys: &[Key<'_>]) -> Vec<(Level, String)> {
+        let findings = Reasoner::new("customer", format, identity, None, keys).findings();
+        findings.into_iter().map(|finding| (finding.level, finding.what)).collect()
     }
 
-    fn secondary(format: Format, identity: ReplicaIdentity) -> Vec<(Level, String)> {
-        let writes = vec![
-            write("customer:{id}", TtlBase::After(1)),
-            write("customer:email:{email|lower}", TtlBase::None),
-        ];
-        let shown = |finding: Finding| (finding.level, finding.what);
-        findings(format, identity, writes).into_iter().map(shown).collect()
+    fn says(found: &[(Level, String)], level: Level, words: &str) -> bool {
+        found.iter().any(|(found, what)| *found == level && what.contains(words))
     }
 
     #[test]
     fn keys_of_the_row_key_alone_leave_nothing_to_say() {
-        let writes = vec![write("customer:{id}", TtlBase::After(1)), write("customer:{id}:h", TtlBase::None)];
-        assert_eq!(findings(Format::Auto, ReplicaIdentity::Default, writes), []);
+        let by_name = Key { template: "customer:{id}:h", ..primary() };
+        assert_eq!(reasoned(Format::Auto, &ReplicaIdentity::Default, &[primary(), by_name]), []);
     }
 
     #[test]
@@ -248,39 +243,54 @@ mod tests {
         let cases = [
             (Format::Debezium, ReplicaIdentity::Default, Level::Warning, "default replica identity"),
             (Format::Auto, ReplicaIdentity::Full, Level::Note, "tombstone"),
-            (Format::Auto, index("id"), Level::Warning, "replica identity's index"),
+            (Format::Auto, index("id"), Level::Warning, "index does not hold email"),
             (Format::Rows, ReplicaIdentity::Default, Level::Warning, "carry no old row"),
             (Format::Flattened, ReplicaIdentity::Full, Level::Warning, "carry no old row"),
         ];
         for (format, identity, level, words) in cases {
-            let found = secondary(format, identity.clone());
-            let (found_level, what) = &found[0];
-            assert_eq!(*found_level, level, "{format:?} {identity:?}: {what}");
-            assert!(
-                what.contains(words) && what.contains("stays for ever"),
-                "{format:?} {identity:?}: {what}"
-            );
+            let found = reasoned(format, &identity, &[primary(), by_email()]);
+            assert!(says(&found, level, words), "{format:?} {identity:?}: {found:?}");
+            assert!(says(&found, level, "taken to be id"), "{format:?} {identity:?}: {found:?}");
         }
     }
 
     #[test]
     fn an_index_that_holds_the_secondary_key_still_hides_the_row_key_of_deletes() {
-        let found = secondary(Format::Auto, ReplicaIdentity::Index(vec!["email".to_owned()]));
-        assert!(
-            found.iter().any(|(level, what)| *level == Level::Warning && what.contains("row key's id")),
-            "{found:?}"
-        );
-        assert!(!found.iter().any(|(_, what)| what.contains("replica identity's index")), "{found:?}");
+        let identity = ReplicaIdentity::Index(vec!["email".to_owned()]);
+        let found = reasoned(Format::Auto, &identity, &[primary(), by_email()]);
+        assert!(says(&found, Level::Warning, "row key's id"), "{found:?}");
+        assert!(!says(&found, Level::Warning, "index does not hold"), "{found:?}");
     }
 
     #[test]
-    fn a_key_that_can_pass_between_rows_says_how_it_is_ordered() {
-        let guarded = secondary(Format::Debezium, ReplicaIdentity::Full);
-        assert!(guarded.iter().any(|(_, what)| what.contains("version guard")), "{guarded:?}");
-        let compared = secondary(Format::Rows, ReplicaIdentity::Default);
+    fn named_key_columns_decide_what_is_secondary() {
+        let names = ["email".to_owned()];
+        let keys = [primary(), by_email()];
+        let identity = ReplicaIdentity::Default;
+        let reasoner = Reasoner::new("customer", Format::Debezium, &identity, Some(&names), &keys);
+        let found = reasoner.findings();
+        assert!(found.iter().all(|finding| finding.what.contains("customer:{id}")), "{found:?}");
         assert!(
-            compared.iter().any(|(_, what)| what.contains("whichever arrives later stays")),
-            "{compared:?}"
+            !found.is_empty() && !found.iter().any(|finding| finding.what.contains("taken to be")),
+            "{found:?}"
         );
+    }
+
+    #[test]
+    fn a_key_that_can_pass_between_rows_says_how_it_is_ordered_unless_it_is_only_deleted() {
+        let keys = [primary(), by_email()];
+        let guarded = reasoned(Format::Debezium, &ReplicaIdentity::Full, &keys);
+        assert!(says(&guarded, Level::Note, "version guard"), "{guarded:?}");
+        let compared = reasoned(Format::Rows, &ReplicaIdentity::Default, &keys);
+        assert!(says(&compared, Level::Note, "whichever arrives later stays"), "{compared:?}");
+        let invalidated = [primary(), Key { invalidated: true, ..by_email() }];
+        let found = reasoned(Format::Debezium, &ReplicaIdentity::Default, &invalidated);
+        assert!(says(&found, Level::Warning, "is not deleted") && found.len() == 1, "{found:?}");
+        let shared = [Key { shared: true, ..primary() }];
+        assert!(says(
+            &reasoned(Format::Auto, &ReplicaIdentity::Default, &shared),
+            Level::Note,
+            "version guard"
+        ));
     }
 }

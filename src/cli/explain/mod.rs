@@ -10,6 +10,7 @@ mod output;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal as _, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use self::input::{InputError, LINE_BYTES_MAX, Reader};
 pub use self::output::Account;
@@ -64,7 +65,7 @@ pub(super) fn explain(args: &ExplainArgs, handlers: &Handlers) -> Exit {
         complain(telemetry::chain(&error));
         return Exit::Usage;
     }
-    let mut pipeline = Pipeline::new(settings.entities);
+    let mut pipeline = Pipeline::new(settings.entities).with_value_bytes_max(settings.limits.value_bytes);
     let mut out = BufWriter::new(io::stdout().lock());
     let explained = explain_inputs(&mut pipeline, &args.files, args.now, &mut out)
         .and_then(|()| out.flush().map_err(ExplainError::Output));
@@ -116,11 +117,16 @@ pub fn explain_records<R: BufRead>(
     now_ms: Option<i64>,
     out: &mut dyn Write,
 ) -> Result<(), ExplainError> {
-    let entities = pipeline.entities().clone();
+    let entities = Arc::clone(pipeline.entities());
+    let names: Vec<Arc<str>> = entities.iter().map(|entity| Arc::clone(&entity.name)).collect();
     while let Some(owned) = records.next_record()? {
         let record = owned.as_record();
-        let mut account = Account::new(&entities, record, now_ms.or(record.timestamp_ms));
+        let mut account = Account::new(&names, record, now_ms.or(record.timestamp_ms));
         pipeline.handle(&record, &mut |emitted| account.add(emitted));
+        for (entity, undecided) in pipeline.undecided() {
+            let key = undecided.key.and_then(|key| entities.get(*entity)?.handler.keys().get(key));
+            account.add_undecided(*entity, key.map(|key| key.template().as_str()), &undecided.reason);
+        }
         out.write_all(account.to_ndjson().as_bytes()).map_err(ExplainError::Output)?;
     }
     Ok(())

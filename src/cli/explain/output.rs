@@ -12,16 +12,19 @@
 //! - `ignored`: why there is nothing to do.
 //! - `error` with `stage`, `kind` and `detail`; `mutations` beside it are the deletes that it causes, so that
 //!   no stale value stays, and what other changes of the record do. `more_errors` lists any further ones.
+//! - `undecided`: conditions (`key` is the template of what they are for) that could not be evaluated, with
+//!   the `reason`; what they guard is deleted.
 //!
 //! Without a "now" (no `timestamp_ms`, no `--now`) an expiry that depends on it is shown as `expires_at_ms`
 //! with its bound `ttl_at_most_ms` beside it. Start at [`Account`].
+
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
-use crate::entity::Entity;
 use crate::mutation::{Effect, Expiry, Guard, Mutation, StringKind, Value};
 use crate::pipeline::Emitted;
 use crate::record::Record;
@@ -29,7 +32,7 @@ use crate::record::Record;
 /// What came of one record, gathered by entity in the order in which they came up.
 #[derive(Debug)]
 pub struct Account<'r> {
-    entities: &'r [Entity],
+    entity_names: &'r [Arc<str>],
     record: Record<'r>,
     now_ms: Option<i64>,
     lines: Vec<(Option<usize>, Line<'r>)>,
@@ -53,6 +56,16 @@ struct Line<'r> {
     /// Errors of further changes of the same record.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     more_errors: Vec<ShownError>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    undecided: Vec<ShownUndecided>,
+}
+
+#[derive(Debug, Serialize)]
+struct ShownUndecided {
+    /// The key's template; absent where the condition is about the whole row.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    reason: String,
 }
 
 #[derive(Debug, Serialize)]
@@ -120,8 +133,10 @@ struct OnlyIf(Content);
 
 impl<'r> Account<'r> {
     /// Nothing yet of this record. `now_ms` (Unix milliseconds) is the moment at which it would be applied.
-    pub fn new(entities: &'r [Entity], record: Record<'r>, now_ms: Option<i64>) -> Account<'r> {
-        Account { entities, record, now_ms, lines: Vec::new() }
+    ///
+    /// `entity_names` are the names of the pipeline's entities, by index.
+    pub fn new(entity_names: &'r [Arc<str>], record: Record<'r>, now_ms: Option<i64>) -> Account<'r> {
+        Account { entity_names, record, now_ms, lines: Vec::new() }
     }
 
     /// Adds what the pipeline emitted.
@@ -151,6 +166,13 @@ impl<'r> Account<'r> {
         }
     }
 
+    /// Adds a condition that could not be evaluated: what it guards was deleted. `key` is the template of that
+    /// key; `None` where the condition is about the whole row.
+    pub fn add_undecided(&mut self, entity: usize, key: Option<&str>, reason: &str) {
+        let undecided = ShownUndecided { key: key.map(str::to_owned), reason: reason.to_owned() };
+        self.line(Some(entity)).undecided.push(undecided);
+    }
+
     /// The objects as text, one a line, each with its line end.
     pub fn to_ndjson(&self) -> String {
         let mut text = String::new();
@@ -169,11 +191,12 @@ impl<'r> Account<'r> {
                 topic: self.record.topic,
                 partition: self.record.partition,
                 offset: self.record.offset,
-                entity: entity.and_then(|index| self.entities.get(index)).map(|entity| &*entity.name),
+                entity: entity.and_then(|index| self.entity_names.get(index)).map(|name| &**name),
                 mutations: None,
                 ignored: None,
                 error: None,
                 more_errors: Vec::new(),
+                undecided: Vec::new(),
             };
             self.lines.push((entity, line));
             self.lines.len() - 1

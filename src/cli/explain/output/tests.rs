@@ -1,39 +1,10 @@
-use std::sync::Arc;
-
 use super::*;
-use crate::change::Change;
 use crate::dead_letter::Stage;
-use crate::decode::{Format, Ignored};
-use crate::entity::{EntityHandler, ReplicaIdentity, Topics};
-use crate::error::HandleError;
+use crate::decode::Ignored;
 use crate::mutation::{CacheKey, Mutations, RowId};
 use crate::pipeline::Failure;
 use crate::record::NoHeaders;
-use crate::types::RenderStyle;
 use crate::version::Version;
-
-#[derive(Debug)]
-struct NoHandler;
-
-impl EntityHandler for NoHandler {
-    fn handle(&self, _change: &Change<'_>, _out: &mut Mutations) -> Result<(), HandleError> {
-        Ok(())
-    }
-}
-
-fn entity(name: &str) -> Entity {
-    Entity {
-        name: name.into(),
-        topics: Topics::Names(vec!["shop.customers".into()]),
-        table: None,
-        format: Format::Auto,
-        key_columns: None,
-        replica_identity: ReplicaIdentity::Default,
-        columns: Vec::new(),
-        render: RenderStyle::default(),
-        handler: Arc::new(NoHandler),
-    }
-}
 
 const RECORD: Record<'static> = Record {
     topic: "shop.customers",
@@ -46,8 +17,8 @@ const RECORD: Record<'static> = Record {
 };
 
 fn explained(now_ms: Option<i64>, emit: impl FnOnce(&mut Account<'_>)) -> String {
-    let entities = [entity("customer"), entity("loyalty")];
-    let mut account = Account::new(&entities, RECORD, now_ms);
+    let names = ["customer".into(), "loyalty".into()];
+    let mut account = Account::new(&names, RECORD, now_ms);
     emit(&mut account);
     account.to_ndjson()
 }
@@ -213,4 +184,19 @@ fn errors_and_ignored_records_say_so_and_show_the_deletes_that_an_error_causes()
         format!(r#"{at},"entity":"loyalty","error":{error},"more_errors":[{error}]}}"#),
     ];
     assert_eq!(line.lines().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn a_condition_that_could_not_be_evaluated_is_said_beside_the_delete() {
+    let line = explained(None, |account| {
+        emit(account, 0, vec![plain(b"customer:7", Effect::Delete)]);
+        account.add_undecided(0, Some("customer:{id}"), "no such key: age");
+        account.add_undecided(0, None, "no such key: deleted_at");
+    });
+    let undecided = concat!(
+        r#""mutations":[{"op":"delete","key":"customer:7"}],"undecided":["#,
+        r#"{"key":"customer:{id}","reason":"no such key: age"},{"reason":"no such key: deleted_at"}]}"#,
+        "\n",
+    );
+    assert!(line.ends_with(undecided), "{line}");
 }
