@@ -30,6 +30,11 @@ const DEPTH_MAX: usize = 16;
 /// Differences shown of one case: the first ones tell, the rest follow from them.
 const DIFFERENCES_MAX: usize = 10;
 
+/// Characters of a long line shown before and after the place where it differs: two lines of a terminal, and
+/// enough to see which field it is.
+const EXCERPT_BEFORE: usize = 60;
+const EXCERPT_AFTER: usize = 100;
+
 /// Options of `stoker test`.
 #[derive(Debug, Clone, clap::Args)]
 pub struct TestArgs {
@@ -240,6 +245,36 @@ fn differences(expected: &str, got: &str) -> Vec<Difference> {
     }
 }
 
+impl fmt::Display for Difference {
+    /// Long lines are shown from shortly before the place where they part.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [expected, got] = [&self.expected, &self.got].map(|line| line.as_deref().map(compact));
+        let same = match (&expected, &got) {
+            (Some(expected), Some(got)) => {
+                expected.chars().zip(got.chars()).take_while(|(a, b)| a == b).count()
+            }
+            (None, _) | (_, None) => 0,
+        };
+        writeln!(f, "  line {}:", self.line)?;
+        writeln!(f, "    expected {}", excerpt(expected, same))?;
+        writeln!(f, "    got      {}", excerpt(got, same))
+    }
+}
+
+/// The line around a character of it, within [`EXCERPT_BEFORE`] and [`EXCERPT_AFTER`].
+fn excerpt(line: Option<String>, at: usize) -> String {
+    let Some(line) = line else { return "no such line".to_owned() };
+    let length = line.chars().count();
+    if length <= EXCERPT_BEFORE + EXCERPT_AFTER {
+        return line;
+    }
+    let start = at.saturating_sub(EXCERPT_BEFORE);
+    let end = at.saturating_add(EXCERPT_AFTER);
+    let part: String = line.chars().skip(start).take(end - start).collect();
+    let (before, after) = (if start > 0 { "… " } else { "" }, if end < length { " …" } else { "" });
+    format!("{before}{part}{after}")
+}
+
 /// The JSON text without white space between its tokens. Keeps order and digits, which parsing would not.
 fn compact(json: &str) -> String {
     let mut in_text = false;
@@ -268,10 +303,8 @@ impl fmt::Display for Verdict {
         if let Some(problem) = &self.problem {
             writeln!(f, "  {problem}")?;
         }
-        for Difference { line, expected, got } in self.differences.iter().take(DIFFERENCES_MAX) {
-            writeln!(f, "  line {line}:")?;
-            writeln!(f, "    expected {}", expected.as_deref().unwrap_or("no such line"))?;
-            writeln!(f, "    got      {}", got.as_deref().unwrap_or("no such line"))?;
+        for difference in self.differences.iter().take(DIFFERENCES_MAX) {
+            write!(f, "{difference}")?;
         }
         match self.differences.len().saturating_sub(DIFFERENCES_MAX) {
             0 => Ok(()),
@@ -373,6 +406,25 @@ mod tests {
         );
         assert_eq!(String::from_utf8(text).unwrap(), expected);
         assert_eq!(report(verdicts().take(1), Output::Json, &mut Vec::new()).unwrap(), Exit::Done);
+    }
+
+    #[test]
+    fn a_long_line_is_shown_around_the_place_where_it_differs() {
+        let line = |digit| {
+            Some(format!(
+                "{{\"a\":\"{}\", \"ttl_ms\":{digit}, \"b\":\"{}\"}}",
+                "x".repeat(200),
+                "é".repeat(200)
+            ))
+        };
+        let shown = Difference { line: 3, expected: line(1), got: line(2) }.to_string();
+        let lines: Vec<_> = shown.lines().collect();
+        assert!(
+            lines[1].starts_with("    expected … xxx") && lines[1].contains("\"ttl_ms\":1,\"b\""),
+            "{shown}"
+        );
+        assert!(lines[2].ends_with("é …") && lines[2].contains("\"ttl_ms\":2,\"b\""), "{shown}");
+        assert!(lines.iter().all(|line| line.chars().count() < 180), "{shown}");
     }
 
     #[test]
