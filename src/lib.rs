@@ -1,8 +1,10 @@
 //! Stoker keeps Redis caches hot from Kafka: change events and row streams in, `(key, value, ttl)` writes
 //! and deletes out, applied in partition-ordered batches.
 
+pub mod admin;
 pub mod batch;
 pub mod change;
+pub mod cli;
 pub mod clock;
 pub mod coalesce;
 pub mod dead_letter;
@@ -18,6 +20,7 @@ pub mod retry;
 pub mod settings;
 pub mod sink;
 pub mod source;
+pub mod telemetry;
 pub mod types;
 pub mod version;
 pub mod worker;

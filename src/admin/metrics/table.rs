@@ -1,0 +1,140 @@
+//! Every metric, in one table: what is registered, and what the operations page prints.
+//!
+//! Freshness is apply time minus source commit time. Labels are bounded: never a key.
+
+/// One metric.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metric {
+    /// Its name on `/metrics`.
+    pub name: &'static str,
+    /// What kind of number.
+    pub kind: MetricKind,
+    /// Unit of the number.
+    pub unit: &'static str,
+    /// Its labels.
+    pub labels: &'static [&'static str],
+    /// What it means.
+    pub meaning: &'static str,
+    /// What to do about it; empty where there is nothing to do.
+    pub action: &'static str,
+}
+
+/// Kind of a metric, as Prometheus names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MetricKind {
+    /// Only rises.
+    Counter,
+    /// What is now.
+    Gauge,
+    /// A distribution over fixed buckets.
+    Histogram,
+}
+
+impl MetricKind {
+    /// Prometheus's word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MetricKind::Counter => "counter",
+            MetricKind::Gauge => "gauge",
+            MetricKind::Histogram => "histogram",
+        }
+    }
+}
+
+macro_rules! metrics {
+    ($($constant:ident = $name:literal, $kind:ident, $unit:literal, $labels:expr, $meaning:literal, $action:literal;)*) => {
+        $(#[doc = $meaning] pub(super) const $constant: &str = $name;)*
+
+        /// The table, by subject.
+        pub const TABLE: &[Metric] = &[$(Metric {
+            name: $name,
+            kind: MetricKind::$kind,
+            unit: $unit,
+            labels: &$labels,
+            meaning: $meaning,
+            action: $action,
+        },)*];
+    };
+}
+
+metrics! {
+    RECORDS = "stoker_records_total", Counter, "records", ["topic"],
+        "Records handled.", "";
+    CHANGES = "stoker_changes_total", Counter, "changes", ["entity"],
+        "Row changes that an entity's handler took.", "";
+    MUTATIONS = "stoker_mutations_total", Counter, "mutations", ["entity", "kind"],
+        "Writes and deletes that Redis acknowledged, by kind.", "";
+    COALESCED = "stoker_coalesced_mutations_total", Counter, "mutations", [],
+        "Mutations that a later one of the same key in the same batch made needless.", "";
+    REJECTED = "stoker_rejected_mutations_total", Counter, "mutations", ["entity"],
+        "Guarded mutations that found something newer in the cache.",
+        "Normal at a restart; a steady stream means that rows of different partitions compete for keys.";
+    IGNORED = "stoker_ignored_records_total", Counter, "records", ["reason"],
+        "Records with nothing to do, by reason.",
+        "A rising reason=\"truncate\": a table was truncated, and its keys stay until their TTL.";
+    RECORD_ERRORS = "stoker_record_errors_total", Counter, "errors", ["stage", "kind"],
+        "Errors of a record, by where and what.",
+        "Look at the log line of that kind, and try a record with stoker explain.";
+    DEAD_LETTERS = "stoker_dead_letters_total", Counter, "records", ["stage"],
+        "Records that were set aside in the dead letter topic.",
+        "Read the letters' headers; repair the mapping or the producer.";
+    SKIPPED = "stoker_skipped_records_total", Counter, "records", ["stage"],
+        "Records that were passed over under on_error = \"skip\".", "As for record errors.";
+    RETRIES = "stoker_retries_total", Counter, "batches", ["reason"],
+        "Batches sent again after an error of the world, by error.",
+        "See what Redis says: memory, failover, network, permissions.";
+    REWINDS = "stoker_rewinds_total", Counter, "rewinds", ["reason"],
+        "Times that a lane read again what Redis had lost.",
+        "Find out why Redis lost data: restart without persistence, failover, FLUSHALL.";
+    TAKE_OVERS = "stoker_take_overs_total", Counter, "lanes", [],
+        "Lanes taken over.", "Many an hour: look for rebalances and restarts.";
+    COMMITS = "stoker_commits_total", Counter, "commits", ["result"],
+        "Commits of positions, by result (ok, failed).",
+        "A steady stream of failed ones: see the log; nothing is lost, restarts repeat more.";
+    FRESHNESS = "stoker_freshness_seconds", Histogram, "seconds", ["entity"],
+        "From the source's commit to Redis's acknowledgement, of each batch's oldest change of the entity.",
+        "Compare with the lag: where that is low, the delay lies before Kafka.";
+    BATCH_LATENCY = "stoker_redis_batch_seconds", Histogram, "seconds", [],
+        "From sending a batch to its last reply.",
+        "Rising: see Redis's latency and slow log, and the network.";
+    BATCH_UNITS = "stoker_batch_units", Histogram, "commands", [],
+        "Atomic commands in a batch.", "At limits.batch_records all the time: the process is at its limit.";
+    LAG = "stoker_lag_records", Gauge, "records", ["topic", "partition"],
+        "High watermark minus committed position.", "Rising for long: add processes, or look at Redis.";
+    UNAPPLIED_AGE = "stoker_unapplied_age_seconds", Gauge, "seconds", ["topic", "partition"],
+        "Age of the oldest record that is not applied; 0 at the end of the partition.",
+        "Over ready.lag: the caches are not warm.";
+    LANES = "stoker_lanes", Gauge, "lanes", ["state"],
+        "Lanes of this process by what they do.", "In backoff: see stoker_retries_total.";
+    PAUSED = "stoker_paused_lanes", Gauge, "lanes", [],
+        "Lanes whose partition is not fetched, since nothing has moved for seconds.",
+        "Not 0 for long: Redis is away.";
+    READY = "stoker_ready", Gauge, "0 or 1", [],
+        "1 while this process's lanes are warm.", "0: /readyz says why.";
+    KAFKA_UP = "stoker_kafka_up", Gauge, "0 or 1", [],
+        "1 while Kafka answers.", "";
+    REDIS_UP = "stoker_redis_up", Gauge, "0 or 1", [],
+        "1 while Redis answers.", "";
+    CLOCK_SKEW = "stoker_redis_clock_skew_seconds", Gauge, "seconds", [],
+        "Redis's clock minus this machine's.", "Over a second: set the clocks; expiries go by Redis's.";
+    FENCING_WORKS = "stoker_redis_fencing_works", Gauge, "0 or 1", [],
+        "1 where the connections of a lane's former owner can be killed.",
+        "0: give the Redis user the right to CLIENT KILL, or late writes of a stopped process may land.";
+    START_TIME = "stoker_start_time_seconds", Gauge, "seconds", [],
+        "When the process started, Unix time.", "";
+    BUILD = "stoker_build_info", Gauge, "1", ["version"],
+        "Always 1; the label says which version runs.", "";
+}
+
+/// The table as Markdown, for the operations page.
+pub fn markdown() -> String {
+    let mut text = String::from("| metric | type | labels | meaning | what to do |\n|---|---|---|---|---|\n");
+    for Metric { name, kind, unit, labels, meaning, action } in TABLE {
+        let labels = labels.iter().map(|label| format!("`{label}`")).collect::<Vec<_>>().join(", ");
+        text.push_str(&format!(
+            "| `{name}` | {}, {unit} | {labels} | {meaning} | {action} |\n",
+            kind.as_str()
+        ));
+    }
+    text
+}

@@ -1,0 +1,296 @@
+//! What follows from the settings, without asking anybody: which changes cannot reach which keys.
+//!
+//! The reasoning is over the keys that a handler names, declarative or in Rust.
+
+use std::collections::BTreeSet;
+
+use super::super::finding::{Finding, Level};
+use crate::decode::Format;
+use crate::entity::{Entity, KeyTemplate, ReplicaIdentity};
+use crate::settings::{OnError, Settings, Start};
+
+/// Findings about valid settings.
+pub(super) fn about(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if settings.kafka.start == Start::Refill {
+        findings.push(Finding::new(
+            Level::Note,
+            "kafka.start",
+            "a group without positions reads its topics from the earliest position, in order (newest first is not built yet)",
+        ));
+    }
+    if settings.errors.on_error == OnError::Skip {
+        findings.push(
+            Finding::new(
+                Level::Warning,
+                "errors.on_error",
+                "records that fail are passed over: their bytes are kept nowhere but in the topic",
+            )
+            .remedy("set errors.dead_letter_topic, and on_error = \"dead_letter\""),
+        );
+    }
+    findings.extend(settings.entities.iter().flat_map(about_entity));
+    findings
+}
+
+fn about_entity(entity: &Entity) -> Vec<Finding> {
+    let keys: Vec<Key<'_>> = entity.handler.keys().iter().map(Key::of).collect();
+    Reasoner::new(
+        entity.name.as_ref(),
+        entity.format,
+        &entity.replica_identity,
+        entity.key_columns.as_deref(),
+        &keys,
+    )
+    .findings()
+}
+
+/// A key, as far as its reach is concerned.
+#[derive(Debug, Clone)]
+struct Key<'s> {
+    template: &'s str,
+    columns: Vec<&'s str>,
+    shared: bool,
+    invalidated: bool,
+}
+
+impl<'s> Key<'s> {
+    fn of(key: &'s KeyTemplate) -> Key<'s> {
+        Key {
+            template: key.template().as_str(),
+            columns: key.template().columns().collect(),
+            shared: key.is_shared(),
+            invalidated: key.is_invalidated(),
+        }
+    }
+
+    /// What becomes of it where no delete reaches it.
+    fn stays(&self) -> &'static str {
+        if self.invalidated { "is not deleted" } else { "stays until its ttl, if it has one" }
+    }
+}
+
+/// One entity, and which columns are taken to be its row's key.
+struct Reasoner<'s> {
+    entity: &'s str,
+    format: Format,
+    identity: &'s ReplicaIdentity,
+    keys: &'s [Key<'s>],
+    row_key: BTreeSet<&'s str>,
+    /// True where the settings do not name the key columns, so that those of the first key are taken.
+    guessed: bool,
+}
+
+impl<'s> Reasoner<'s> {
+    fn new(
+        entity: &'s str,
+        format: Format,
+        identity: &'s ReplicaIdentity,
+        key_columns: Option<&'s [String]>,
+        keys: &'s [Key<'s>],
+    ) -> Reasoner<'s> {
+        let row_key = match key_columns {
+            Some(names) => names.iter().map(String::as_str).collect(),
+            None => keys.first().map(|key| key.columns.iter().copied().collect()).unwrap_or_default(),
+        };
+        Reasoner { entity, format, identity, keys, row_key, guessed: key_columns.is_none() }
+    }
+
+    fn findings(&self) -> Vec<Finding> {
+        let mut findings: Vec<Finding> = self.keys.iter().flat_map(|key| self.about_key(key)).collect();
+        if let ReplicaIdentity::Index(index) = self.identity {
+            let missing = missing(&self.row_key, index);
+            if !missing.is_empty() {
+                let what = format!(
+                    "under REPLICA IDENTITY USING INDEX a delete tells only {}: it does not tell the row key's {}",
+                    list(index.iter().map(String::as_str)),
+                    list(missing),
+                );
+                findings.push(self.finding(Level::Warning, what).remedy(
+                    "make the keys of the index's columns, or set REPLICA IDENTITY FULL and replica_identity = \"full\"",
+                ));
+            }
+        }
+        findings
+    }
+
+    fn about_key(&self, key: &Key<'_>) -> Vec<Finding> {
+        let beyond: Vec<&str> =
+            key.columns.iter().copied().filter(|column| !self.row_key.contains(column)).collect();
+        let mut findings = Vec::new();
+        if !beyond.is_empty() {
+            findings.extend(self.old_key(key, &beyond));
+        }
+        if (!beyond.is_empty() || key.shared) && !key.invalidated {
+            findings.push(self.guard(key));
+        }
+        findings
+    }
+
+    /// What becomes of a secondary key's old value when the row changes or goes; `beyond` are its columns that
+    /// are not of the row's key.
+    fn old_key(&self, key: &Key<'_>, beyond: &[&str]) -> Option<Finding> {
+        let (template, stays, columns) = (key.template, key.stays(), list(beyond.iter().copied()));
+        let finding = match (self.format, self.identity) {
+            (Format::Rows | Format::Flattened, _) => self
+                .finding(Level::Warning, format!(
+                    "records of this format carry no old row: when {columns} changes or the row is deleted, \
+                     the old {template:?} {stays}",
+                ))
+                .remedy("capture whole envelopes (format = \"debezium\"), or give this key a short ttl"),
+            (Format::Auto | Format::Debezium, ReplicaIdentity::Full) => self.finding(Level::Note, format!(
+                "a tombstone tells only the record's key: where compaction has taken a delete and left its \
+                 tombstone, {template:?} {stays}",
+            )),
+            (Format::Auto | Format::Debezium, ReplicaIdentity::Index(index)) => {
+                let untold = missing(&beyond.iter().copied().collect(), index);
+                if untold.is_empty() {
+                    return None;
+                }
+                self.finding(Level::Warning, format!(
+                    "the replica identity's index does not hold {}: when it changes or the row is deleted, \
+                     the old {template:?} {stays}",
+                    list(untold),
+                ))
+                .remedy("set REPLICA IDENTITY FULL and replica_identity = \"full\", or give this key a short ttl")
+            }
+            (Format::Auto | Format::Debezium, ReplicaIdentity::Default) => self
+                .finding(Level::Warning, format!(
+                    "on PostgreSQL's default replica identity the old row tells only its key columns: when \
+                     {columns} changes or the row is deleted, the old {template:?} {stays}",
+                ))
+                .remedy(
+                    "on PostgreSQL: ALTER TABLE … REPLICA IDENTITY FULL, and replica_identity = \"full\" here; \
+                     other databases tell the whole old row",
+                ),
+        };
+        Some(self.name_guess(finding))
+    }
+
+    /// Says which columns were taken as the row's key, where nothing names them.
+    fn name_guess(&self, mut finding: Finding) -> Finding {
+        if self.guessed {
+            let row_key = list(self.row_key.iter().copied());
+            finding.what.push_str(&format!(
+                " (the row's key is taken to be {row_key}, as in the first key; key_columns says otherwise)"
+            ));
+        }
+        finding
+    }
+
+    /// How a key that several rows can have is ordered.
+    fn guard(&self, key: &Key<'_>) -> Finding {
+        let template = key.template;
+        let how = match self.format {
+            Format::Rows | Format::Flattened => {
+                "records of this format have no source position: of two rows in different partitions, \
+                 whichever arrives later stays, and a delete compares with the value first"
+            }
+            Format::Auto | Format::Debezium => {
+                "it is written under the version guard, which keeps a small side key beside it; where the \
+                 source tells no position, whichever arrives later stays, and a delete compares with the value first"
+            }
+        };
+        self.finding(Level::Note, format!("{template:?} can pass from one row to another: {how}"))
+    }
+
+    fn finding(&self, level: Level, what: String) -> Finding {
+        Finding::new(level, format!("entity {:?}", self.entity), what)
+    }
+}
+
+fn missing<'s>(columns: &BTreeSet<&'s str>, known: &[String]) -> Vec<&'s str> {
+    columns.iter().copied().filter(|column| !known.iter().any(|known| known == column)).collect()
+}
+
+fn list<'s>(columns: impl IntoIterator<Item = &'s str>) -> String {
+    columns.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: Key<'static> =
+        Key { template: "customer:{id}", columns: Vec::new(), shared: false, invalidated: false };
+
+    fn primary() -> Key<'static> {
+        Key { columns: vec!["id"], ..ID }
+    }
+
+    fn by_email() -> Key<'static> {
+        Key { template: "customer:email:{email|lower}", columns: vec!["email"], ..ID }
+    }
+
+    fn reasoned(format: Format, identity: &ReplicaIdentity, keys: &[Key<'_>]) -> Vec<(Level, String)> {
+        let findings = Reasoner::new("customer", format, identity, None, keys).findings();
+        findings.into_iter().map(|finding| (finding.level, finding.what)).collect()
+    }
+
+    fn says(found: &[(Level, String)], level: Level, words: &str) -> bool {
+        found.iter().any(|(found, what)| *found == level && what.contains(words))
+    }
+
+    #[test]
+    fn keys_of_the_row_key_alone_leave_nothing_to_say() {
+        let by_name = Key { template: "customer:{id}:h", ..primary() };
+        assert_eq!(reasoned(Format::Auto, &ReplicaIdentity::Default, &[primary(), by_name]), []);
+    }
+
+    #[test]
+    fn a_secondary_key_is_warned_of_where_the_old_row_does_not_tell_it() {
+        let index = |column: &str| ReplicaIdentity::Index(vec![column.to_owned()]);
+        let cases = [
+            (Format::Debezium, ReplicaIdentity::Default, Level::Warning, "default replica identity"),
+            (Format::Auto, ReplicaIdentity::Full, Level::Note, "tombstone"),
+            (Format::Auto, index("id"), Level::Warning, "index does not hold email"),
+            (Format::Rows, ReplicaIdentity::Default, Level::Warning, "carry no old row"),
+            (Format::Flattened, ReplicaIdentity::Full, Level::Warning, "carry no old row"),
+        ];
+        for (format, identity, level, words) in cases {
+            let found = reasoned(format, &identity, &[primary(), by_email()]);
+            assert!(says(&found, level, words), "{format:?} {identity:?}: {found:?}");
+            assert!(says(&found, level, "taken to be id"), "{format:?} {identity:?}: {found:?}");
+        }
+    }
+
+    #[test]
+    fn an_index_that_holds_the_secondary_key_still_hides_the_row_key_of_deletes() {
+        let identity = ReplicaIdentity::Index(vec!["email".to_owned()]);
+        let found = reasoned(Format::Auto, &identity, &[primary(), by_email()]);
+        assert!(says(&found, Level::Warning, "row key's id"), "{found:?}");
+        assert!(!says(&found, Level::Warning, "index does not hold"), "{found:?}");
+    }
+
+    #[test]
+    fn named_key_columns_decide_what_is_secondary() {
+        let names = ["email".to_owned()];
+        let keys = [primary(), by_email()];
+        let identity = ReplicaIdentity::Default;
+        let reasoner = Reasoner::new("customer", Format::Debezium, &identity, Some(&names), &keys);
+        let found = reasoner.findings();
+        assert!(found.iter().all(|finding| finding.what.contains("customer:{id}")), "{found:?}");
+        assert!(
+            !found.is_empty() && !found.iter().any(|finding| finding.what.contains("taken to be")),
+            "{found:?}"
+        );
+    }
+
+    #[test]
+    fn a_key_that_can_pass_between_rows_says_how_it_is_ordered_unless_it_is_only_deleted() {
+        let keys = [primary(), by_email()];
+        let guarded = reasoned(Format::Debezium, &ReplicaIdentity::Full, &keys);
+        assert!(says(&guarded, Level::Note, "version guard"), "{guarded:?}");
+        let compared = reasoned(Format::Rows, &ReplicaIdentity::Default, &keys);
+        assert!(says(&compared, Level::Note, "whichever arrives later stays"), "{compared:?}");
+        let invalidated = [primary(), Key { invalidated: true, ..by_email() }];
+        let found = reasoned(Format::Debezium, &ReplicaIdentity::Default, &invalidated);
+        assert!(says(&found, Level::Warning, "is not deleted") && found.len() == 1, "{found:?}");
+        let shared = [Key { shared: true, ..primary() }];
+        assert!(says(
+            &reasoned(Format::Auto, &ReplicaIdentity::Default, &shared),
+            Level::Note,
+            "version guard"
+        ));
+    }
+}

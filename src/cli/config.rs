@@ -1,0 +1,37 @@
+//! Reading the settings for a command: every problem is printed at once, and only then does it end.
+
+use std::path::PathBuf;
+
+use super::complain;
+use super::exit::Exit;
+use super::finding::Level;
+use crate::entity::Handlers;
+use crate::settings::{self, Loaded, Problem, Settings};
+
+/// The option that names the settings file.
+#[derive(Debug, Clone, clap::Args)]
+pub struct ConfigArgs {
+    /// The settings file
+    #[arg(short, long, value_name = "FILE", default_value = "stoker.toml")]
+    pub config: PathBuf,
+}
+
+/// The settings, with their warnings printed to standard error; or all problems there, and the exit code.
+pub fn load(config: &ConfigArgs, handlers: &Handlers) -> Result<Settings, Exit> {
+    match settings::load(&config.config, handlers) {
+        Ok(Loaded { settings, warnings }) => {
+            print(Level::Warning, &warnings);
+            Ok(settings)
+        }
+        Err(error) => {
+            print(Level::Error, &error.problems);
+            Err(Exit::Usage)
+        }
+    }
+}
+
+fn print(level: Level, problems: &[Problem]) {
+    for problem in problems {
+        complain(format_args!("{level}: {problem}"));
+    }
+}

@@ -1,0 +1,110 @@
+//! `stoker run`, but for the engine: settings, logs, metrics and the admin server around it, and the exit code.
+
+use std::sync::Arc;
+
+use tracing::{error, info};
+
+use super::complain;
+use super::config::{self, ConfigArgs};
+use super::exit::Exit;
+use crate::admin::{self, AdminError, Status};
+use crate::clock::SystemClock;
+use crate::entity::Handlers;
+use crate::settings::Settings;
+use crate::source::StopReason;
+use crate::source::linked::librdkafka_version;
+use crate::telemetry::{self, chain};
+
+/// Options of `stoker run`.
+#[derive(Debug, Clone, clap::Args)]
+pub struct RunArgs {
+    #[command(flatten)]
+    config: ConfigArgs,
+    /// End with exit code 3 where Kafka or Redis cannot be reached at start, instead of waiting for them
+    #[arg(long)]
+    fail_fast: bool,
+}
+
+/// What the engine is given.
+#[derive(Debug)]
+pub struct Parts {
+    /// The settings.
+    pub settings: Settings,
+    /// What health, readiness, `/status` and the gauges read: the engine keeps it current.
+    pub status: Arc<Status>,
+    /// The clock that the status's times are of.
+    pub clock: SystemClock,
+    /// End with [`Exit::Unreachable`] where a dependency cannot be reached at start.
+    pub fail_fast: bool,
+}
+
+/// Why the engine ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It ran, and stopped.
+    Stopped(StopReason),
+    /// It did not start: with `fail_fast`, a dependency could not be reached.
+    Unreachable {
+        /// Which one, and how that showed.
+        detail: String,
+    },
+}
+
+/// Runs the engine until it ends, with logs, metrics and the admin server around it.
+pub fn run(args: &RunArgs, handlers: &Handlers, engine: impl FnOnce(Parts) -> Ended) -> Exit {
+    let settings = match config::load(&args.config, handlers) {
+        Ok(settings) => settings,
+        Err(exit) => return exit,
+    };
+    if let Err(error) = telemetry::init(&settings.log) {
+        complain(chain(&error));
+        return Exit::Usage;
+    }
+    info!(
+        version = env!("CARGO_PKG_VERSION"),
+        librdkafka = librdkafka_version(),
+        group = settings.kafka.group,
+        brokers = settings.kafka.brokers,
+        entity_count = settings.entities.len(),
+        "starts"
+    );
+    let clock = SystemClock::new();
+    let status = Arc::new(Status::new(clock.now().unix_ms));
+    let _admin = match settings.admin.map(|address| admin::serve(address, &status, settings.ready.lag, clock))
+    {
+        None => None,
+        Some(Ok(server)) => {
+            info!(address = %server.address(), "admin server listens");
+            Some(server)
+        }
+        Some(Err(error)) => {
+            error!(error = chain(&error), "stopped");
+            return match error {
+                AdminError::Bind { .. } => Exit::Usage,
+                AdminError::Start(_) | AdminError::Metrics(_) => Exit::Failed,
+            };
+        }
+    };
+    exit(&engine(Parts { settings, status, clock, fail_fast: args.fail_fast }))
+}
+
+/// Says once why the engine ended.
+fn exit(ended: &Ended) -> Exit {
+    let reason = match ended {
+        Ended::Stopped(reason) => reason,
+        Ended::Unreachable { detail } => {
+            error!(detail, "a dependency could not be reached");
+            return Exit::Unreachable;
+        }
+    };
+    match reason {
+        StopReason::Signal => info!("stopped"),
+        StopReason::DrainDeadline => {
+            error!("the drain deadline passed: nothing is lost, the next start does some of it again");
+        }
+        StopReason::ErrorPolicy { detail } => error!(detail, "stopped by the error policy"),
+        StopReason::Fenced { detail } => error!(detail, "Kafka ended the membership"),
+        StopReason::Failed { detail } => error!(detail, "stopped"),
+    }
+    Exit::from(reason)
+}
