@@ -27,3 +27,50 @@ pub fn verdict(error: &WorldError) -> Verdict {
         WorldError::NotOwner => Verdict::GiveUp,
     }
 }
+
+/// The worse of two errors: the one whose verdict asks for more. What a batch reports when several were met.
+pub fn worse(one: WorldError, other: WorldError) -> WorldError {
+    if severity(&other) > severity(&one) { other } else { one }
+}
+
+fn severity(error: &WorldError) -> u8 {
+    match verdict(error) {
+        Verdict::Retry => 0,
+        Verdict::Redirect => 1,
+        Verdict::Pause => 2,
+        Verdict::FenceAndResend => 3,
+        Verdict::GiveUp => 4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::ServerCode;
+
+    #[test]
+    fn each_error_of_the_world_has_its_verdict() {
+        let not_now = |code| WorldError::NotNow { code };
+        let cases = [
+            (WorldError::NoScript, Verdict::Retry),
+            (WorldError::Redirected, Verdict::Redirect),
+            (not_now(ServerCode::OutOfMemory), Verdict::Pause),
+            (not_now(ServerCode::NoPermission), Verdict::Pause),
+            (WorldError::Unreachable { node: "h:1".into() }, Verdict::Pause),
+            (WorldError::Timeout, Verdict::FenceAndResend),
+            (WorldError::Disconnected, Verdict::FenceAndResend),
+            (WorldError::Protocol, Verdict::FenceAndResend),
+            (WorldError::NotOwner, Verdict::GiveUp),
+        ];
+        for (error, expected) in &cases {
+            assert_eq!(verdict(error), *expected, "{error}");
+        }
+        for pair in cases.windows(2) {
+            let [(milder, mild), (graver, grave)] = pair else { unreachable!() };
+            if mild != grave {
+                assert_eq!(worse(milder.clone(), graver.clone()), *graver);
+                assert_eq!(worse(graver.clone(), milder.clone()), *graver);
+            }
+        }
+    }
+}
