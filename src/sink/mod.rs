@@ -1,8 +1,9 @@
 //! The border to the cache: a trait, and what implements it.
 //!
-//! [`redis`] is the real one; `memory` is its model for tests and the simulation.
+//! [`redis`] is the real one; [`memory`] is its model for tests and the simulation.
 //! The same contract cases run over all of them (`tests/it/sink_contract.rs`).
 
+pub mod memory;
 pub mod own;
 pub mod redis;
 pub mod slots;

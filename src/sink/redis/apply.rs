@@ -83,12 +83,7 @@ impl RedisSink {
     }
 
     /// Sorts the units by master. What cannot be sent is decided here.
-    fn route(
-        &self,
-        lane: &Lane,
-        map: &SlotMap,
-        progress: &mut Progress<'_>,
-    ) -> BTreeMap<String, Vec<usize>> {
+    fn route(&self, lane: &Lane, map: &SlotMap, progress: &mut Progress<'_>) -> BTreeMap<String, Vec<usize>> {
         let batch = progress.batch;
         let marks = lane.marks.borrow();
         let mut parts: BTreeMap<String, Vec<usize>> = BTreeMap::new();

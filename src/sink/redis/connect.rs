@@ -85,8 +85,7 @@ impl Connector {
         hello.cmd("CLIENT").arg("KILL").arg("ID").arg(NO_CLIENT);
         scripts::load_all(&mut hello);
         let peer = Peer { run_id: String::new(), id: 0, addr: String::new() };
-        let mut link =
-            Link { connection, peer, broken: Cell::new(false), timeout: self.settings.timeout };
+        let mut link = Link { connection, peer, broken: Cell::new(false), timeout: self.settings.timeout };
         let sent_ms = self.clock.now().unix_ms;
         let replies = link.send(&hello).await?;
         let clock_offset_ms = match replies.first().map(checked_world) {
@@ -120,10 +119,8 @@ impl Connector {
                 (tcp(host, *port, settings.tls.is_some()), *database)
             }
             RedisTarget::Cluster(_) => {
-                let (host, port) = split_address(node).ok_or((
-                    ErrorKind::InvalidClientConfig,
-                    "a node's address is host:port",
-                ))?;
+                let (host, port) = split_address(node)
+                    .ok_or((ErrorKind::InvalidClientConfig, "a node's address is host:port"))?;
                 (tcp(host, port, settings.tls.is_some()), 0)
             }
         };

@@ -148,12 +148,7 @@ impl RedisSink {
     }
 
     /// Raises the epoch above the record's and above `above`. Returns it, and the record as it was.
-    async fn raise(
-        &self,
-        home: &Link,
-        key: &[u8],
-        above: Epoch,
-    ) -> Result<(Epoch, OwnerRecord), WorldError> {
+    async fn raise(&self, home: &Link, key: &[u8], above: Epoch) -> Result<(Epoch, OwnerRecord), WorldError> {
         let mut epoch = Epoch(above.0.saturating_add(1));
         for _ in 0..RAISES_MAX {
             let mut cmd = RAISE.call(&[key]);

@@ -37,9 +37,8 @@ impl RedisServer {
                 .stderr(Stdio::null())
                 .spawn()
                 .expect("redis-server starts: `apt-get install redis-server`, or run `make test`");
-            if wait_for(Duration::from_secs(10), || {
-                child.try_wait().unwrap().is_some() || answers(port)
-            }) && child.try_wait().unwrap().is_none()
+            if wait_for(Duration::from_secs(10), || child.try_wait().unwrap().is_some() || answers(port))
+                && child.try_wait().unwrap().is_none()
             {
                 return RedisServer { child, port, _folder: folder };
             }
@@ -95,8 +94,14 @@ pub(crate) struct RedisCluster {
 impl RedisCluster {
     /// Starts one and waits until all slots are served.
     pub(crate) fn start() -> RedisCluster {
-        let options =
-            ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000", "--cluster-config-file", "nodes.conf"];
+        let options = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-node-timeout",
+            "2000",
+            "--cluster-config-file",
+            "nodes.conf",
+        ];
         let masters: Vec<RedisServer> = (0..3)
             .map(|_| {
                 let bus = free_port().to_string();
