@@ -67,7 +67,7 @@ pub struct NodeStatus {
     /// False where `CLIENT KILL` is refused: then a write that timed out is held back by the version guard
     /// alone.
     pub fencing_works: bool,
-    /// Connections that were killed there, lost ones of our own and those of former owners.
+    /// Fences carried out there, against lost connections of our own and those of former owners.
     pub fenced_count: u64,
 }
 

@@ -41,10 +41,12 @@ pub(super) fn load_all(pipeline: &mut Pipeline) {
 }
 
 /// `newer` compares numbers given as text without leading zeros, or of one width. `write_hash` replaces a
-/// hash by the fields that stand in `ARGV`; in portions, since Lua's stack holds some 8,000 values.
+/// hash by the fields that stand in `ARGV`; in portions, since Lua's stack holds some 8,000 values. Its `SET`
+/// is refused on a server that is out of memory; after any other write (`UNLINK`) a script may go on there.
 const PRELUDE: &str = r"
 local function newer(a, b) return #a > #b or (#a == #b and a > b) end
 local function write_hash(key, expires_at, first, last)
+  redis.call('SET', key, '')
   redis.call('UNLINK', key)
   for from = first, last, 1000 do
     redis.call('HSET', key, unpack(ARGV, from, math.min(from + 999, last)))
@@ -215,6 +217,7 @@ if epoch and newer(epoch, ARGV[1]) then return {-1, {}} end
 local state, fields = 0, {}
 if epoch ~= ARGV[1] then state, fields = 1, redis.call('HGETALL', KEYS[1]) end
 if #ARGV > 1 then
+  redis.call('HSET', KEYS[1], 'epoch', ARGV[1])
   redis.call('UNLINK', KEYS[1])
   redis.call('HSET', KEYS[1], 'epoch', unpack(ARGV))
 end

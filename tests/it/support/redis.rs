@@ -22,10 +22,19 @@ impl RedisServer {
 
     /// Starts one with more options.
     pub(crate) fn start_with(options: &[&str]) -> RedisServer {
+        RedisServer::start_by(options, free_port)
+    }
+
+    /// Starts one on a port that another has just left.
+    pub(crate) fn start_at(port: u16) -> RedisServer {
+        RedisServer::start_by(&[], || port)
+    }
+
+    fn start_by(options: &[&str], choose_port: impl Fn() -> u16) -> RedisServer {
         let folder = tempfile::tempdir().unwrap();
         // A port that was free may be taken by the time the server binds it: try others.
         for _ in 0..20 {
-            let port = free_port();
+            let port = choose_port();
             let mut child = Command::new("redis-server")
                 .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"])
                 .args(["--loglevel", "warning", "--port", &port.to_string()])
@@ -189,7 +198,7 @@ fn now() -> Instant {
     Instant::now()
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
