@@ -354,7 +354,7 @@ fn taking_over_compares_with_what_was_committed(cache: &Cache) {
     let mark = cache.mark_key(&lane_name());
     let position = || cache.get(&mark).map(|(value, _)| value);
     let at = |epoch: Epoch, at: i64| Some(MemoryValue::String(format!("{}:{at}", epoch.0).into()));
-    let mut take = |committed: Option<i64>| {
+    let take = |committed: Option<i64>| {
         let claim = committed.map_or_else(|| fresh_claim(1), |committed| claim_from(1, committed));
         cache.take_over(&process, &claim).unwrap()
     };

@@ -81,7 +81,7 @@ struct Advance {
 #[derive(Debug)]
 pub enum Sending {
     /// It is on its way.
-    Sent(Pipeline),
+    Sent(Box<Pipeline>),
     /// It could not be sent: what became of it.
     Failed(Outcomes),
 }
@@ -210,7 +210,7 @@ impl MemorySink {
             let sent = lane.sent.replace(target);
             Advance { mark: lane.mark.clone(), epoch: lane.epoch, target, told: lane.told, sent }
         });
-        Sending::Sent(Pipeline {
+        Sending::Sent(Box::new(Pipeline {
             server: self.server.clone(),
             own: self.own.clone(),
             peer,
@@ -220,7 +220,7 @@ impl MemorySink {
             sealed_at_ms: batch.sealed_at_ms,
             advance,
             landed: None,
-        })
+        }))
     }
 
     /// The answer of a pipeline arrives; where it never landed, its connection is found broken.

@@ -212,8 +212,8 @@ impl MemoryRedis {
                 }
                 Step::Delete { version, owner, covers } => {
                     let mine = known.as_ref().is_none_or(|(_, held)| held == owner.as_bytes());
-                    let applies = (mine && not_newer_than(version))
-                        || covers.as_ref().is_some_and(|covered| not_newer_than(covered));
+                    let applies =
+                        (mine && not_newer_than(version)) || covers.as_ref().is_some_and(not_newer_than);
                     if applies {
                         self.remove(key);
                         let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
