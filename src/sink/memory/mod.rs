@@ -362,3 +362,121 @@ impl Sink for MemorySink {
         self.client.borrow_mut().lanes.remove(&lane);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::Action;
+    use crate::mutation::{CacheKey, Expiry, StringKind, Value};
+
+    fn claim(lane: u64) -> Claim {
+        let name = LaneName { topic: "t".into(), partition: 0 };
+        Claim { lane: LaneId(lane), name, above: Epoch(0), committed: None, start: 0, low: 0 }
+    }
+
+    fn batch(lane: u64, end: Position, value: &str) -> Batch {
+        let value = Value::String { kind: StringKind::Text, bytes: value.into() };
+        let unit = Unit {
+            key: CacheKey::new(b"k"),
+            action: Action::Write(value, Expiry::Never),
+            offsets: [end - 1].into_iter().collect(),
+            entity: 0,
+        };
+        Batch {
+            lane: LaneId(lane),
+            attempt: 1,
+            units: vec![unit],
+            start: end - 1,
+            end,
+            everywhere: false,
+            sealed_at_ms: 0,
+        }
+    }
+
+    fn sent(sink: &MemorySink, batch: &Batch) -> Pipeline {
+        match sink.send(batch) {
+            Sending::Sent(pipeline) => *pipeline,
+            Sending::Failed(outcomes) => panic!("{outcomes:?}"),
+        }
+    }
+
+    fn sink(server: &MemoryRedis) -> MemorySink {
+        MemorySink::new(server.clone(), "stoker:", "g", 100)
+    }
+
+    fn value(server: &MemoryRedis) -> Option<MemoryValue> {
+        server.get(b"k").map(|(value, _)| value)
+    }
+
+    fn string(value: &str) -> Option<MemoryValue> {
+        Some(MemoryValue::String(value.into()))
+    }
+
+    #[test]
+    fn a_pipeline_whose_answer_was_lost_lands_until_its_connection_is_killed() {
+        for kills in [true, false] {
+            let server = MemoryRedis::new(0);
+            server.allow_kills(kills);
+            let sink = sink(&server);
+            sink.take_over_now(&claim(1)).unwrap();
+            let mut late = sent(&sink, &batch(1, 1, "old"));
+            assert_eq!(sink.lose(&late).error, Some(WorldError::Timeout));
+            assert_eq!(sink.apply_now(&batch(1, 1, "new")).units, [Outcome::Applied]);
+            assert_eq!(late.land(), !kills);
+            assert_eq!(value(&server), string(if kills { "new" } else { "old" }));
+        }
+    }
+
+    #[test]
+    fn taking_over_kills_what_the_former_owner_has_under_way() {
+        let server = MemoryRedis::new(0);
+        let (first, second) = (sink(&server), sink(&server));
+        first.take_over_now(&claim(1)).unwrap();
+        let mut late = sent(&first, &batch(1, 1, "old"));
+        second.take_over_now(&claim(2)).unwrap();
+        assert_eq!(second.apply_now(&batch(2, 1, "new")).units, [Outcome::Applied]);
+        assert!(!late.land());
+        assert_eq!(first.answer(&late).error, Some(WorldError::Disconnected));
+        assert_eq!(first.apply_now(&batch(1, 1, "old")).error, Some(WorldError::NotOwner));
+        assert_eq!(value(&server), string("new"));
+    }
+
+    #[test]
+    fn a_resend_of_what_did_land_is_no_other_owner() {
+        let server = MemoryRedis::new(0);
+        let sink = sink(&server);
+        sink.take_over_now(&claim(1)).unwrap();
+        let mut pipeline = sent(&sink, &batch(1, 1, "x"));
+        assert!(pipeline.land());
+        sink.lose(&pipeline);
+        let outcomes = sink.apply_now(&batch(1, 1, "x"));
+        assert_eq!((outcomes.units, outcomes.watermark), (vec![Outcome::Applied], WatermarkSeen::Current));
+    }
+
+    #[test]
+    fn a_server_goes_back_to_a_snapshot_and_forgets_its_connections() {
+        let server = MemoryRedis::new(0);
+        let sink = sink(&server);
+        sink.take_over_now(&claim(1)).unwrap();
+        sink.apply_now(&batch(1, 1, "one"));
+        let snapshot = server.snapshot();
+        sink.apply_now(&batch(1, 2, "two"));
+        let mut late = sent(&sink, &batch(1, 3, "three"));
+        server.restart();
+        server.rollback(&snapshot);
+        assert!(!late.land());
+        assert_eq!(sink.answer(&late).error, Some(WorldError::Disconnected));
+        assert_eq!(value(&server), string("one"));
+        assert_eq!(sink.apply_now(&batch(1, 3, "three")).watermark, WatermarkSeen::Behind(1));
+    }
+
+    #[test]
+    fn keys_are_gone_when_their_time_has_come() {
+        let server = MemoryRedis::new(1_000);
+        server.put(b"k", MemoryValue::Other, Some(2_000));
+        server.set_now(1_999);
+        assert!(server.get(b"k").is_some());
+        server.set_now(2_000);
+        assert!(server.get(b"k").is_none() && server.dump().is_empty());
+    }
+}

@@ -189,7 +189,8 @@ impl Drop for Unanswered<'_> {
 pub(super) struct Node {
     pub(super) address: String,
     link: RefCell<Option<Rc<Link>>>,
-    /// Connections that were lost with commands unanswered, to be killed before anything else is sent.
+    /// Connections to be killed before anything else is sent here: our own that were lost with commands
+    /// unanswered, and those of former owners that could not be killed yet.
     suspects: RefCell<Vec<Peer>>,
     /// Held while connecting, so that lanes share one attempt.
     gate: tokio::sync::Mutex<()>,
@@ -230,12 +231,32 @@ impl Node {
     pub(super) fn live(&self) -> Option<Rc<Link>> {
         let mut link = self.link.borrow_mut();
         if let Some(lost) = link.take_if(|link| link.broken()) {
-            self.suspects.borrow_mut().push(lost.peer.clone());
+            self.suspect(std::slice::from_ref(&lost.peer));
         }
         link.clone()
     }
 
-    /// The connection; where there is none, connects anew and kills the lost ones first.
+    /// Kills these connections: now, or where that does not succeed, before anything else is sent here.
+    pub(super) async fn fence(&self, peers: &[Peer]) {
+        let killed = match self.live() {
+            Some(link) => self.kill(&link, peers).await.is_ok(),
+            None => false,
+        };
+        if !killed {
+            self.suspect(peers);
+        }
+    }
+
+    fn suspect(&self, peers: &[Peer]) {
+        let mut suspects = self.suspects.borrow_mut();
+        for peer in peers {
+            if !suspects.contains(peer) {
+                suspects.push(peer.clone());
+            }
+        }
+    }
+
+    /// The connection; where there is none, connects anew and kills the suspects first.
     pub(super) async fn link(&self, connector: &Connector) -> Result<Rc<Link>, WorldError> {
         if let Some(link) = self.live() {
             return Ok(link);
@@ -250,8 +271,8 @@ impl Node {
         let link = Rc::new(greeted.link);
         let suspects = self.suspects.borrow().clone();
         self.kill(&link, &suspects).await?;
-        // Only those that were killed: others cannot have come meanwhile, the gate is held.
-        self.suspects.borrow_mut().clear();
+        // Only those: another lane's take-over may have added some meanwhile.
+        self.suspects.borrow_mut().retain(|suspect| !suspects.contains(suspect));
         *self.link.borrow_mut() = Some(Rc::clone(&link));
         Ok(link)
     }
@@ -261,7 +282,7 @@ impl Node {
     ///
     /// `CLIENT KILL` frees the other connection before it answers, so nothing of it lands afterwards
     /// (`freeClient` in Redis's networking.c). By id *and* address: ids start again with the server.
-    pub(super) async fn kill(&self, link: &Link, peers: &[Peer]) -> Result<(), WorldError> {
+    async fn kill(&self, link: &Link, peers: &[Peer]) -> Result<(), WorldError> {
         let mut pipeline = Pipeline::new();
         for peer in peers.iter().filter(|peer| peer.run_id == link.peer.run_id && **peer != link.peer) {
             pipeline.cmd("CLIENT").arg("KILL").arg("ID").arg(peer.id).arg("ADDR").arg(&peer.addr);

@@ -39,7 +39,7 @@ impl RedisSink {
         let home = link_of(&map, &links, &record_key)?;
 
         let (mut epoch, former) = self.raise(&home, &record_key, claim.above).await?;
-        self.fence(&former).await?;
+        self.fence(&former).await;
         let looked = self.look_at_marks(claim, &map, &links, &former).await?;
         if looked.newest >= epoch {
             // The record was lost and a watermark was not: its epoch counts as well.
@@ -107,7 +107,7 @@ impl RedisSink {
         let home = self.home(lane).await?;
         let record = lane.record_to_enter(links);
         if let Some(former) = self.enter(&home, &lane.record, &record).await? {
-            self.fence(&former).await?;
+            self.fence(&former).await;
         }
         let out_of_use = lane.was_entered(record);
         self.drop_keys(&out_of_use).await;

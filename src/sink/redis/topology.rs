@@ -49,19 +49,17 @@ impl RedisSink {
         link
     }
 
-    /// Kills every connection that a former owner's record names, at its server.
-    pub(super) async fn fence(&self, record: &OwnerRecord) -> Result<(), WorldError> {
-        let nodes: Vec<Rc<Node>> = self.nodes.borrow().values().cloned().collect();
+    /// Kills every connection that a former owner's record names, at its server. At a node that cannot be
+    /// asked now it is killed before anything is sent there.
+    pub(super) async fn fence(&self, record: &OwnerRecord) {
         let peers: Vec<_> = record.entries.values().filter_map(|entry| entry.peer.clone()).collect();
         if peers.is_empty() {
-            return Ok(());
+            return;
         }
+        let nodes: Vec<Rc<Node>> = self.map().masters().map(|address| self.node(address)).collect();
         for node in nodes {
-            if let Some(link) = node.live() {
-                node.kill(&link, &peers).await?;
-            }
+            node.fence(&peers).await;
         }
-        Ok(())
     }
 
     /// Takes in what an error says about the map.
