@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::error::WorldError;
+use crate::error::{ServerCode, WorldError};
 
 /// What is done about an error of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -23,6 +23,7 @@ pub enum Verdict {
 pub fn verdict(error: &WorldError) -> Verdict {
     match error {
         WorldError::Timeout | WorldError::Disconnected | WorldError::Protocol => Verdict::FenceAndResend,
+        WorldError::NotNow { code: ServerCode::TryAgain } => Verdict::Retry,
         WorldError::Unreachable { .. } | WorldError::NotNow { .. } => Verdict::Pause,
         WorldError::Redirected => Verdict::Redirect,
         WorldError::NoScript => Verdict::Retry,
@@ -53,6 +54,21 @@ pub fn pause(verdict: Verdict, attempt: u32, seed: u64) -> Duration {
     pause.mul_f64(0.875 + 0.25 * (spread as f64 / 256.0))
 }
 
+/// The worse of two errors: the one whose verdict asks for more. What a batch reports when several were met.
+pub fn worse(one: WorldError, other: WorldError) -> WorldError {
+    if severity(&other) > severity(&one) { other } else { one }
+}
+
+fn severity(error: &WorldError) -> u8 {
+    match verdict(error) {
+        Verdict::Retry => 0,
+        Verdict::Redirect => 1,
+        Verdict::Pause => 2,
+        Verdict::FenceAndResend => 3,
+        Verdict::GiveUp => 4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,5 +88,32 @@ mod tests {
     fn a_redirect_is_followed_at_once_but_not_for_ever() {
         assert_eq!(pause(Verdict::Redirect, 1, 7), Duration::ZERO);
         assert!(pause(Verdict::Redirect, 4, 7) > Duration::ZERO);
+    }
+
+    #[test]
+    fn each_error_of_the_world_has_its_verdict() {
+        let not_now = |code| WorldError::NotNow { code };
+        let cases = [
+            (WorldError::NoScript, Verdict::Retry),
+            (not_now(ServerCode::TryAgain), Verdict::Retry),
+            (WorldError::Redirected, Verdict::Redirect),
+            (not_now(ServerCode::OutOfMemory), Verdict::Pause),
+            (not_now(ServerCode::NoPermission), Verdict::Pause),
+            (WorldError::Unreachable { node: "h:1".into() }, Verdict::Pause),
+            (WorldError::Timeout, Verdict::FenceAndResend),
+            (WorldError::Disconnected, Verdict::FenceAndResend),
+            (WorldError::Protocol, Verdict::FenceAndResend),
+            (WorldError::NotOwner, Verdict::GiveUp),
+        ];
+        for (error, expected) in &cases {
+            assert_eq!(verdict(error), *expected, "{error}");
+        }
+        for pair in cases.windows(2) {
+            let [(milder, mild), (graver, grave)] = pair else { unreachable!() };
+            if mild != grave {
+                assert_eq!(worse(milder.clone(), graver.clone()), *graver);
+                assert_eq!(worse(graver.clone(), milder.clone()), *graver);
+            }
+        }
     }
 }

@@ -1,10 +1,16 @@
 //! The border to the cache: a trait, and what implements it.
 //!
-//! [`redis`](self) is the real one; `memory` is its model for tests, and `faulty` a model that misbehaves.
+//! [`redis`] is the real one; [`memory`] is its model for tests and the simulation.
 //! The same contract cases run over all of them (`tests/it/sink_contract.rs`).
 
-use crate::batch::{Batch, Claim, LaneId, Outcomes, Taken};
+pub mod memory;
+pub mod own;
+pub mod redis;
+pub mod slots;
+
+use crate::batch::{Action, Batch, Claim, LaneId, Outcomes, Step, Taken, Unit};
 use crate::error::WorldError;
+use crate::mutation::Value;
 
 /// Applies batches to the cache. One instance per worker, on the worker's own connections.
 ///
@@ -39,4 +45,21 @@ pub trait Sink {
     /// Forgets a lane at once, without leaving: after a lost partition, or a drain past its deadline. What
     /// is in flight is fenced by whoever takes over; connections with unanswered commands are closed.
     fn abandon(&self, lane: LaneId);
+}
+
+/// The largest single value that a unit carries, in bytes: what a sink holds against its limit.
+pub(crate) fn largest_value(unit: &Unit) -> usize {
+    match &unit.action {
+        Action::Write(value, _) => value.size_bytes(),
+        Action::Delete => 0,
+        Action::DeleteIf(values) => values.iter().map(Value::size_bytes).max().unwrap_or(0),
+        Action::Guarded(steps) => steps.iter().map(step_bytes).max().unwrap_or(0),
+    }
+}
+
+fn step_bytes(step: &Step) -> usize {
+    match step {
+        Step::Write { value, .. } => value.size_bytes(),
+        Step::Delete { .. } => 0,
+    }
 }

@@ -35,7 +35,8 @@ fn redis_equals_the_database_after_load_kills_and_a_member_that_joins_and_leaves
 #[test]
 fn a_cluster_equals_the_database_with_a_slot_migrated_in_the_middle() {
     let cluster = RedisCluster::start();
-    let nodes: Vec<String> = cluster.masters.iter().map(|node| format!("\"127.0.0.1:{}\"", node.port)).collect();
+    let nodes: Vec<String> =
+        cluster.masters.iter().map(|node| format!("\"127.0.0.1:{}\"", node.port)).collect();
     let target = format!("cluster = [{}]", nodes.join(", "));
     follow(
         "e2e_cluster",

@@ -1,3 +1,10 @@
-//! Stoker's integration tests: one binary, one module a subject.
+//! Stoker's integration tests: one binary, so that it links once; one module a subject.
+#![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
 
 mod coalesce_law;
+mod end_to_end;
+mod redis_cluster;
+mod redis_sink;
+mod sink_contract;
+mod support;
+mod zombie;

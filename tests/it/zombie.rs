@@ -27,11 +27,12 @@ fn a_zombie_that_wakes_up_writes_nothing_stale() {
         let all_at = |version: usize| {
             let mut client = redis.client();
             let at = format!("{{\"id\":{{}},\"version\":{version}}}");
-            (0..KEYS).filter(|id| {
-                let held: Option<String> = client.run(&["GET", &format!("{name}:{id}")]);
-                held.as_deref() != Some(&at.replace("{}", &id.to_string()))
-            })
-            .count()
+            (0..KEYS)
+                .filter(|id| {
+                    let held: Option<String> = client.run(&["GET", &format!("{name}:{id}")]);
+                    held.as_deref() != Some(&at.replace("{}", &id.to_string()))
+                })
+                .count()
         };
         let write = |version: usize| {
             for id in 0..KEYS {

@@ -41,7 +41,9 @@ impl Cached {
 
 fn same(a: &Value, b: &Value) -> bool {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || ((a.is_f64() || b.is_f64()) && a.as_f64() == b.as_f64()),
+        (Value::Number(a), Value::Number(b)) => {
+            a == b || ((a.is_f64() || b.is_f64()) && a.as_f64() == b.as_f64())
+        }
         (Value::Array(a), Value::Array(b)) => a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b)),
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(name, a)| b.get(name).is_some_and(|b| same(a, b)))
@@ -61,7 +63,9 @@ pub(crate) fn dump(clients: &mut [Client]) -> BTreeMap<String, (Cached, i64)> {
                 // A key may go between the SCAN and the look at it.
                 let kind: String = client.run(&["TYPE", &key]);
                 let value = match kind.as_str() {
-                    "string" => client.run::<Option<String>>(&["GET", &key]).map(|text| Cached::from_text(&text)),
+                    "string" => {
+                        client.run::<Option<String>>(&["GET", &key]).map(|text| Cached::from_text(&text))
+                    }
                     "hash" => Some(Cached::Hash(client.run(&["HGETALL", &key]))),
                     _ => None,
                 };
@@ -93,7 +97,8 @@ pub(crate) fn migrate_slot(cluster: &RedisCluster, slot: u16) {
     let from = cluster.master_of(slot);
     let to = cluster.masters.iter().find(|node| node.port != from.port).expect("there is another master");
     let id = |port: u16| -> String {
-        let out = Command::new("redis-cli").args(["-p", &port.to_string(), "cluster", "myid"]).output().unwrap();
+        let out =
+            Command::new("redis-cli").args(["-p", &port.to_string(), "cluster", "myid"]).output().unwrap();
         String::from_utf8_lossy(&out.stdout).trim().to_owned()
     };
     let (from_id, to_id) = (id(from.port), id(to.port));

@@ -60,7 +60,13 @@ impl Rig {
     }
 
     /// Makes a connector of that name from a file of settings, in the database, and waits until it runs.
-    pub(crate) fn connector(&'static self, name: &str, database: &Database, file: &str, members: &[&str]) -> Connector {
+    pub(crate) fn connector(
+        &'static self,
+        name: &str,
+        database: &Database,
+        file: &str,
+        members: &[&str],
+    ) -> Connector {
         let database = format!("database.dbname={}", database.name);
         let prefix = format!("topic.prefix={name}");
         let out = Command::new(script("connector"))

@@ -138,7 +138,9 @@ impl Writer<'_> {
             }
             (7, Some(id)) => {
                 let (bio, long) = self.bio();
-                if self.commit(&format!("update accounts set bio = {bio}, changed = localtimestamp where id = {id}")) {
+                if self.commit(&format!(
+                    "update accounts set bio = {bio}, changed = localtimestamp where id = {id}"
+                )) {
                     self.accounts.insert(id, Account { long, without_bio: false });
                 }
             }
@@ -172,15 +174,62 @@ impl Writer<'_> {
         let columns = [
             dice.pick(&["'free'", "'basic'", "'gold'"]),
             dice.pick(&["0", "-0.01", "9999999999.99", "12.50"]),
-            dice.pick(&["null", "0", "12.500", "123456789012345678901234567890.123456789", "-0.000001", "1000", "1e30"]),
-            dice.pick(&["null", "0", "1.5", "-1e300", "3.141592653589793", "1e10", "'NaN'", "'-Infinity'", "1e-7"]),
+            dice.pick(&[
+                "null",
+                "0",
+                "12.500",
+                "123456789012345678901234567890.123456789",
+                "-0.000001",
+                "1000",
+                "1e30",
+            ]),
+            dice.pick(&[
+                "null",
+                "0",
+                "1.5",
+                "-1e300",
+                "3.141592653589793",
+                "1e10",
+                "'NaN'",
+                "'-Infinity'",
+                "1e-7",
+            ]),
             dice.pick(&["true", "false"]),
-            dice.pick(&["'2024-02-29 12:30:00.123'", "'0001-01-01'", "'1969-12-31 23:59:59.999'", "'2024-11-01 09:57:00.25'"]),
-            dice.pick(&["null", "'2024-11-01 09:57:00.25+02'", "'infinity'", "'1900-01-01 00:00:00.000001+00'", "now()"]),
-            dice.pick(&["null", "'2000-02-29'", "'0044-03-15 BC'", "'infinity'", "'-infinity'", "'12024-01-01'", "'1969-12-31'"]),
+            dice.pick(&[
+                "'2024-02-29 12:30:00.123'",
+                "'0001-01-01'",
+                "'1969-12-31 23:59:59.999'",
+                "'2024-11-01 09:57:00.25'",
+            ]),
+            dice.pick(&[
+                "null",
+                "'2024-11-01 09:57:00.25+02'",
+                "'infinity'",
+                "'1900-01-01 00:00:00.000001+00'",
+                "now()",
+            ]),
+            dice.pick(&[
+                "null",
+                "'2000-02-29'",
+                "'0044-03-15 BC'",
+                "'infinity'",
+                "'-infinity'",
+                "'12024-01-01'",
+                "'1969-12-31'",
+            ]),
             dice.pick(&["null", "'00:00'", "'24:00:00'", "'10:33:04.5'", "'23:59:59.999999'"]),
-            dice.pick(&["null", "'1 year 2 mons 3 days 04:05:06.78'", "'-1 days'", "'0'", "'36:00:00'", "'-0.5 seconds'"]),
-            dice.pick(&["'{}'", r#"'{"a": [1, 2, {"b": null}], "big": 12345678901234567890, "q": "\"x\""}'"#]),
+            dice.pick(&[
+                "null",
+                "'1 year 2 mons 3 days 04:05:06.78'",
+                "'-1 days'",
+                "'0'",
+                "'36:00:00'",
+                "'-0.5 seconds'",
+            ]),
+            dice.pick(&[
+                "'{}'",
+                r#"'{"a": [1, 2, {"b": null}], "big": 12345678901234567890, "q": "\"x\""}'"#,
+            ]),
             dice.pick(&["null", "gen_random_uuid()"]),
             dice.pick(&["null", "'\\x'", "'\\x00ff10'"]),
             dice.pick(&["'{}'", r#"'{a,"b c",NULL}'"#]),
@@ -199,7 +248,9 @@ impl Writer<'_> {
             0..=2 => {
                 let id = self.fresh();
                 let phone = self.dice.pick(&["null", "'+44 1'"]);
-                if self.commit(&format!("insert into contacts values ({id}, {address}, {phone}, 'Name {id}')")) {
+                if self
+                    .commit(&format!("insert into contacts values ({id}, {address}, {phone}, 'Name {id}')"))
+                {
                     self.contacts.push(id);
                 }
             }
@@ -259,7 +310,8 @@ impl Writer<'_> {
 
     fn visit(&mut self) {
         let (visitor, page) = (self.dice.roll(6), self.dice.roll(5));
-        let of = format!("visitor = '{:08x}-0000-4000-8000-00000000000{visitor}' and page = '/{page}'", self.base);
+        let of =
+            format!("visitor = '{:08x}-0000-4000-8000-00000000000{visitor}' and page = '/{page}'", self.base);
         let known = self.visits.contains(&(visitor, page));
         match (known, self.dice.roll(5)) {
             (false, _) => {

@@ -1,0 +1,389 @@
+//! One batch: a pipeline to each master that it touches, and every reply looked at.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use futures_util::future::join_all;
+use redis::{Pipeline, Value as Reply};
+
+use super::RedisSink;
+use super::classify::Fault;
+use super::cluster::{SlotMap, resolve};
+use super::command::{checked, encode, outcome};
+use super::connect::{Link, Node};
+use super::lane::Lane;
+use super::watermark::together;
+use crate::batch::{Batch, Outcome, Outcomes, Refusal, WatermarkSeen};
+use crate::error::{ServerCode, WorldError};
+use crate::retry::worse;
+use crate::sink::largest_value;
+use crate::sink::slots::slot_of;
+
+/// What has become of a batch so far.
+struct Progress<'a> {
+    batch: &'a Batch,
+    outcomes: Vec<Outcome>,
+    watermark: WatermarkSeen,
+    error: Option<WorldError>,
+    /// Masters whose data turned out to be lost.
+    lost: Vec<String>,
+    /// Units that are to be sent to another node this once, by node.
+    asked: BTreeMap<String, Vec<usize>>,
+}
+
+/// One master's part of a batch.
+struct Part<'a> {
+    lane: &'a Lane,
+    batch: &'a Batch,
+    node: Rc<Node>,
+    link: Rc<Link>,
+    units: Vec<usize>,
+}
+
+/// What the server said to a part.
+struct Answers {
+    units: Vec<(usize, Result<Outcome, Fault>)>,
+    watermark: Result<WatermarkSeen, Fault>,
+}
+
+impl RedisSink {
+    /// Applies a batch of a lane; see [`crate::sink::Sink::apply`].
+    pub(super) async fn apply_batch(&self, lane: &Lane, batch: &Batch) -> Outcomes {
+        let mut progress = Progress::new(batch);
+        // What a call that was dropped left here: its connections are broken, and known as such.
+        lane.sending.borrow_mut().clear();
+        if let Err(error) = self.refresh_if_stale().await {
+            progress.failed(error);
+        }
+        let map = self.map();
+        lane.follow(&map, &self.own);
+        let parts = self.route(lane, &map, &mut progress);
+        let links = self.connect_and_enter(lane, parts.keys().map(String::as_str), &mut progress).await;
+
+        let sending = parts.into_iter().filter_map(|(address, units)| {
+            let link = Rc::clone(links.get(&address)?);
+            Some(Part { lane, batch, node: self.node(&address), link, units })
+        });
+        let answered = join_all(sending.map(|part| async {
+            let answers = self.send_part(&part).await;
+            (part, answers)
+        }));
+        for (part, answers) in answered.await {
+            self.take_answers(&part, answers, &mut progress);
+        }
+        self.send_asked(lane, &mut progress).await;
+        if !progress.lost.is_empty() {
+            lane.settle_others(&progress.lost, batch.start);
+        }
+        if let Err(error) = self.name_marks_after(lane, &links).await {
+            progress.watermark = together(progress.watermark, watermark_of(&error));
+            progress.failed(error);
+        }
+        progress.finish()
+    }
+
+    /// Sorts the units by master. What cannot be sent is decided here.
+    fn route(&self, lane: &Lane, map: &SlotMap, progress: &mut Progress<'_>) -> BTreeMap<String, Vec<usize>> {
+        let batch = progress.batch;
+        let marks = lane.marks.borrow();
+        let mut parts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        if batch.everywhere {
+            parts.extend(map.masters().map(|master| (master.to_owned(), Vec::new())));
+            if parts.is_empty() {
+                progress.unknown(WorldError::NotNow { code: ServerCode::ClusterDown });
+            }
+        }
+        for (index, unit) in batch.units.iter().enumerate() {
+            if largest_value(unit) > self.value_bytes_max {
+                progress.decide(index, Outcome::Refused(Refusal::TooLarge));
+                continue;
+            }
+            let Some(master) = map.master_of(slot_of(unit.key.as_bytes())) else {
+                progress.failed(WorldError::NotNow { code: ServerCode::ClusterDown });
+                self.noticed(&WorldError::Redirected);
+                continue;
+            };
+            if marks.get(master).is_some_and(|mark| mark.has(batch.end)) {
+                progress.decide(index, Outcome::Applied);
+                continue;
+            }
+            match parts.get_mut(master) {
+                Some(part) => part.push(index),
+                None => drop(parts.insert(master.to_owned(), vec![index])),
+            }
+        }
+        parts
+    }
+
+    /// Connects to the masters of a batch, and enters what is new in the owner record. Masters that are
+    /// left out cannot be sent to; the error is taken in.
+    async fn connect_and_enter(
+        &self,
+        lane: &Lane,
+        addresses: impl IntoIterator<Item = &str>,
+        progress: &mut Progress<'_>,
+    ) -> BTreeMap<String, Rc<Link>> {
+        let mut links = BTreeMap::new();
+        for (address, link) in self.links(addresses).await {
+            match link {
+                Ok(link) => drop(links.insert(address, link)),
+                Err(error) => progress.unknown(error),
+            }
+        }
+        if let Err(error) = self.enter_new(lane, &links, progress.batch.everywhere).await {
+            let not_owner = error == WorldError::NotOwner;
+            progress.unknown(error);
+            if not_owner {
+                links.clear();
+            } else {
+                links.retain(|address, link| is_entered(lane, address, link));
+            }
+        }
+        links
+    }
+
+    async fn enter_new(
+        &self,
+        lane: &Lane,
+        links: &BTreeMap<String, Rc<Link>>,
+        look: bool,
+    ) -> Result<(), WorldError> {
+        let new = links.iter().any(|(address, link)| !is_entered(lane, address, link));
+        if new || (look && self.record_is_lost(lane).await?) {
+            self.enter_lane(lane, links).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends one master's part: its units, then the lane's watermark.
+    async fn send_part(&self, part: &Part<'_>) -> Result<Answers, WorldError> {
+        let sealed_at_ms = part.batch.sealed_at_ms.saturating_add(part.node.clock_offset_ms());
+        let mut commands = Pipeline::with_capacity(part.units.len() + 2);
+        for unit in part.units.iter().filter_map(|index| part.batch.units.get(*index)) {
+            commands.add_command(encode(unit, &self.own, sealed_at_ms));
+        }
+        let (advance, target) = {
+            let mut marks = part.lane.marks.borrow_mut();
+            let mark = marks.get_mut(&part.node.address).ok_or(WorldError::Redirected)?;
+            mark.advance(part.lane.epoch, part.batch.end)
+        };
+        commands.add_command(advance);
+        if part.batch.everywhere {
+            commands.cmd("TIME");
+        }
+
+        let sent_ms = self.clock.now().unix_ms;
+        let mut replies = self.send_for_lane(part.lane, &part.link, &commands).await?;
+        if part.batch.everywhere
+            && let Some(time) = replies.pop()
+        {
+            part.node.measure_clock(&time, sent_ms, self.clock.now().unix_ms);
+        }
+        self.resend_where_scripts_were_lost(part, &commands, &mut replies).await?;
+
+        let watermark = replies.pop().map_or(Err(Fault::World(WorldError::Protocol)), |reply| {
+            let mut marks = part.lane.marks.borrow_mut();
+            match marks.get_mut(&part.node.address) {
+                Some(mark) => mark.answered(&reply, target),
+                None => Err(Fault::World(WorldError::Redirected)),
+            }
+        });
+        let units = part.units.iter().zip(&replies).filter_map(|(index, reply)| {
+            let unit = part.batch.units.get(*index)?;
+            Some((*index, outcome(&unit.action, reply)))
+        });
+        Ok(Answers { units: units.collect(), watermark })
+    }
+
+    /// Scripts are gone after `SCRIPT FLUSH` or a failover. Units are of different keys, so that sending
+    /// some of them again changes no order.
+    async fn resend_where_scripts_were_lost(
+        &self,
+        part: &Part<'_>,
+        commands: &Pipeline,
+        replies: &mut [Reply],
+    ) -> Result<(), WorldError> {
+        let lost = |reply: &Reply| matches!(checked(reply), Err(Fault::World(WorldError::NoScript)));
+        if !replies.iter().any(lost) {
+            return Ok(());
+        }
+        let mut again = Pipeline::new();
+        for (cmd, _) in commands.cmd_iter().zip(&*replies).filter(|(_, reply)| lost(reply)) {
+            again.add_command(cmd.clone());
+        }
+        self.load_scripts(&part.link).await?;
+        let fresh = self.send_for_lane(part.lane, &part.link, &again).await?;
+        for (reply, fresh) in replies.iter_mut().filter(|reply| lost(reply)).zip(fresh) {
+            *reply = fresh;
+        }
+        Ok(())
+    }
+
+    /// Sends commands of a lane, known as unanswered meanwhile.
+    async fn send_for_lane(
+        &self,
+        lane: &Lane,
+        link: &Rc<Link>,
+        commands: &Pipeline,
+    ) -> Result<Vec<Reply>, WorldError> {
+        if lane.gone.get() {
+            return Err(WorldError::NotOwner);
+        }
+        lane.sending.borrow_mut().push(Rc::clone(link));
+        let replies = link.send(commands).await;
+        lane.sending.borrow_mut().retain(|sending| !Rc::ptr_eq(sending, link));
+        replies
+    }
+
+    fn take_answers(
+        &self,
+        part: &Part<'_>,
+        answers: Result<Answers, WorldError>,
+        progress: &mut Progress<'_>,
+    ) {
+        let answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => return progress.unknown(error),
+        };
+        let address = &part.node.address;
+        for (index, outcome) in answers.units {
+            match outcome {
+                Ok(outcome) => progress.decide(index, outcome),
+                Err(Fault::Refused(refusal)) => progress.decide(index, Outcome::Refused(refusal)),
+                Err(Fault::Ask { node }) => {
+                    progress.asked.entry(resolve(&node, address)).or_default().push(index);
+                }
+                Err(Fault::Moved { slot, node }) => {
+                    progress.failed(self.moved(slot, &node, address));
+                }
+                Err(Fault::World(error)) => self.refused_for_now(part, error, progress),
+            }
+        }
+        match answers.watermark {
+            Ok(seen) => {
+                if matches!(seen, WatermarkSeen::Missing | WatermarkSeen::Behind(_)) {
+                    progress.lost.push(address.clone());
+                }
+                if seen == WatermarkSeen::NotOwner {
+                    progress.failed(WorldError::NotOwner);
+                }
+                progress.watermark = together(progress.watermark, seen);
+            }
+            Err(fault) => {
+                progress.watermark = together(progress.watermark, WatermarkSeen::Unknown);
+                match fault {
+                    Fault::Moved { slot, node } => {
+                        progress.failed(self.moved(slot, &node, address));
+                    }
+                    Fault::Ask { .. } => {
+                        part.lane.replace_mark(address, &self.own);
+                        progress.failed(WorldError::Redirected);
+                    }
+                    Fault::World(error) => self.refused_for_now(part, error, progress),
+                    Fault::Refused(_) => progress.failed(WorldError::Protocol),
+                }
+            }
+        }
+    }
+
+    fn refused_for_now(&self, part: &Part<'_>, error: WorldError, progress: &mut Progress<'_>) {
+        self.noticed(&error);
+        // A demoted server, or new credentials: only a new connection finds the way.
+        if let WorldError::NotNow { code: ServerCode::ReadOnly | ServerCode::Auth } = error {
+            part.link.give_up();
+        }
+        progress.failed(error);
+    }
+
+    /// Sends what a node that gives a slot away has answered with `ASK` to where it goes, this once.
+    async fn send_asked(&self, lane: &Lane, progress: &mut Progress<'_>) {
+        let asked = std::mem::take(&mut progress.asked);
+        for (address, units) in asked {
+            lane.guests.borrow_mut().insert(address.clone());
+            let links = self.connect_and_enter(lane, [address.as_str()], progress).await;
+            let Some(link) = links.get(&address) else { continue };
+            let sealed_at_ms =
+                progress.batch.sealed_at_ms.saturating_add(self.node(&address).clock_offset_ms());
+            let mut commands = Pipeline::with_capacity(units.len() * 2);
+            for unit in units.iter().filter_map(|index| progress.batch.units.get(*index)) {
+                commands.cmd("ASKING");
+                commands.add_command(encode(unit, &self.own, sealed_at_ms));
+            }
+            let replies = match self.send_for_lane(lane, link, &commands).await {
+                Ok(replies) => replies,
+                Err(error) => {
+                    progress.failed(error);
+                    continue;
+                }
+            };
+            for (index, reply) in units.iter().zip(replies.iter().skip(1).step_by(2)) {
+                let Some(unit) = progress.batch.units.get(*index) else { continue };
+                match outcome(&unit.action, reply) {
+                    Ok(outcome) => progress.decide(*index, outcome),
+                    Err(Fault::Refused(refusal)) => progress.decide(*index, Outcome::Refused(refusal)),
+                    Err(Fault::World(error)) => progress.failed(error),
+                    Err(Fault::Moved { .. } | Fault::Ask { .. }) => progress.failed(WorldError::Redirected),
+                }
+            }
+        }
+    }
+
+    async fn name_marks_after(
+        &self,
+        lane: &Lane,
+        links: &BTreeMap<String, Rc<Link>>,
+    ) -> Result<(), WorldError> {
+        if lane.has_unnamed_marks() {
+            self.name_marks(lane, links).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Progress<'_> {
+    fn new(batch: &Batch) -> Progress<'_> {
+        Progress {
+            batch,
+            outcomes: vec![Outcome::NotAcknowledged; batch.units.len()],
+            watermark: WatermarkSeen::Current,
+            error: None,
+            lost: Vec::new(),
+            asked: BTreeMap::new(),
+        }
+    }
+
+    fn decide(&mut self, index: usize, outcome: Outcome) {
+        if let Some(slot) = self.outcomes.get_mut(index) {
+            *slot = outcome;
+        }
+    }
+
+    /// Takes in an error that left units unacknowledged.
+    fn failed(&mut self, error: WorldError) {
+        self.error = Some(match self.error.take() {
+            Some(former) => worse(former, error),
+            None => error,
+        });
+    }
+
+    /// Takes in that a master gave no answer at all.
+    fn unknown(&mut self, error: WorldError) {
+        self.watermark = together(self.watermark, watermark_of(&error));
+        self.failed(error);
+    }
+
+    fn finish(self) -> Outcomes {
+        let acknowledged = !self.outcomes.contains(&Outcome::NotAcknowledged);
+        let error = if acknowledged && self.watermark == WatermarkSeen::Current { None } else { self.error };
+        Outcomes { units: self.outcomes, watermark: self.watermark, error }
+    }
+}
+
+fn watermark_of(error: &WorldError) -> WatermarkSeen {
+    if *error == WorldError::NotOwner { WatermarkSeen::NotOwner } else { WatermarkSeen::Unknown }
+}
+
+fn is_entered(lane: &Lane, address: &str, link: &Link) -> bool {
+    let entered = lane.entered.borrow();
+    entered.get(address).is_some_and(|entry| entry.peer.as_ref() == Some(&link.peer))
+}

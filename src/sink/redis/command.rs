@@ -1,0 +1,142 @@
+//! One unit as one command, and what its reply means.
+//!
+//! A string's write is a plain `SET … PXAT`, a delete is `UNLINK`; everything else is a script, so that each
+//! unit stays atomic and can be sent again by itself.
+
+use redis::{Cmd, Value as Reply};
+
+use super::classify::{Fault, classify};
+use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, Script};
+use crate::batch::{Action, Outcome, Step, Unit};
+use crate::error::WorldError;
+use crate::mutation::{Expiry, Value};
+use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
+
+/// Encodes one unit.
+///
+/// `sealed_at_ms` is by the *server's* clock: what relative expiries and tombstones count from.
+pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
+    let key = unit.key.as_bytes();
+    match &unit.action {
+        Action::Write(Value::String { bytes, .. }, expiry) => {
+            let mut cmd = Cmd::with_capacity(5, key.len() + bytes.len() + 40);
+            cmd.arg("SET").arg(key).arg(bytes.as_slice());
+            if let Some(at_ms) = expires_at(*expiry, sealed_at_ms) {
+                cmd.arg("PXAT").arg(at_ms);
+            }
+            cmd
+        }
+        Action::Write(Value::Hash(fields), expiry) => {
+            let mut cmd = HASH_WRITE.call(&[key]);
+            arg_expiry(&mut cmd, expires_at(*expiry, sealed_at_ms));
+            arg_fields(&mut cmd, fields);
+            cmd
+        }
+        Action::Delete => {
+            let mut cmd = redis::cmd("UNLINK");
+            cmd.arg(key);
+            cmd
+        }
+        Action::DeleteIf(values) => {
+            let mut cmd = DELETE_IF.call(&[key]);
+            for value in values {
+                arg_value(&mut cmd, value);
+            }
+            cmd
+        }
+        Action::Guarded(steps) => guarded(&GUARD, key, &own.side(key), steps, sealed_at_ms),
+    }
+}
+
+fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Cmd {
+    let mut cmd = script.call(&[key, side]);
+    for step in steps {
+        match step {
+            Step::Write { version, owner, value, expiry } => {
+                let expires_at = expires_at(*expiry, sealed_at_ms);
+                let side_expires_at =
+                    expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
+                cmd.arg("w").arg(version.as_bytes()).arg(owner.as_bytes());
+                arg_expiry(&mut cmd, side_expires_at);
+                arg_expiry(&mut cmd, expires_at);
+                arg_value(&mut cmd, value);
+            }
+            Step::Delete { version, owner, covers } => {
+                cmd.arg("d").arg(version.as_bytes()).arg(owner.as_bytes());
+                cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS));
+                match covers {
+                    Some(covered) => cmd.arg("1").arg(covered.as_bytes()),
+                    None => cmd.arg("0").arg(""),
+                };
+            }
+        }
+    }
+    cmd
+}
+
+/// The absolute expiry. Redis refuses times before 1 ms; every time that has passed means "gone".
+fn expires_at(expiry: Expiry, sealed_at_ms: i64) -> Option<i64> {
+    expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1))
+}
+
+fn arg_expiry(cmd: &mut Cmd, expires_at: Option<i64>) {
+    match expires_at {
+        Some(at_ms) => cmd.arg(at_ms),
+        None => cmd.arg(""),
+    };
+}
+
+fn arg_value(cmd: &mut Cmd, value: &Value) {
+    match value {
+        Value::String { bytes, .. } => {
+            cmd.arg("s").arg(bytes.as_slice());
+        }
+        Value::Hash(fields) => {
+            cmd.arg("h").arg(fields.len());
+            arg_fields(cmd, fields);
+        }
+    }
+}
+
+fn arg_fields(cmd: &mut Cmd, fields: &[(Vec<u8>, Vec<u8>)]) {
+    for (name, value) in fields {
+        cmd.arg(name.as_slice()).arg(value.as_slice());
+    }
+}
+
+/// What a reply means.
+pub(super) fn outcome(action: &Action, reply: &Reply) -> Result<Outcome, Fault> {
+    match (action, checked(reply)?) {
+        (Action::Write(..) | Action::Delete, _) => Ok(Outcome::Applied),
+        (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(0)) => Ok(Outcome::Rejected),
+        (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(_)) => Ok(Outcome::Applied),
+        (Action::DeleteIf(_) | Action::Guarded(_), _) => Err(Fault::World(WorldError::Protocol)),
+    }
+}
+
+/// The reply, or what its error means.
+pub(super) fn checked(reply: &Reply) -> Result<&Reply, Fault> {
+    match reply {
+        Reply::ServerError(error) => Err(classify(error.code(), error.details().unwrap_or(""))),
+        other => Ok(other),
+    }
+}
+
+/// A reply where only errors of the world can be acted on: an answer of any other kind is no protocol.
+pub(super) fn checked_world(reply: &Reply) -> Result<&Reply, WorldError> {
+    checked(reply).map_err(|fault| match fault {
+        Fault::World(error) => error,
+        Fault::Moved { .. } | Fault::Ask { .. } => WorldError::Redirected,
+        Fault::Refused(_) => WorldError::Protocol,
+    })
+}
+
+/// The bytes of a bulk or simple string.
+pub(super) fn bytes_of(reply: &Reply) -> Option<&[u8]> {
+    match reply {
+        Reply::BulkString(bytes) => Some(bytes),
+        Reply::SimpleString(text) => Some(text.as_bytes()),
+        Reply::Okay => Some(b"OK"),
+        _ => None,
+    }
+}

@@ -1,0 +1,171 @@
+//! The cache proper: one Redis server or a Redis Cluster. The only place that names the client library.
+//!
+//! Start at [`RedisSink`]. A connection to each master carries one pipeline per lane and batch; every reply
+//! is looked at. Retrying, redirecting and fencing are ours: the library's own are off, since it resends
+//! pipelines as a whole and out of order.
+
+mod apply;
+mod classify;
+mod cluster;
+mod command;
+mod connect;
+mod lane;
+mod owner;
+mod scripts;
+mod topology;
+mod watermark;
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+
+use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Taken, WatermarkSeen};
+use crate::clock::SystemClock;
+use crate::error::WorldError;
+use crate::settings::{RedisSettings, RedisTarget};
+use crate::sink::Sink;
+use crate::sink::own::OwnKeys;
+
+use cluster::SlotMap;
+use connect::{Connector, Node};
+use lane::Lane;
+
+/// The real sink. One instance per worker: it lives on one thread, on connections of its own.
+///
+/// Made without a connection; the first call connects. Needs a tokio runtime with IO and time.
+pub struct RedisSink {
+    settings: RedisSettings,
+    own: OwnKeys,
+    value_bytes_max: usize,
+    clock: SystemClock,
+    connector: Connector,
+    map: RefCell<Rc<SlotMap>>,
+    /// True where something said that the map is out of date.
+    stale: Cell<bool>,
+    /// Who the last `MOVED` pointed to: the one to ask for a new map.
+    moved_to: RefCell<Option<String>>,
+    refreshing: tokio::sync::Mutex<()>,
+    nodes: RefCell<BTreeMap<String, Rc<Node>>>,
+    lanes: RefCell<HashMap<LaneId, Rc<Lane>>>,
+}
+
+impl std::fmt::Debug for RedisSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisSink").field("nodes", &self.nodes.borrow().keys()).finish_non_exhaustive()
+    }
+}
+
+/// What is known about one master: for `check`, metrics and status.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeStatus {
+    /// `host:port`, or `unix:` and the path.
+    pub address: String,
+    /// True while a whole connection is held.
+    pub connected: bool,
+    /// The server's clock less the local one, milliseconds; 0 before the first connection.
+    pub clock_offset_ms: i64,
+    /// False where `CLIENT KILL` is refused: then a write that timed out is held back by the version guard
+    /// alone.
+    pub fencing_works: bool,
+    /// Fences carried out there, against lost connections of our own and those of former owners.
+    pub fenced_count: u64,
+}
+
+impl RedisSink {
+    /// A sink by these settings, for this consumer group. A value over `value_bytes_max` is refused without
+    /// being sent: over the server's own limit it would close the connection.
+    ///
+    /// `settings.own_prefix` must hold no `{` or `}`.
+    pub fn new(settings: RedisSettings, group: String, value_bytes_max: usize) -> RedisSink {
+        let clock = SystemClock::new();
+        RedisSink {
+            own: OwnKeys::new(&settings.own_prefix, &group),
+            value_bytes_max,
+            clock,
+            connector: Connector::new(settings.clone(), clock),
+            map: RefCell::new(Rc::new(topology::first_map(&settings))),
+            stale: Cell::new(matches!(settings.target, RedisTarget::Cluster(_))),
+            moved_to: RefCell::new(None),
+            refreshing: tokio::sync::Mutex::new(()),
+            nodes: RefCell::default(),
+            lanes: RefCell::default(),
+            settings,
+        }
+    }
+
+    /// False once a server refused `CLIENT KILL`; see [`NodeStatus::fencing_works`].
+    pub fn fencing_works(&self) -> bool {
+        self.nodes.borrow().values().all(|node| node.may_kill())
+    }
+
+    /// The nodes that are known, in the order of their addresses.
+    pub fn nodes(&self) -> Vec<NodeStatus> {
+        let nodes = self.nodes.borrow();
+        let status = |node: &Rc<Node>| NodeStatus {
+            address: node.address.clone(),
+            connected: node.live().is_some(),
+            clock_offset_ms: node.clock_offset_ms(),
+            fencing_works: node.may_kill(),
+            fenced_count: node.fenced_count(),
+        };
+        nodes.values().map(status).collect()
+    }
+
+    /// Connects to every master, and says what is known then. Nothing is written.
+    ///
+    /// Errors: the first master that cannot be reached, or that answers "not now".
+    pub async fn probe(&self) -> Result<Vec<NodeStatus>, WorldError> {
+        self.refresh_if_stale().await?;
+        let map = self.map();
+        for link in self.links(map.masters()).await.into_values() {
+            link?;
+        }
+        Ok(self.nodes())
+    }
+
+    fn lane(&self, id: LaneId) -> Option<Rc<Lane>> {
+        self.lanes.borrow().get(&id).cloned()
+    }
+}
+
+impl Sink for RedisSink {
+    async fn take_over(&self, claim: &Claim) -> Result<Taken, WorldError> {
+        self.abandon(claim.lane);
+        self.take_over_lane(claim).await
+    }
+
+    async fn apply(&self, batch: &Batch) -> Outcomes {
+        match self.lane(batch.lane) {
+            Some(lane) => self.apply_batch(&lane, batch).await,
+            None => not_owner(batch),
+        }
+    }
+
+    async fn release(&self, lane: LaneId) {
+        let removed = self.lanes.borrow_mut().remove(&lane);
+        if let Some(lane) = removed {
+            lane.gone.set(true);
+            if let Err(error) = self.leave(&lane).await {
+                tracing::debug!(%error, "a lane was released without saying so; the next owner fences");
+            }
+        }
+    }
+
+    fn abandon(&self, lane: LaneId) {
+        if let Some(lane) = self.lanes.borrow_mut().remove(&lane) {
+            lane.gone.set(true);
+            for link in lane.sending.borrow_mut().drain(..) {
+                link.give_up();
+            }
+        }
+    }
+}
+
+/// A lane that was never taken over, or is gone: nothing is sent.
+fn not_owner(batch: &Batch) -> Outcomes {
+    Outcomes {
+        units: vec![Outcome::NotAcknowledged; batch.units.len()],
+        watermark: WatermarkSeen::NotOwner,
+        error: Some(WorldError::NotOwner),
+    }
+}

@@ -1,0 +1,289 @@
+//! Owning a lane: the owner record, taking over, leaving.
+
+use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
+
+use redis::Value as Reply;
+
+use super::RedisSink;
+use super::cluster::SlotMap;
+use super::command::bytes_of;
+use super::connect::Link;
+use super::lane::Lane;
+use super::scripts::{ENTER, RAISE};
+use super::watermark::LaneMark;
+use crate::batch::{Claim, Epoch, Standing, Taken, WatermarkSeen};
+use crate::error::{ServerCode, WorldError};
+use crate::sink::own::{Entry, Found, Mark, OwnerRecord, standing};
+use crate::sink::slots::slot_of;
+
+/// How often the epoch is raised anew, where the record or a watermark turns out to hold a newer one, before
+/// the attempt is given up as lost to somebody who does the same.
+const RAISES_MAX: u32 = 8;
+
+type Links = BTreeMap<String, Rc<Link>>;
+
+impl RedisSink {
+    /// Takes a lane over; see [`crate::sink::Sink::take_over`].
+    pub(super) async fn take_over_lane(&self, claim: &Claim) -> Result<Taken, WorldError> {
+        self.refresh_if_stale().await?;
+        let map = self.map();
+        let links: Links = self
+            .links(map.masters())
+            .await
+            .into_iter()
+            .map(|(node, link)| link.map(|link| (node, link)))
+            .collect::<Result<_, _>>()?;
+        let record_key = self.own.owner_record(&claim.name);
+        let home = link_of(&map, &links, &record_key)?;
+
+        let (mut epoch, former) = self.raise(&home, &record_key, claim.above).await?;
+        self.fence(&former).await;
+        let looked = self.look_at_marks(claim, &map, &links, &former).await?;
+        if looked.newest >= epoch {
+            // The record was lost and a watermark was not: its epoch counts as well.
+            (epoch, _) = self.raise(&home, &record_key, looked.newest).await?;
+        }
+
+        // The record names our connections and still the former watermarks, until ours are set.
+        let mut record = OwnerRecord { epoch, entries: former.entries };
+        record.entries.values_mut().for_each(|entry| entry.peer = None);
+        for (node, link) in &links {
+            record.entries.entry(node.clone()).or_default().peer = Some(link.peer.clone());
+        }
+        self.enter(&home, &record_key, &record).await?;
+
+        let found: Vec<Found> = looked.masters.values().map(|master| master.found).collect();
+        let (standing, positions) = standing(claim, &found);
+        let lane = Rc::new(Lane {
+            name: claim.name.clone(),
+            epoch,
+            record: record_key,
+            marks: RefCell::default(),
+            entered: RefCell::new(record.entries),
+            guests: RefCell::new(BTreeSet::new()),
+            sending: RefCell::default(),
+            map: RefCell::new(Rc::clone(&map)),
+            gone: Cell::new(false),
+        });
+        for ((node, master), position) in looked.masters.into_iter().zip(positions) {
+            let intact = match master.found {
+                Found::At(at) => claim.committed.is_none_or(|committed| at >= committed),
+                Found::Nothing => true,
+                Found::Lost => false,
+            };
+            let mut mark = LaneMark::new(master.key);
+            let link = links.get(&node).ok_or(WorldError::Redirected)?;
+            let (cmd, target) = mark.advance(epoch, position);
+            let reply = self.call(link, cmd).await?;
+            match mark.answered(&reply, target) {
+                Ok(WatermarkSeen::Current) => {}
+                Ok(_) => return Err(WorldError::NotOwner),
+                Err(_) => return Err(WorldError::Protocol),
+            }
+            mark.settled = claim.committed.filter(|_| intact && standing != Standing::Intact);
+            lane.marks.borrow_mut().insert(node, mark);
+        }
+        self.name_marks(&lane, &links).await?;
+        self.drop_keys(&looked.out_of_use).await;
+        self.lanes.borrow_mut().insert(claim.lane, lane);
+        Ok(Taken { epoch, standing })
+    }
+
+    /// Leaves a lane: strikes its connections from the record, keeps the watermarks named there.
+    pub(super) async fn leave(&self, lane: &Lane) -> Result<(), WorldError> {
+        let map = self.map();
+        let address = map.master_of(slot_of(&lane.record)).ok_or(WorldError::Redirected)?;
+        let home = self.node(address).live().ok_or(WorldError::Disconnected)?;
+        let mut record = lane.record_to_enter(&BTreeMap::new());
+        record.entries.values_mut().for_each(|entry| entry.peer = None);
+        self.enter(&home, &lane.record, &record).await.map(drop)
+    }
+
+    /// Enters the lane's connections in its record where one of them is not named there yet, or a mark is
+    /// not. Where the record was lost, it is written again and who is named in an older one is fenced.
+    pub(super) async fn enter_lane(&self, lane: &Lane, links: &Links) -> Result<(), WorldError> {
+        let home = self.home(lane).await?;
+        let record = lane.record_to_enter(links);
+        if let Some(former) = self.enter(&home, &lane.record, &record).await? {
+            self.fence(&former).await;
+        }
+        let out_of_use = lane.was_entered(record);
+        self.drop_keys(&out_of_use).await;
+        Ok(())
+    }
+
+    /// Looks whether the record is still ours; true where it was lost and is to be written again.
+    pub(super) async fn record_is_lost(&self, lane: &Lane) -> Result<bool, WorldError> {
+        let home = self.home(lane).await?;
+        let mut cmd = ENTER.call(&[&lane.record]);
+        cmd.arg(lane.epoch.0);
+        match self.call(&home, cmd).await? {
+            Reply::Array(parts) => match parts.first() {
+                Some(Reply::Int(0)) => Ok(false),
+                Some(Reply::Int(1)) => Ok(true),
+                Some(Reply::Int(-1)) => Err(WorldError::NotOwner),
+                _ => Err(WorldError::Protocol),
+            },
+            _ => Err(WorldError::Protocol),
+        }
+    }
+
+    /// Names marks that were set but are not in the record yet.
+    pub(super) async fn name_marks(&self, lane: &Lane, links: &Links) -> Result<(), WorldError> {
+        let changed = *lane.entered.borrow() != lane.record_to_enter(links).entries;
+        if changed || lane.has_unnamed_marks() {
+            self.enter_lane(lane, links).await?;
+        }
+        Ok(())
+    }
+
+    async fn home(&self, lane: &Lane) -> Result<Rc<Link>, WorldError> {
+        let map = self.map();
+        match map.master_of(slot_of(&lane.record)) {
+            Some(address) => self.link(address).await,
+            None => Err(WorldError::NotNow { code: ServerCode::ClusterDown }),
+        }
+    }
+
+    /// Raises the epoch above the record's and above `above`. Returns it, and the record as it was.
+    async fn raise(&self, home: &Link, key: &[u8], above: Epoch) -> Result<(Epoch, OwnerRecord), WorldError> {
+        let mut epoch = Epoch(above.0.saturating_add(1));
+        for _ in 0..RAISES_MAX {
+            let mut cmd = RAISE.call(&[key]);
+            cmd.arg(epoch.0);
+            let (raised, former) = state_and_record(&self.call(home, cmd).await?)?;
+            if raised == 1 {
+                return Ok((epoch, former));
+            }
+            epoch = Epoch(former.epoch.max(epoch).0.saturating_add(1));
+        }
+        Err(WorldError::NotOwner)
+    }
+
+    /// Writes the record. Returns the former one where it was missing or older.
+    async fn enter(
+        &self,
+        home: &Link,
+        key: &[u8],
+        record: &OwnerRecord,
+    ) -> Result<Option<OwnerRecord>, WorldError> {
+        let mut cmd = ENTER.call(&[key]);
+        cmd.arg(record.epoch.0);
+        for (name, entry) in record.entry_fields() {
+            cmd.arg(name).arg(entry);
+        }
+        match state_and_record(&self.call(home, cmd).await?)? {
+            (0, _) => Ok(None),
+            (1, former) => Ok(Some(former)),
+            _ => Err(WorldError::NotOwner),
+        }
+    }
+
+    /// Reads the watermarks that the former record names, wherever their slots are now; where a master has
+    /// none, the one that it would get.
+    async fn look_at_marks(
+        &self,
+        claim: &Claim,
+        map: &SlotMap,
+        links: &Links,
+        former: &OwnerRecord,
+    ) -> Result<Looked, WorldError> {
+        let named: BTreeSet<&[u8]> =
+            former.entries.values().filter_map(named_watermark).map(str::as_bytes).collect();
+        let record_slot = slot_of(&self.own.owner_record(&claim.name));
+        let mut looked = Looked::default();
+        for (node, link) in links {
+            let mut keys: Vec<Vec<u8>> = named
+                .iter()
+                .filter(|key| map.master_of(slot_of(key)) == Some(node))
+                .map(|key| key.to_vec())
+                .collect();
+            let unnamed = keys.is_empty();
+            if unnamed {
+                let slot = map.slot_of_master(node, record_slot).ok_or(WorldError::Redirected)?;
+                keys.push(self.own.watermark(&claim.name, slot));
+            }
+            let mut master = Looking { key: Vec::new(), found: Found::Nothing };
+            for key in keys {
+                let mut cmd = redis::cmd("GET");
+                cmd.arg(key.as_slice());
+                let mark = bytes_of(&self.call(link, cmd).await?).and_then(Mark::parse);
+                looked.newest = looked.newest.max(mark.map_or(Epoch(0), |mark| mark.epoch));
+                let found = match mark {
+                    Some(mark) => Found::At(mark.position),
+                    None if unnamed && !named.is_empty() => Found::Nothing,
+                    None => Found::Lost,
+                };
+                master.found = worst(master.found, found);
+                if master.key.is_empty() {
+                    master.key = key;
+                } else {
+                    looked.out_of_use.push(key);
+                }
+            }
+            looked.masters.insert(node.clone(), master);
+        }
+        Ok(looked)
+    }
+
+    /// Deletes watermark keys that are out of use. Best effort: one that stays is looked at by nobody.
+    async fn drop_keys(&self, keys: &[Vec<u8>]) {
+        let map = self.map();
+        for key in keys {
+            let Some(address) = map.master_of(slot_of(key)) else { continue };
+            let Some(link) = self.node(address).live() else { continue };
+            let mut cmd = redis::cmd("UNLINK");
+            cmd.arg(key.as_slice());
+            let _ = self.call(&link, cmd).await;
+        }
+    }
+}
+
+/// What was found on all masters.
+#[derive(Debug, Default)]
+struct Looked {
+    masters: BTreeMap<String, Looking>,
+    /// The newest epoch that a watermark held.
+    newest: Epoch,
+    /// More than one watermark on a master: these are not used on.
+    out_of_use: Vec<Vec<u8>>,
+}
+
+/// What was found on one.
+#[derive(Debug)]
+struct Looking {
+    key: Vec<u8>,
+    found: Found,
+}
+
+fn worst(one: Found, other: Found) -> Found {
+    match (one, other) {
+        (Found::Lost, _) | (_, Found::Lost) => Found::Lost,
+        (Found::At(one), Found::At(other)) => Found::At(one.min(other)),
+        (Found::Nothing, found) | (found, Found::Nothing) => found,
+    }
+}
+
+fn named_watermark(entry: &Entry) -> Option<&str> {
+    entry.watermark.as_deref()
+}
+
+fn link_of(map: &SlotMap, links: &Links, key: &[u8]) -> Result<Rc<Link>, WorldError> {
+    let link = map.master_of(slot_of(key)).and_then(|address| links.get(address));
+    link.cloned().ok_or(WorldError::NotNow { code: ServerCode::ClusterDown })
+}
+
+/// Reads the `{state, fields}` of the scripts over owner records.
+fn state_and_record(reply: &Reply) -> Result<(i64, OwnerRecord), WorldError> {
+    let Reply::Array(parts) = reply else { return Err(WorldError::Protocol) };
+    let [Reply::Int(state), Reply::Array(fields)] = parts.as_slice() else {
+        return Err(WorldError::Protocol);
+    };
+    let pairs = fields.chunks_exact(2).filter_map(|pair| match pair {
+        [name, value] => Some((bytes_of(name)?, bytes_of(value)?)),
+        _ => None,
+    });
+    Ok((*state, OwnerRecord::from_fields(pairs)))
+}

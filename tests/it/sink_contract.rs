@@ -1,0 +1,488 @@
+//! The contract of [`stoker::sink::Sink`], held over the model and over a real server: the same cases.
+
+use std::cell::RefCell;
+
+use proptest::prelude::*;
+use stoker::batch::{Action, Epoch, LaneId, Outcome, Refusal, Standing, Step, WatermarkSeen};
+use stoker::error::WorldError;
+use stoker::mutation::Expiry;
+use stoker::sink::memory::MemoryValue;
+use stoker::sink::own::TOMBSTONE_MS;
+
+use super::support::sink::*;
+
+/// Runs each case on both.
+macro_rules! on_both {
+    ($($case:ident)*) => {
+        mod memory { $(#[test] fn $case() { super::$case(&super::Cache::memory()); })* }
+        mod redis { $(#[test] fn $case() { super::$case(&super::Cache::redis()); })* }
+    };
+}
+
+on_both! {
+    the_last_batch_of_a_key_stands
+    each_shape_expires_when_it_says
+    a_resend_extends_no_expiry
+    what_has_expired_already_is_gone
+    a_hash_is_replaced_as_a_whole
+    a_conditional_delete_spares_what_has_changed
+    the_guard_takes_what_is_not_older
+    the_guard_deletes_only_for_the_row_that_is_there
+    the_guard_deletes_what_a_covered_write_would_have_replaced
+    the_guard_remembers_past_the_value
+    a_poisoned_key_is_refused_and_the_rest_applied
+    a_value_over_the_limit_is_refused_and_the_rest_applied
+    a_missing_watermark_is_told_once_and_set_again
+    a_watermark_that_fell_back_is_told_once_and_set_again
+    a_watermark_of_a_newer_owner_ends_the_lane
+    taking_over_compares_with_what_was_committed
+    taking_over_raises_the_epoch_above_all_that_is_known
+    the_former_owner_gives_up
+    a_lost_record_is_written_again_and_who_is_named_there_fenced
+    a_released_lane_is_taken_over_in_peace
+}
+
+fn the_last_batch_of_a_key_stands(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    for round in 0..20 {
+        let units = vec![write("a", &round.to_string()), unit("b", Action::Delete)];
+        assert_done(&cache.apply(&process, &batch(1, round * 2..round * 2 + 1, units)));
+        let units = vec![unit("a", Action::Delete), write("b", &round.to_string())];
+        assert_done(&cache.apply(&process, &batch(1, round * 2 + 1..round * 2 + 2, units)));
+        assert_eq!((cache.text("a"), cache.text("b")), (None, Some(round.to_string())));
+    }
+}
+
+fn each_shape_expires_when_it_says(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    let step = Step::Write {
+        version: version(1),
+        owner: stoker::mutation::RowId::new(b"row"),
+        value: hash(&[("f", "v")]),
+        expiry: hour(),
+    };
+    let at_ms = now_ms() + 77_000;
+    let within = Expiry::AtWithin { at_ms, within_ms: 30_000 };
+    let sealed = batch(
+        1,
+        0..9,
+        vec![
+            write("string", "x"),
+            unit("hash", Action::Write(hash(&[("f", "v")]), hour())),
+            unit("guarded", Action::Guarded([guarded_write(1, "row", "x")].into_iter().collect())),
+            unit("guarded hash", Action::Guarded([step].into_iter().collect())),
+            unit("at", Action::Write(text("x"), Expiry::At(at_ms))),
+            unit("within", Action::Write(text("x"), within)),
+            unit("never", Action::Write(text("x"), Expiry::Never)),
+            unit("never hash", Action::Write(hash(&[("f", "v")]), Expiry::Never)),
+        ],
+    );
+    assert_done(&cache.apply(&process, &sealed));
+    let expiry = |key: &str| cache.get(key.as_bytes()).unwrap().1;
+    for key in ["string", "hash", "guarded", "guarded hash"] {
+        close(expiry(key), Some(sealed.sealed_at_ms + 3_600_000), key);
+    }
+    assert_eq!(expiry("at"), Some(at_ms), "absolute times are passed on as they are");
+    close(expiry("within"), Some(sealed.sealed_at_ms + 30_000), "within");
+    assert_eq!((expiry("never"), expiry("never hash")), (None, None));
+}
+
+fn a_resend_extends_no_expiry(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    let units = vec![
+        write("string", "x"),
+        unit("hash", Action::Write(hash(&[("f", "v")]), hour())),
+        unit("guarded", Action::Guarded([guarded_write(1, "row", "x")].into_iter().collect())),
+    ];
+    let mut sealed = batch(1, 0..3, units);
+    sealed.everywhere = true;
+    assert_done(&cache.apply(&process, &sealed));
+    let keys = ["string", "hash", "guarded"];
+    let before = keys.map(|key| cache.get(key.as_bytes()).unwrap().1);
+    std::thread::sleep(std::time::Duration::from_millis(150));
+    sealed.attempt = 2;
+    assert_done(&cache.apply(&process, &sealed));
+    assert_eq!(keys.map(|key| cache.get(key.as_bytes()).unwrap().1), before);
+}
+
+fn what_has_expired_already_is_gone(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    let keys = ["string", "hash", "ancient", "guarded"];
+    for key in keys {
+        cache.put(key.as_bytes(), "old");
+    }
+    let step = Step::Write {
+        version: version(5),
+        owner: stoker::mutation::RowId::new(b"row"),
+        value: text("x"),
+        expiry: Expiry::At(1_000),
+    };
+    let units = vec![
+        unit("string", Action::Write(text("x"), Expiry::At(1_000))),
+        unit("hash", Action::Write(hash(&[("f", "v")]), Expiry::At(1_000))),
+        unit("ancient", Action::Write(text("x"), Expiry::At(-5))),
+        unit("guarded", Action::Guarded([step].into_iter().collect())),
+    ];
+    assert_done(&cache.apply(&process, &batch(1, 0..1, units)));
+    for key in keys {
+        assert_eq!(cache.get(key.as_bytes()), None, "{key}");
+    }
+    let units = vec![unit("guarded", Action::Guarded([guarded_write(4, "row", "x")].into_iter().collect()))];
+    let outcomes = cache.apply(&process, &batch(1, 1..2, units));
+    assert_eq!(outcomes.units, [Outcome::Rejected], "the guard remembers what expired at once");
+}
+
+fn a_hash_is_replaced_as_a_whole(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    let put = |positions, value| {
+        assert_done(
+            &cache.apply(&process, &batch(1, positions, vec![unit("h", Action::Write(value, hour()))])),
+        );
+        cache.get(b"h").map(|(value, _)| value)
+    };
+    let kept = |fields: &[(&str, &str)]| {
+        let fields = fields.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+        Some(MemoryValue::Hash(fields.collect()))
+    };
+    assert_eq!(put(0..1, hash(&[("a", "1"), ("b", "2")])), kept(&[("a", "1"), ("b", "2")]));
+    assert_eq!(put(1..2, hash(&[("b", "3")])), kept(&[("b", "3")]));
+    assert_eq!(put(2..3, hash(&[])), None);
+    cache.put(b"h", "a string");
+    assert_eq!(put(3..4, hash(&[("a", "1")])), kept(&[("a", "1")]));
+    // More fields than one call of a script takes arguments.
+    let many: Vec<(String, String)> = (0..1_700).map(|n| (format!("{n}"), String::new())).collect();
+    let many: Vec<(&str, &str)> = many.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    let outcomes =
+        cache.apply(&process, &batch(1, 4..5, vec![unit("h", Action::Write(hash(&many), hour()))]));
+    assert_eq!(outcomes.units, [Outcome::Refused(Refusal::TooLarge)]);
+    assert_eq!(put(5..6, hash(&many[..250])), kept(&many[..250]));
+}
+
+fn a_conditional_delete_spares_what_has_changed(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    cache.put(b"string", "mine");
+    let fields = hash(&[("a", "1"), ("b", "2")]);
+    let units = vec![unit("hash", Action::Write(fields, hour()))];
+    assert_done(&cache.apply(&process, &batch(1, 0..1, units)));
+    let delete_if = |key: &str, values: Vec<stoker::mutation::Value>| {
+        let units = vec![unit(key, Action::DeleteIf(values.into_iter().collect()))];
+        let outcomes = cache.apply(&process, &batch(1, 1..2, units));
+        (outcomes.units.into_iter().next().unwrap(), cache.get(key.as_bytes()).is_some())
+    };
+    let spared = (Outcome::Rejected, true);
+    assert_eq!(delete_if("string", vec![text("other"), hash(&[("a", "1")])]), spared);
+    assert_eq!(delete_if("string", vec![text("other"), text("mine")]), (Outcome::Applied, false));
+    assert_eq!(delete_if("string", vec![text("mine")]), (Outcome::Applied, false));
+    assert_eq!(delete_if("hash", vec![hash(&[("a", "1")])]), spared);
+    assert_eq!(delete_if("hash", vec![hash(&[("a", "1"), ("b", "3")])]), spared);
+    assert_eq!(delete_if("hash", vec![hash(&[("a", "1"), ("c", "2")])]), spared);
+    let turned = hash(&[("b", "2"), ("a", "1")]);
+    assert_eq!(delete_if("hash", vec![text("x"), turned]), (Outcome::Applied, false));
+    cache.put_list(b"list");
+    assert_eq!(delete_if("list", vec![text("x")]), spared);
+}
+
+/// Applies steps to the key `k`, and says what became of them and what is there.
+struct Guarded<'a>(&'a Cache, Process, RefCell<i64>);
+
+impl Guarded<'_> {
+    fn new(cache: &Cache) -> Guarded<'_> {
+        let process = cache.process();
+        cache.take_over(&process, &fresh_claim(1)).unwrap();
+        Guarded(cache, process, RefCell::new(0))
+    }
+
+    fn apply(&self, steps: Vec<Step>) -> (bool, Option<String>) {
+        let start = self.2.replace_with(|position| *position + 1);
+        let units = vec![unit("k", Action::Guarded(steps.into_iter().collect()))];
+        let outcomes = self.0.apply(&self.1, &batch(1, start..start + 1, units));
+        assert_done(&outcomes);
+        (outcomes.units == [Outcome::Applied], self.0.text("k"))
+    }
+}
+
+fn there(value: &str) -> Option<String> {
+    Some(value.to_owned())
+}
+
+fn the_guard_takes_what_is_not_older(cache: &Cache) {
+    let guard = Guarded::new(cache);
+    assert_eq!(guard.apply(vec![guarded_write(0, "r", "v0")]), (true, there("v0")), "nothing remembered");
+    assert_eq!(guard.apply(vec![guarded_write(9, "r", "v9")]), (true, there("v9")));
+    assert_eq!(guard.apply(vec![guarded_write(8, "r", "v8")]), (false, there("v9")), "older");
+    assert_eq!(guard.apply(vec![guarded_write(9, "r", "again")]), (true, there("again")), "equal applies");
+    assert_eq!(guard.apply(vec![guarded_write(0, "r", "none")]), (false, there("again")), "NONE is oldest");
+    assert_eq!(guard.apply(vec![guarded_write(10, "s", "v10")]), (true, there("v10")), "another row");
+    // 2^53 and 2^53 + 1 are one number to Lua.
+    assert!(guard.apply(vec![guarded_write((1 << 53) + 1, "r", "big")]).0);
+    assert!(!guard.apply(vec![guarded_write(1 << 53, "r", "less")]).0);
+    let steps =
+        vec![guarded_write(1, "r", "old"), guarded_write(1 << 60, "r", "a"), guarded_write(2, "r", "b")];
+    assert_eq!(guard.apply(steps), (true, there("a")), "in order, each against the one before");
+}
+
+fn the_guard_deletes_only_for_the_row_that_is_there(cache: &Cache) {
+    let guard = Guarded::new(cache);
+    guard.apply(vec![guarded_write(5, "r", "v")]);
+    assert_eq!(guard.apply(vec![guarded_delete(9, "s", None)]), (false, there("v")), "another row's");
+    assert_eq!(guard.apply(vec![guarded_delete(4, "r", None)]), (false, there("v")), "older");
+    assert_eq!(guard.apply(vec![guarded_delete(5, "r", None)]), (true, None), "equal applies");
+    assert_eq!(guard.apply(vec![guarded_write(4, "s", "late")]), (false, None), "a tombstone holds");
+    assert_eq!(guard.apply(vec![guarded_write(6, "s", "new")]), (true, there("new")));
+    cache.remove(&own_keys().side(b"k"));
+    assert_eq!(guard.apply(vec![guarded_delete(1, "r", None)]), (true, None), "nothing remembered");
+    assert!(!guard.apply(vec![guarded_write(0, "s", "late")]).0, "and a tombstone stays");
+}
+
+fn the_guard_deletes_what_a_covered_write_would_have_replaced(cache: &Cache) {
+    let guard = Guarded::new(cache);
+    guard.apply(vec![guarded_write(5, "s", "v")]);
+    assert_eq!(guard.apply(vec![guarded_delete(9, "r", Some(4))]), (false, there("v")));
+    assert_eq!(guard.apply(vec![guarded_delete(9, "r", Some(5))]), (true, None));
+    guard.apply(vec![guarded_write(9, "s", "v")]);
+    assert_eq!(
+        guard.apply(vec![guarded_delete(10, "r", Some(0))]),
+        (false, there("v")),
+        "NONE covers little"
+    );
+}
+
+fn the_guard_remembers_past_the_value(cache: &Cache) {
+    let guard = Guarded::new(cache);
+    let side = own_keys().side(b"k");
+    let remembered_until = || cache.get(&side).unwrap().1;
+    guard.apply(vec![guarded_write(1, "r", "v")]);
+    close(remembered_until(), Some(now_ms() + 3_600_000 + TOMBSTONE_MS), "the value's expiry and a day");
+    guard.apply(vec![guarded_delete(2, "r", None)]);
+    close(remembered_until(), Some(now_ms() + TOMBSTONE_MS), "a tombstone's day");
+    let row = stoker::mutation::RowId::new(b"r");
+    let never = Step::Write { version: version(3), owner: row, value: text("v"), expiry: Expiry::Never };
+    guard.apply(vec![never]);
+    assert_eq!(remembered_until(), None);
+    let MemoryValue::String(held) = cache.get(&side).unwrap().0 else { panic!() };
+    assert_eq!(held, b"0000000000000003 r");
+    assert!(!String::from_utf8(side).unwrap().contains(GROUP), "two groups guard each other");
+}
+
+fn a_poisoned_key_is_refused_and_the_rest_applied(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    cache.put_list(&own_keys().side(b"poisoned"));
+    cache.put_list(b"list");
+    let units = vec![
+        write("before", "x"),
+        unit("poisoned", Action::Guarded([guarded_write(1, "r", "x")].into_iter().collect())),
+        write("list", "a plain write replaces any type"),
+        write("after", "x"),
+    ];
+    let outcomes = cache.apply(&process, &batch(1, 0..4, units));
+    let refused = Outcome::Refused(Refusal::WrongType);
+    assert_eq!(outcomes.units, [Outcome::Applied, refused, Outcome::Applied, Outcome::Applied]);
+    assert_done(&outcomes);
+    assert_eq!(cache.text("poisoned"), None);
+    assert_eq!(cache.text("after"), there("x"));
+}
+
+fn a_value_over_the_limit_is_refused_and_the_rest_applied(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    let large = "x".repeat(VALUE_BYTES_MAX + 1);
+    let units = vec![
+        write("large", &large),
+        unit("guarded", Action::Guarded([guarded_write(1, "r", &large)].into_iter().collect())),
+        write("fits", &large[1..]),
+    ];
+    let outcomes = cache.apply(&process, &batch(1, 0..3, units));
+    let refused = Outcome::Refused(Refusal::TooLarge);
+    assert_eq!(outcomes.units, [refused.clone(), refused, Outcome::Applied]);
+    assert_done(&outcomes);
+    assert_eq!(cache.text("large"), None);
+}
+
+fn a_missing_watermark_is_told_once_and_set_again(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    assert_done(&cache.apply(&process, &batch(1, 0..10, vec![write("a", "1")])));
+    assert_done(&cache.apply(&process, &look(1, 10)));
+    cache.flush_all();
+    assert_eq!(cache.apply(&process, &look(1, 10)).watermark, WatermarkSeen::Missing);
+    assert_done(&cache.apply(&process, &batch(1, 0..4, vec![write("a", "0")])));
+    assert_done(&cache.apply(&process, &batch(1, 4..10, vec![write("a", "1")])));
+    assert_eq!(cache.text("a"), there("1"));
+    cache.flush_all();
+    let outcomes = cache.apply(&process, &batch(1, 10..11, vec![write("b", "1")]));
+    assert_eq!(outcomes.watermark, WatermarkSeen::Missing, "at the end of a batch as well");
+    assert_eq!(outcomes.units, [Outcome::Applied]);
+}
+
+fn a_watermark_that_fell_back_is_told_once_and_set_again(cache: &Cache) {
+    let process = cache.process();
+    let epoch = cache.take_over(&process, &fresh_claim(1)).unwrap().epoch;
+    let mark = cache.mark_key(&lane_name());
+    assert_done(&cache.apply(&process, &batch(1, 0..10, vec![write("a", "1")])));
+    assert_eq!(cache.get(&mark).unwrap().0, MemoryValue::String(format!("{}:10", epoch.0).into()));
+    cache.put(&mark, &format!("{}:7", epoch.0));
+    assert_eq!(cache.apply(&process, &look(1, 10)).watermark, WatermarkSeen::Behind(7));
+    assert_done(&cache.apply(&process, &batch(1, 7..9, vec![write("a", "1")])));
+    // What a former owner had set, an old snapshot brings back.
+    cache.put(&mark, "0:8");
+    assert_eq!(cache.apply(&process, &look(1, 9)).watermark, WatermarkSeen::Behind(8));
+    assert_done(&cache.apply(&process, &look(1, 9)));
+}
+
+fn a_watermark_of_a_newer_owner_ends_the_lane(cache: &Cache) {
+    let process = cache.process();
+    let epoch = cache.take_over(&process, &fresh_claim(1)).unwrap().epoch;
+    let mark = cache.mark_key(&lane_name());
+    cache.put(&mark, &format!("{}:0", epoch.0 + 1));
+    let outcomes = cache.apply(&process, &batch(1, 0..1, vec![write("a", "1")]));
+    assert_eq!(outcomes.watermark, WatermarkSeen::NotOwner);
+    assert_eq!(outcomes.error, Some(WorldError::NotOwner));
+    cache.put(&mark, &format!("{}:99", epoch.0));
+    let outcomes = cache.apply(&process, &look(1, 1));
+    assert_eq!(outcomes.watermark, WatermarkSeen::NotOwner, "further on than this lane ever was");
+}
+
+fn taking_over_compares_with_what_was_committed(cache: &Cache) {
+    let process = cache.process();
+    let mark = cache.mark_key(&lane_name());
+    let position = || cache.get(&mark).map(|(value, _)| value);
+    let at = |epoch: Epoch, at: i64| Some(MemoryValue::String(format!("{}:{at}", epoch.0).into()));
+    let take = |committed: Option<i64>| {
+        let claim = committed.map_or_else(|| fresh_claim(1), |committed| claim_from(1, committed));
+        cache.take_over(&process, &claim).unwrap()
+    };
+
+    let taken = take(Some(100));
+    assert_eq!(taken.standing, Standing::Missing, "history was committed, and nothing of it is there");
+    assert_eq!(position(), at(taken.epoch, 0));
+    let taken = take(Some(100));
+    assert_eq!(taken.standing, Standing::Behind(0), "still to be read again");
+    assert_done(&cache.apply(&process, &batch(1, 0..100, vec![write("a", "1")])));
+    assert_eq!(take(Some(100)).standing, Standing::Intact);
+    let taken = take(Some(80));
+    assert_eq!(taken.standing, Standing::Intact, "the commit was lost");
+    assert_eq!(position(), at(taken.epoch, 80), "to where reading starts");
+    let taken = take(Some(90));
+    assert_eq!(taken.standing, Standing::Behind(80));
+    cache.remove(&mark);
+    assert_eq!(take(Some(90)).standing, Standing::Missing);
+    cache.flush_all();
+    assert_eq!(take(None).standing, Standing::Intact, "nothing was committed");
+    cache.flush_all();
+    assert_eq!(take(Some(0)).standing, Standing::Intact, "nothing can have been there");
+}
+
+fn taking_over_raises_the_epoch_above_all_that_is_known(cache: &Cache) {
+    let process = cache.process();
+    let mut claim = fresh_claim(1);
+    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch(1));
+    claim.above = Epoch(40);
+    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch(41));
+    claim.above = Epoch(7);
+    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch(42));
+    cache.remove(&own_keys().owner_record(&lane_name()));
+    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch(43), "above the watermark's");
+}
+
+fn the_former_owner_gives_up(cache: &Cache) {
+    let (first, second) = (cache.process(), cache.process());
+    cache.take_over(&first, &fresh_claim(1)).unwrap();
+    assert_done(&cache.apply(&first, &batch(1, 0..1, vec![write("a", "first")])));
+    cache.take_over(&second, &claim_from(2, 1)).unwrap();
+    assert_done(&cache.apply(&second, &batch(2, 1..2, vec![write("a", "second")])));
+    // Its connection was killed; the first call may find that out, the next cannot enter a new one.
+    let zombie = batch(1, 1..2, vec![write("a", "zombie")]);
+    let last = (0..2).map(|_| cache.apply(&first, &zombie)).last().unwrap();
+    assert_eq!(last.error, Some(WorldError::NotOwner));
+    assert_eq!(last.units, [Outcome::NotAcknowledged]);
+    assert_eq!(cache.text("a"), there("second"));
+    assert_done(&cache.apply(&second, &look(2, 2)));
+}
+
+fn a_lost_record_is_written_again_and_who_is_named_there_fenced(cache: &Cache) {
+    let (first, second) = (cache.process(), cache.process());
+    let record = own_keys().owner_record(&lane_name());
+    cache.take_over(&first, &fresh_claim(1)).unwrap();
+    cache.take_over(&second, &fresh_claim(2)).unwrap();
+    cache.flush_all();
+    // With the record gone, the former owner can enter its new connection: until the owner looks.
+    let mut zombie = (0..3).map(|_| cache.apply(&first, &look(1, 0)));
+    assert!(zombie.any(|outcomes| outcomes.error.is_none()), "it does not know better yet");
+    assert_eq!(cache.apply(&second, &look(2, 0)).error, None);
+    let fields = cache.get(&record).unwrap().0;
+    let MemoryValue::Hash(fields) = fields else { panic!() };
+    assert_eq!(fields.get(b"epoch".as_slice()).unwrap(), b"2");
+    let last = (0..2).map(|_| cache.apply(&first, &batch(1, 0..1, vec![write("a", "x")]))).last().unwrap();
+    assert_eq!(last.error, Some(WorldError::NotOwner));
+}
+
+fn a_released_lane_is_taken_over_in_peace(cache: &Cache) {
+    let (first, second) = (cache.process(), cache.process());
+    cache.take_over(&first, &fresh_claim(1)).unwrap();
+    let other = stoker::batch::Claim {
+        name: stoker::batch::LaneName { topic: "topic".into(), partition: 4 },
+        ..fresh_claim(7)
+    };
+    cache.take_over(&first, &other).unwrap();
+    cache.release(&first, LaneId(1));
+    let outcomes = cache.apply(&first, &batch(1, 0..1, vec![write("a", "x")]));
+    assert_eq!(outcomes.error, Some(WorldError::NotOwner), "a released lane sends nothing");
+    cache.take_over(&second, &fresh_claim(2)).unwrap();
+    let kept = batch(7, 0..1, vec![write("b", "x")]);
+    assert_done(&cache.apply(&first, &kept));
+}
+
+/// Equal but for the difference of two clocks of one machine.
+fn close(found: Option<i64>, expected: Option<i64>, what: &str) {
+    let (found, expected) = (found.expect(what), expected.unwrap());
+    assert!((found - expected).abs() <= 1_000, "{what}: {found} is not about {expected}");
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let owner = prop_oneof![Just("r"), Just("s")];
+    let covers = prop_oneof![Just(None), (0..6_u64).prop_map(Some)];
+    let step = (any::<bool>(), 0..6_u64, owner, covers, 0..1_000_u32).prop_map(
+        |(is_write, number, owner, covers, value)| match is_write {
+            true => guarded_write(number, owner, &value.to_string()),
+            false => guarded_delete(number, owner, covers),
+        },
+    );
+    prop::collection::vec(step, 1..6)
+}
+
+/// The script and its model agree on every sequence of steps: outcomes, values, what is remembered.
+#[test]
+fn the_guard_of_lua_is_that_of_the_model() {
+    let (real, model) = (Cache::redis(), Cache::memory());
+    let processes = (real.process(), model.process());
+    real.take_over(&processes.0, &fresh_claim(1)).unwrap();
+    model.take_over(&processes.1, &fresh_claim(1)).unwrap();
+    let position = RefCell::new(0);
+    let config = ProptestConfig { cases: 300, ..ProptestConfig::default() };
+    proptest!(config, |(batches in prop::collection::vec(steps(), 1..5))| {
+        let start = position.replace_with(|position| *position + 100);
+        let key = format!("k{start}");
+        for (offset, steps) in (start..).zip(batches) {
+            let units = vec![unit(&key, Action::Guarded(steps.into_iter().collect()))];
+            let sealed = batch(1, offset..offset + 1, units);
+            let outcomes = (real.apply(&processes.0, &sealed), model.apply(&processes.1, &sealed));
+            prop_assert_eq!(outcomes.0.units, outcomes.1.units);
+            for key in [key.as_bytes().to_vec(), own_keys().side(key.as_bytes())] {
+                let (real, model) = (real.get(&key), model.get(&key));
+                prop_assert_eq!(real.as_ref().map(|kept| &kept.0), model.as_ref().map(|kept| &kept.0));
+                let expiries = (real.and_then(|kept| kept.1), model.and_then(|kept| kept.1));
+                match expiries {
+                    (Some(real), Some(model)) => prop_assert!((real - model).abs() <= 1_000),
+                    other => prop_assert_eq!(other.0, other.1),
+                }
+            }
+        }
+    });
+}

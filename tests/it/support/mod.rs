@@ -1,0 +1,11 @@
+//! What several tests need: real parts, processes under test, and ways to look at what they did.
+
+pub(crate) mod cache;
+pub(crate) mod instance;
+pub(crate) mod redis;
+pub(crate) mod rig;
+pub(crate) mod sink;
+pub(crate) mod topic;
+pub(crate) mod typed_load;
+
+pub(crate) use redis::wait_for;
