@@ -2,15 +2,14 @@
 
 use std::time::Duration;
 
-use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
+use super::error;
+use super::ffi::{CommitQueue, Entry};
 use super::lanes::Commit;
 use super::poll::Loop;
-use super::{error, ffi};
 use crate::batch::{LaneId, LaneName};
-use crate::record::Position;
 
 /// A commit without an answer for this long is given up, and what it held is committed again.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
@@ -33,26 +32,39 @@ impl Loop<'_, '_> {
         if commits.is_empty() {
             return;
         }
-        match positions(&commits).and_then(|list| self.consumer().commit(&list, CommitMode::Async)) {
+        let sent =
+            positions(&commits).and_then(|list| self.commits.send(&list).map_err(KafkaError::ConsumerCommit));
+        match sent {
             Ok(()) => self.commit_open_since = Some(now),
             Err(error) => self.count(&error),
         }
     }
 
+    /// Takes the answers that are there.
+    pub(super) fn take_answers(&mut self) {
+        while let Some(answer) = self.commits.answer(Duration::ZERO) {
+            self.commit_open_since = None;
+            match answer {
+                Ok(entries) => self.committed(entries),
+                Err(code) => self.commit_failed(code),
+            }
+        }
+    }
+
     /// The coordinator confirmed these.
-    pub(super) fn committed(&mut self, positions: Vec<(LaneName, Position)>) {
-        self.commit_open_since = None;
+    fn committed(&mut self, entries: Vec<Entry>) {
         self.answered();
-        for (name, position) in positions {
-            if let Some(lane) = self.lanes.named(&name).and_then(|id| self.lanes.get_mut(id)) {
+        for entry in entries {
+            let name = LaneName { topic: entry.topic, partition: entry.partition };
+            let lane = self.lanes.named(&name).and_then(|id| self.lanes.get_mut(id));
+            if let (Some(lane), Some(position)) = (lane, entry.offset) {
                 lane.committed = Some(position);
             }
         }
     }
 
     /// It refused: the next tick tries again with what is stored by then.
-    pub(super) fn commit_failed(&mut self, code: RDKafkaErrorCode) {
-        self.commit_open_since = None;
+    fn commit_failed(&mut self, code: RDKafkaErrorCode) {
         self.source.status.change(|picture| picture.commit_failure_count += 1);
         self.count(&KafkaError::ConsumerCommit(code));
     }
@@ -71,12 +83,12 @@ impl Loop<'_, '_> {
         let until = self.now().saturating_add(within);
         loop {
             let left = until.saturating_sub(self.now());
-            let code = match ffi::commit(self.consumer(), &list, left) {
-                Ok(()) => {
-                    let done = commits.into_iter().map(|commit| (commit.name, commit.position));
-                    return self.committed(done.collect());
-                }
-                Err(code) => code,
+            // A queue of its own: an answer of an earlier commit is not taken for this one's.
+            let queue = CommitQueue::new(self.consumer());
+            let code = match queue.send(&list).map(|()| queue.answer(left)) {
+                Ok(Some(Ok(entries))) => return self.committed(entries),
+                Ok(Some(Err(code))) | Err(code) => code,
+                Ok(None) => RDKafkaErrorCode::OperationTimedOut,
             };
             if is_final(code) || until.saturating_sub(self.now()) <= AGAIN_AFTER {
                 self.source.status.change(|picture| picture.commit_failure_count += 1);
@@ -129,7 +141,7 @@ mod tests {
         let metadata = CommitMetadata { epoch: Epoch(3), first_partition_count: Some(6) };
         let name = LaneName { topic: "t".to_owned(), partition: 2 };
         let list = positions(&[Commit { name, position: 8, metadata }]).unwrap();
-        let entries = ffi::entries(&list);
+        let entries = super::super::ffi::entries(&list);
         assert_eq!(entries[0].offset, Some(8));
         assert_eq!(entries[0].metadata.as_deref().map(CommitMetadata::parse), Some(metadata));
     }

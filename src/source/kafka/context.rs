@@ -12,12 +12,11 @@ use rdkafka::ClientContext;
 use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
-use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
 
 use super::ffi;
 use crate::batch::LaneName;
-use crate::record::Position;
 
 /// What a callback noted.
 #[derive(Debug)]
@@ -28,15 +27,11 @@ pub(super) enum Noted {
     Revoked(Vec<LaneName>),
     /// They are somebody else's already.
     Lost(Vec<LaneName>),
-    /// An asynchronous commit was answered.
-    Committed(Vec<(LaneName, Position)>),
-    /// It failed.
-    CommitFailed(RDKafkaErrorCode),
 }
 
 /// The consumer's context: the notes, in order.
 ///
-/// One rebalance and one commit can be open at a time, so the list stays short by itself.
+/// One rebalance can be open at a time, so the list stays short by itself.
 #[derive(Debug, Default)]
 pub(super) struct Context {
     notes: Mutex<VecDeque<Noted>>,
@@ -107,22 +102,6 @@ impl ConsumerContext for Context {
                 }
             }
         }
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, positions: &TopicPartitionList) {
-        let entries = ffi::entries(positions);
-        let failed = match result {
-            Ok(()) => entries.iter().find_map(|entry| entry.error),
-            Err(error) => error.rdkafka_error_code().filter(|code| *code != RDKafkaErrorCode::NoOffset),
-        };
-        let done = entries.into_iter().filter(|entry| entry.error.is_none() && failed.is_none());
-        let done = done.filter_map(|entry| {
-            Some((LaneName { topic: entry.topic, partition: entry.partition }, entry.offset?))
-        });
-        self.note(match failed {
-            Some(code) => Noted::CommitFailed(code),
-            None => Noted::Committed(done.collect()),
-        });
     }
 }
 

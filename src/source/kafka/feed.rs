@@ -31,7 +31,7 @@ pub(super) enum Word {
 }
 
 impl Word {
-    fn to_worker<R>(self, now: Duration) -> ToWorker<R> {
+    fn into_word<R>(self, now: Duration) -> ToWorker<R> {
         match self {
             Word::Assign(assignment) => ToWorker::Assign(assignment),
             Word::Rewound { lane, reading, position } => ToWorker::Rewound { lane, reading, position },
@@ -131,7 +131,7 @@ impl<R> Feed<R> {
             };
             self.stuck_since = None;
             match self.words.pop_front() {
-                Some(word) => permit.send(word.to_worker(now)),
+                Some(word) => permit.send(word.into_word(now)),
                 None => {
                     self.chunk_bytes = 0;
                     permit.send(ToWorker::Records(std::mem::take(&mut self.chunk)));

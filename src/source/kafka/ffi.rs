@@ -2,15 +2,18 @@
 //! lacks them. Every `unsafe` of the Kafka edge is in this file.
 //!
 //! - Header names and commit metadata that are not UTF-8 panic in rdkafka 0.39 (`try_get`, `metadata`).
-//! - A synchronous commit has no time limit there: with the coordinator away it blocks for a session.
+//! - A commit by hand is either not answered there or waited for without a limit (with the coordinator away,
+//!   a session long).
 //! - The watermarks that came with the last fetch are not exposed, and asking the broker costs a round trip.
 
 #![expect(unsafe_code, reason = "librdkafka is called directly where rdkafka has no safe and total call")]
 
 use std::ffi::{CStr, CString};
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use rdkafka::bindings;
+use rdkafka::client::{Client, ClientContext};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{IsError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
@@ -33,19 +36,27 @@ pub(super) struct Entry {
 
 /// The entries of a partition list.
 pub(super) fn entries(list: &TopicPartitionList) -> Vec<Entry> {
-    let count = list.count();
+    // SAFETY: the list is alive.
+    unsafe { raw_entries(list.ptr()) }
+}
+
+/// # Safety
+/// `list` is a live partition list.
+unsafe fn raw_entries(list: *const bindings::rd_kafka_topic_partition_list_t) -> Vec<Entry> {
+    // SAFETY: the caller's promise; the list holds `cnt` initialised elements.
+    let (elements, count) = unsafe { ((*list).elems, usize::try_from((*list).cnt).unwrap_or(0)) };
     let mut entries = Vec::with_capacity(count);
     for index in 0..count {
-        // SAFETY: the list owns `count` initialised elements, and `topic` is a C string that lives as long.
-        let (raw, topic) = unsafe {
-            let raw = &*(*list.ptr()).elems.add(index);
-            (raw, CStr::from_ptr(raw.topic).to_string_lossy().into_owned())
-        };
-        let metadata: &[u8] = if raw.metadata.is_null() || raw.metadata_size == 0 {
-            &[]
-        } else {
-            // SAFETY: librdkafka keeps `metadata_size` bytes there, or a null pointer.
-            unsafe { std::slice::from_raw_parts(raw.metadata.cast::<u8>(), raw.metadata_size) }
+        // SAFETY: within the count; `topic` is a C string, and `metadata` points to `metadata_size` bytes
+        // or is null.
+        let (raw, topic, metadata) = unsafe {
+            let raw = &*elements.add(index);
+            let metadata: &[u8] = if raw.metadata.is_null() || raw.metadata_size == 0 {
+                &[]
+            } else {
+                std::slice::from_raw_parts(raw.metadata.cast::<u8>(), raw.metadata_size)
+            };
+            (raw, CStr::from_ptr(raw.topic).to_string_lossy().into_owned(), metadata)
         };
         entries.push(Entry {
             topic,
@@ -122,58 +133,84 @@ pub(super) fn known_watermarks<C: ConsumerContext>(
     (!error.is_error() && low >= 0 && high >= 0).then_some((low, high))
 }
 
-/// Commits and waits for the coordinator's answer, at most `within`.
+/// Where the answers of commits come in.
 ///
-/// After [`RDKafkaErrorCode::OperationTimedOut`] the commit may still land. `NoOffset` (nothing to
-/// commit) is success.
-pub(super) fn commit<C: ConsumerContext>(
-    consumer: &BaseConsumer<C>,
-    positions: &TopicPartitionList,
-    within: Duration,
-) -> Result<(), RDKafkaErrorCode> {
-    let within_ms = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
-    let client = consumer.client().native_ptr();
-    // SAFETY: the queue is made here and destroyed here; librdkafka copies the list and counts its own
-    // reference to the queue for an answer that comes late. The event is read before it is destroyed.
-    unsafe {
-        let queue = bindings::rd_kafka_queue_new(client);
-        let sent =
-            bindings::rd_kafka_commit_queue(client, positions.ptr(), queue, None, std::ptr::null_mut());
-        let answer = if sent.is_error() {
-            sent
-        } else {
-            let event = bindings::rd_kafka_queue_poll(queue, within_ms);
-            if event.is_null() {
-                RDKafkaRespErr::RD_KAFKA_RESP_ERR__TIMED_OUT
-            } else {
-                let answer = worst_of(event);
-                bindings::rd_kafka_event_destroy(event);
-                answer
-            }
+/// rdkafka's `commit_callback` is never called for a commit by hand: librdkafka sends its answer to the
+/// queue that it was given, and rdkafka gives none.
+#[derive(Debug)]
+pub(super) struct CommitQueue<'c> {
+    queue: *mut bindings::rd_kafka_queue_t,
+    client: *mut bindings::rd_kafka_t,
+    /// The client outlives its queue.
+    consumer: PhantomData<&'c ()>,
+}
+
+impl<'c> CommitQueue<'c> {
+    pub(super) fn new<C: ConsumerContext>(consumer: &'c BaseConsumer<C>) -> CommitQueue<'c> {
+        let client = consumer.client().native_ptr();
+        // SAFETY: the client is alive as long as the consumer; the queue is destroyed when dropped.
+        let queue = unsafe { bindings::rd_kafka_queue_new(client) };
+        CommitQueue { queue, client, consumer: PhantomData }
+    }
+
+    /// Sends a commit; its answer comes to this queue, later.
+    pub(super) fn send(&self, positions: &TopicPartitionList) -> Result<(), RDKafkaErrorCode> {
+        // SAFETY: client and queue are alive; librdkafka copies the list and counts its own reference to
+        // the queue for an answer that comes after this one is dropped.
+        let sent = unsafe {
+            bindings::rd_kafka_commit_queue(
+                self.client,
+                positions.ptr(),
+                self.queue,
+                None,
+                std::ptr::null_mut(),
+            )
         };
-        bindings::rd_kafka_queue_destroy(queue);
-        match answer {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR | RDKafkaRespErr::RD_KAFKA_RESP_ERR__NO_OFFSET => {
-                Ok(())
+        if sent.is_error() { Err(sent.into()) } else { Ok(()) }
+    }
+
+    /// The answer of a commit, waited for at most so long: positions that the coordinator took, or the error
+    /// of one of them.
+    pub(super) fn answer(&self, within: Duration) -> Option<Result<Vec<Entry>, RDKafkaErrorCode>> {
+        let within_ms = i32::try_from(within.as_millis()).unwrap_or(i32::MAX);
+        // SAFETY: the queue is alive. The event is read before it is destroyed, and owns its list.
+        unsafe {
+            let event = bindings::rd_kafka_queue_poll(self.queue, within_ms);
+            if event.is_null() {
+                return None;
             }
-            error => Err(error.into()),
+            let error = bindings::rd_kafka_event_error(event);
+            let list = bindings::rd_kafka_event_topic_partition_list(event);
+            let entries = if list.is_null() { Vec::new() } else { raw_entries(list) };
+            bindings::rd_kafka_event_destroy(event);
+            // Nothing to commit is no failure.
+            if error.is_error() && error != RDKafkaRespErr::RD_KAFKA_RESP_ERR__NO_OFFSET {
+                return Some(Err(error.into()));
+            }
+            Some(match entries.iter().find_map(|entry| entry.error) {
+                Some(error) => Err(error),
+                None => Ok(entries),
+            })
         }
     }
 }
 
-/// The error of a commit's answer, or that of the first partition that has one.
-///
-/// # Safety
-/// `event` is a live event of a commit.
-unsafe fn worst_of(event: *mut bindings::rd_kafka_event_t) -> RDKafkaRespErr {
-    // SAFETY: the caller's promise; the list is owned by the event and holds `cnt` elements.
+impl Drop for CommitQueue<'_> {
+    fn drop(&mut self) {
+        // SAFETY: made by `new`, and destroyed only here.
+        unsafe { bindings::rd_kafka_queue_destroy(self.queue) }
+    }
+}
+
+/// Lets a mock cluster's groups assign at once, where they wait 3 s for more members by default. False
+/// where the client has no mock cluster.
+pub(super) fn no_initial_rebalance_delay<C: ClientContext>(client: &Client<C>) -> bool {
+    // SAFETY: the client is alive, and owns the mock cluster if there is one.
     unsafe {
-        let error = bindings::rd_kafka_event_error(event);
-        let list = bindings::rd_kafka_event_topic_partition_list(event);
-        if error.is_error() || list.is_null() {
-            return error;
+        let cluster = bindings::rd_kafka_handle_mock_cluster(client.native_ptr());
+        if !cluster.is_null() {
+            bindings::rd_kafka_mock_group_initial_rebalance_delay_ms(cluster, 0);
         }
-        let count = usize::try_from((*list).cnt).unwrap_or(0);
-        (0..count).map(|index| (*(*list).elems.add(index)).err).find(IsError::is_error).unwrap_or(error)
+        !cluster.is_null()
     }
 }

@@ -2,8 +2,9 @@
 //!
 //! It is librdkafka's mock cluster: it speaks the protocol over TCP on localhost, also to other processes,
 //! with consumer groups, commits and idempotent producers. It keeps at most 5 MB (or 100 k records) a
-//! partition and drops the oldest beyond that in silence, takes about 3 s to a group's first assignment, and
-//! does not answer `offsets_for_times`. No use for measurements.
+//! partition and drops the oldest beyond that in silence, hands partitions over only shortly
+//! before a session ends (so set `session.timeout.ms` low where members come and go), and does not answer
+//! `offsets_for_times`. No use for measurements.
 
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
@@ -12,10 +13,9 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
-use rdkafka::mocking::MockCluster;
-use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 
-use super::SourceError;
+use super::{SourceError, ffi};
 use crate::record::OwnedRecord;
 
 /// Bytes that the cluster keeps of a partition.
@@ -26,9 +26,9 @@ const APPEND_WITHIN: Duration = Duration::from_secs(10);
 
 /// The cluster, and a producer of records for it. Ends when dropped.
 pub struct MockKafka {
+    /// Its client owns the cluster.
     producer: ThreadedProducer<Acknowledge>,
-    /// After the producer: fields are dropped in this order.
-    cluster: MockCluster<'static, DefaultProducerContext>,
+    brokers: String,
 }
 
 impl MockKafka {
@@ -37,17 +37,24 @@ impl MockKafka {
     /// # Errors
     /// [`SourceError::Settings`]: it cannot be started.
     pub fn start(broker_count: i32) -> Result<MockKafka, SourceError> {
-        let cluster = MockCluster::new(broker_count.max(1)).map_err(SourceError::client)?;
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", cluster.bootstrap_servers()).set("acks", "all").set("linger.ms", "0");
-        let producer =
+        config
+            .set("test.mock.num.brokers", broker_count.max(1).to_string())
+            .set("acks", "all")
+            .set("linger.ms", "0");
+        let producer: ThreadedProducer<Acknowledge> =
             ThreadedProducer::from_config_and_context(&config, Acknowledge).map_err(SourceError::client)?;
-        Ok(MockKafka { producer, cluster })
+        ffi::no_initial_rebalance_delay(producer.client());
+        let brokers = match producer.client().mock_cluster() {
+            Some(cluster) => cluster.bootstrap_servers(),
+            None => return Err(SourceError::Settings { detail: "no mock cluster was made".to_owned() }),
+        };
+        Ok(MockKafka { producer, brokers })
     }
 
     /// `host:port` of its brokers, separated by commas.
-    pub fn brokers(&self) -> String {
-        self.cluster.bootstrap_servers()
+    pub fn brokers(&self) -> &str {
+        &self.brokers
     }
 
     /// Creates a topic.
@@ -55,7 +62,10 @@ impl MockKafka {
     /// # Errors
     /// [`SourceError::Unreachable`]: it exists, or its name is not valid.
     pub fn create_topic(&self, topic: &str, partition_count: i32) -> Result<(), SourceError> {
-        self.cluster.create_topic(topic, partition_count, 1).map_err(|error| failed(&error))
+        match self.producer.client().mock_cluster() {
+            Some(cluster) => cluster.create_topic(topic, partition_count, 1).map_err(|error| failed(&error)),
+            None => Err(SourceError::Unreachable { detail: "the mock cluster is gone".to_owned() }),
+        }
     }
 
     /// Appends a record and waits for the acknowledgement. The offset of `record` is not looked at; a negative

@@ -14,6 +14,7 @@ use tokio::sync::mpsc::Sender;
 
 use super::context::{self, Context, Noted};
 use super::feed::{Feed, Sent};
+use super::ffi::CommitQueue;
 use super::lanes::{Lane, Lanes, Standing};
 use super::status::PartitionStatus;
 use super::tally::Tally;
@@ -65,7 +66,8 @@ pub(super) struct Loop<'s, 'r> {
     pub(super) progress: &'r Progress,
     pub(super) stop: &'r AtomicBool,
     pub(super) lanes: Lanes,
-    /// Since when an asynchronous commit waits for its answer.
+    pub(super) commits: CommitQueue<'s>,
+    /// Since when a commit waits for its answer.
     pub(super) commit_open_since: Option<Duration>,
     /// True where librdkafka said that some position is out of range, until all were looked at.
     pub(super) out_of_range: bool,
@@ -92,6 +94,7 @@ impl<'s, 'r> Loop<'s, 'r> {
             progress,
             stop,
             lanes: Lanes::default(),
+            commits: CommitQueue::new(&source.consumer),
             commit_open_since: None,
             out_of_range: false,
             tally: Tally::default(),
@@ -148,8 +151,6 @@ impl<'s, 'r> Loop<'s, 'r> {
             Noted::Assigned(names) => self.assigned(&names)?,
             Noted::Revoked(names) => self.revoked(&names)?,
             Noted::Lost(names) => self.lost(&names)?,
-            Noted::Committed(positions) => self.committed(positions),
-            Noted::CommitFailed(code) => self.commit_failed(code),
         }
         Ok(())
     }
@@ -246,6 +247,7 @@ impl<'s, 'r> Loop<'s, 'r> {
             self.looked_at = now;
             self.look_at_positions();
         }
+        self.take_answers();
         self.commit_stored(now);
         self.picture();
         Ok(())
@@ -384,7 +386,6 @@ impl<'s, 'r> Loop<'s, 'r> {
             let answered = match noted {
                 Noted::Assigned(names) => context::assign(consumer, &list(&names)),
                 Noted::Revoked(names) | Noted::Lost(names) => context::unassign(consumer, &list(&names)),
-                Noted::Committed(_) | Noted::CommitFailed(_) => Ok(()),
             };
             if let Err(error) = answered {
                 self.count(&error);

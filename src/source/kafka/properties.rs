@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::config::RDKafkaLogLevel;
 
 use crate::settings::{KafkaSettings, Limits};
 
@@ -101,6 +102,9 @@ impl Properties {
         }
 
         let mut client = ClientConfig::new();
+        // rdkafka would take the level of the `log` crate, which is not used here, and so say nothing.
+        let debug = user("debug").is_some();
+        client.set_log_level(if debug { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
         for (name, value) in &ours {
             client.set(name, value);
         }

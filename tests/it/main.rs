@@ -1,0 +1,3 @@
+//! Tests of the edges against the real thing.
+
+mod kafka_source;
