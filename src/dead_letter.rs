@@ -1,5 +1,7 @@
 //! Records set aside with a reason.
 
+use std::sync::Arc;
+
 use crate::batch::LaneName;
 use crate::error::WorldError;
 use crate::record::OwnedRecord;
@@ -9,8 +11,8 @@ use crate::record::OwnedRecord;
 pub struct Letter {
     /// The record as it was read.
     pub record: OwnedRecord,
-    /// Index of the entity that it failed in, where it got that far.
-    pub entity: Option<usize>,
+    /// The entity that it failed in, where it got that far.
+    pub entity: Option<Arc<str>>,
     /// Where it failed.
     pub stage: Stage,
     /// Short name of the error, as counted.

@@ -4,6 +4,7 @@
 //! single-threaded runtime; answers that are waited for are futures of this loop, never detached tasks.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::sync::mpsc::Receiver;
 use crate::batch::LaneName;
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter, PendingLetter, Stage};
+use crate::entity::Entity;
 use crate::record::{AsRecord, OwnedRecord};
 use crate::sink::Sink;
 use crate::source::{Progress, Released, ToSource, ToWorker};
@@ -95,9 +97,10 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                     Input::Applied(batch, outcomes)
                 })),
                 Action::SendLetters { lane, name, flight, letters: pending } => {
+                    let entities = Arc::clone(worker.entities());
                     waiting.push(Box::pin(async move {
                         let sent = pending.len();
-                        let unsent = send_letters(letters, &name, pending).await;
+                        let unsent = send_letters(letters, &entities, &name, pending).await;
                         Input::LettersSent { lane, flight, sent, unsent }
                     }));
                 }
@@ -133,6 +136,7 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
 /// Sends letters one after the other and gives back those that were not acknowledged.
 async fn send_letters<D: DeadLetters>(
     letters: &D,
+    entities: &[Entity],
     name: &LaneName,
     pending: Vec<PendingLetter>,
 ) -> Vec<PendingLetter> {
@@ -151,7 +155,7 @@ async fn send_letters<D: DeadLetters>(
                         });
                         let letter = Letter {
                             record,
-                            entity: Some(*entity),
+                            entity: entities.get(*entity).map(|entity| Arc::clone(&entity.name)),
                             stage: Stage::Apply,
                             kind: refusal.kind(),
                             detail: refusal.to_string(),

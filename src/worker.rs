@@ -6,12 +6,14 @@
 //! is true.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Taken};
 use crate::clock::Now;
 use crate::dead_letter::{Letter, PendingLetter, Stage};
 use crate::decode::Ignored;
+use crate::entity::Entity;
 use crate::error::WorldError;
 use crate::lane::{Act, Lane, LaneOptions, OnRefused, Phase, Tally};
 use crate::pipeline::{Emitted, Pipeline};
@@ -208,6 +210,11 @@ impl<R: AsRecord> Worker<R> {
             stopped: false,
             acts: Vec::new(),
         }
+    }
+
+    /// The entities, by the index that units and letters carry.
+    pub fn entities(&self) -> &Arc<[Entity]> {
+        self.pipeline.entities()
     }
 
     /// True where records may be handed in.
@@ -547,6 +554,7 @@ fn handle(
     counts.records += 1;
     let mut failed = false;
     let mut stop = None;
+    let names = Arc::clone(pipeline.entities());
     pipeline.handle(record, &mut |emitted| match emitted {
         Emitted::Mutations { entity, mutations, .. } => {
             for mutation in mutations {
@@ -581,7 +589,10 @@ fn handle(
                         lane.set_aside(
                             PendingLetter::Whole(Box::new(Letter {
                                 record: record.to_owned_record(),
-                                entity: told.entity,
+                                entity: told
+                                    .entity
+                                    .and_then(|index| names.get(index))
+                                    .map(|e| Arc::clone(&e.name)),
                                 stage: told.stage,
                                 kind: told.kind,
                                 detail: told.detail.clone(),

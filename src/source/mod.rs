@@ -4,6 +4,7 @@
 //! channels in these two vocabularies, so that the simulation's memory source and the real one are driven
 //! alike. `kafka` is the real one, and the only place that names rdkafka beside the dead letter producer.
 
+pub mod kafka;
 pub mod linked;
 
 use std::collections::HashMap;

@@ -1,0 +1,164 @@
+//! Reading a partition again from somewhere else.
+
+use std::time::Duration;
+
+use rdkafka::consumer::{Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::feed::Word;
+use super::lanes::Standing;
+use super::poll::{Loop, list};
+use super::positions::ask_watermarks;
+use crate::batch::LaneId;
+use crate::record::Position;
+use crate::source::RewindTo;
+
+/// Time for the broker to say what can be read, and for librdkafka to take up the new position.
+const WATERMARKS_WITHIN: Duration = Duration::from_secs(2);
+const SEEK_WITHIN: Duration = Duration::from_secs(2);
+
+impl Loop<'_, '_> {
+    /// A worker asks for it. Records that come meanwhile are stale, and dropped.
+    pub(super) fn rewind(&mut self, id: LaneId, to: RewindTo) {
+        let Some(lane) = self.lanes.get_mut(id) else { return };
+        if lane.standing == Standing::Unresolved {
+            return;
+        }
+        lane.standing = Standing::Rewinding(to);
+        if let Some(feed) = self.feeds.get_mut(lane.worker) {
+            feed.drop_records(&[id]);
+        }
+        self.finish_rewind(id);
+    }
+
+    /// Tries again what Kafka did not answer.
+    pub(super) fn finish_rewinds(&mut self) {
+        for id in self.lanes.that(|lane| matches!(lane.standing, Standing::Rewinding(_))) {
+            if !self.finish_rewind(id) {
+                // The others would wait as long for nothing.
+                return;
+            }
+        }
+    }
+
+    /// Seeks, counts the reading up and tells the worker; false where Kafka did not answer in time.
+    fn finish_rewind(&mut self, id: LaneId) -> bool {
+        let Some(lane) = self.lanes.get(id) else { return true };
+        let Standing::Rewinding(to) = lane.standing else { return true };
+        let (low, high) = match ask_watermarks(self.consumer(), &lane.name, WATERMARKS_WITHIN) {
+            Ok(watermarks) => watermarks,
+            Err(error) => {
+                self.count(&error);
+                return false;
+            }
+        };
+        let position = match to {
+            RewindTo::Earliest => low,
+            RewindTo::At(position) => position.min(high).max(low),
+        };
+        if !self.reposition(id, position) {
+            return false;
+        }
+        self.set_pauses(id);
+        let Some(lane) = self.lanes.get_mut(id) else { return true };
+        lane.standing = Standing::Reading;
+        lane.reading = lane.reading.saturating_add(1);
+        lane.next = position;
+        let (topic, partition, reading) = (&lane.name.topic, lane.name.partition, lane.reading);
+        tracing::info!(topic, partition, position, reading, "reading again from an earlier position");
+        if let Some(feed) = self.feeds.get_mut(lane.worker) {
+            feed.say(Word::Rewound { lane: id, reading: lane.reading, position });
+        }
+        true
+    }
+
+    /// Makes the next record of a partition the one at `position` (or the first after it).
+    ///
+    /// A seek where the partition is being fetched; after an error "out of range" it is not (librdkafka stops
+    /// it), and it has to be assigned anew. False where neither worked.
+    pub(super) fn reposition(&mut self, id: LaneId, position: Position) -> bool {
+        let Some(lane) = self.lanes.get(id) else { return false };
+        let name = lane.name.clone();
+        let offset = Offset::Offset(position);
+        if self.consumer().seek(&name.topic, name.partition, offset, SEEK_WITHIN).is_ok() {
+            return true;
+        }
+        let done = match self.consumer().rebalance_protocol() {
+            RebalanceProtocol::Cooperative => self.assign_one_anew(id, position),
+            RebalanceProtocol::Eager | RebalanceProtocol::None => self.assign_all_anew(id, position),
+        };
+        match done {
+            Ok(()) => true,
+            Err(error) => {
+                self.count(&error);
+                false
+            }
+        }
+    }
+
+    fn assign_one_anew(&self, id: LaneId, position: Position) -> KafkaResult<()> {
+        let Some(lane) = self.lanes.get(id) else { return Ok(()) };
+        self.consumer().incremental_unassign(&list([&lane.name]))?;
+        let mut anew = TopicPartitionList::new();
+        anew.add_partition_offset(&lane.name.topic, lane.name.partition, Offset::Offset(position))?;
+        self.consumer().incremental_assign(&anew)
+    }
+
+    fn assign_all_anew(&self, id: LaneId, position: Position) -> KafkaResult<()> {
+        let mut anew = TopicPartitionList::new();
+        for lane in self.lanes.sorted() {
+            let next = if lane.id == id { position } else { lane.next };
+            anew.add_partition_offset(&lane.name.topic, lane.name.partition, Offset::Offset(next))?;
+        }
+        self.consumer().assign(&anew)
+    }
+
+    /// Pauses or resumes a partition as its lane and its worker stand.
+    pub(super) fn set_pauses(&mut self, id: LaneId) {
+        let Some(lane) = self.lanes.get(id) else { return };
+        let stuck = self.stuck.get(lane.worker).copied().unwrap_or(false);
+        let one = list([&lane.name]);
+        let done =
+            if lane.paused || stuck { self.consumer().pause(&one) } else { self.consumer().resume(&one) };
+        if let Err(error) = done {
+            self.count(&error);
+        }
+    }
+
+    /// Compares where each lane reads with what can be read, and starts those anew that are out of range.
+    pub(super) fn look_at_positions(&mut self) {
+        // Past the end is believed only where librdkafka was told so too: right after a change of leader the
+        // end can look lower than it is.
+        let told = self.out_of_range;
+        for id in self.lanes.that(|lane| lane.standing == Standing::Reading) {
+            let Some(lane) = self.lanes.get(id) else { continue };
+            let (low, high) = match ask_watermarks(self.consumer(), &lane.name, WATERMARKS_WITHIN) {
+                Ok(watermarks) => watermarks,
+                Err(error) => {
+                    self.count(&error);
+                    return;
+                }
+            };
+            let (name, position) = (lane.name.clone(), lane.next);
+            let in_range = position >= low && (!told || position <= high);
+            if in_range && told {
+                // librdkafka has stopped the partition that the error was of, whatever its range is by now.
+                self.reposition(id, position);
+                self.set_pauses(id);
+            }
+            if !in_range {
+                tracing::error!(
+                    topic = name.topic,
+                    partition = name.partition,
+                    position,
+                    low,
+                    high,
+                    "the position is out of range, so records were never applied: reading from the earliest position"
+                );
+                self.rewind(id, RewindTo::Earliest);
+            }
+        }
+        self.out_of_range = false;
+    }
+}

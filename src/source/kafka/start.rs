@@ -1,0 +1,70 @@
+//! Where reading starts: decided here, fetched in [`super::positions`].
+
+use crate::record::Position;
+use crate::settings::Start;
+
+/// What is known of a partition before it is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Known {
+    /// The group's committed position.
+    pub(super) committed: Option<Position>,
+    /// First position that can be read.
+    pub(super) low: Position,
+    /// The end: position of the next record to be appended.
+    pub(super) high: Position,
+    /// True where the partition was added to a topic that the group already followed.
+    pub(super) added: bool,
+}
+
+/// Why reading starts there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Because {
+    /// It is the committed position.
+    Committed,
+    /// Nothing is committed: the start policy says so.
+    Policy,
+    /// The partition is new in a followed topic: read from its beginning whatever the policy.
+    Added,
+    /// Retention took the committed position away.
+    BelowLow,
+    /// The committed position is past the end: the topic was made anew or truncated.
+    AboveHigh,
+}
+
+/// Where reading starts, and why.
+pub(super) fn start(known: Known, policy: Start) -> (Position, Because) {
+    match known.committed {
+        Some(committed) if committed < known.low => (known.low, Because::BelowLow),
+        Some(committed) if committed > known.high => (known.low, Because::AboveHigh),
+        Some(committed) => (committed, Because::Committed),
+        None if known.added => (known.low, Because::Added),
+        None => match policy {
+            Start::Refill | Start::Earliest => (known.low, Because::Policy),
+            Start::Latest => (known.high, Because::Policy),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_starts_where_the_table_says() {
+        let cases = [
+            (Some(5), 0, 10, false, Start::Latest, (5, Because::Committed)),
+            (Some(0), 0, 0, false, Start::Latest, (0, Because::Committed)),
+            (Some(10), 0, 10, true, Start::Earliest, (10, Because::Committed)),
+            (None, 3, 10, false, Start::Earliest, (3, Because::Policy)),
+            (None, 3, 10, false, Start::Refill, (3, Because::Policy)),
+            (None, 3, 10, false, Start::Latest, (10, Because::Policy)),
+            (None, 3, 10, true, Start::Latest, (3, Because::Added)),
+            (Some(2), 3, 10, false, Start::Latest, (3, Because::BelowLow)),
+            (Some(11), 3, 10, false, Start::Latest, (3, Because::AboveHigh)),
+        ];
+        for (committed, low, high, added, policy, expected) in cases {
+            let known = Known { committed, low, high, added };
+            assert_eq!(start(known, policy), expected, "{known:?} {policy:?}");
+        }
+    }
+}
