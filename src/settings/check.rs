@@ -2,7 +2,7 @@
 //! fields, wrong types, values that are not among those allowed.
 //!
 //! What comes out is the document as plain JSON, with variables and files filled in and everything wrong
-//! left out, so that what is right can be checked further. Reads the keywords that [`super::schema`] makes
+//! left out, so that what is right can be checked further. Reads the keywords that [`super::schema()`] makes
 //! and no others; a `pattern` is for editors, since the units' own errors say more.
 
 use std::collections::{BTreeSet, HashSet};
@@ -11,11 +11,12 @@ use serde_json::{Map, Value, json};
 use toml::Spanned;
 use toml::de::{DeInteger, DeTable, DeValue};
 
+use super::alternative::{Alternative, alternatives};
 use super::document::Path;
 use super::expand::{Environment, expand};
 use super::not_built::{advice, not_built};
 use super::problem::{Findings, one_of, suggestion};
-use super::raw::{FILE, LANGUAGES};
+use super::raw::FILE;
 
 /// A checked document.
 pub(super) struct Checked {
@@ -40,67 +41,16 @@ struct Checker<'c, 'd> {
     filled_in: HashSet<Path>,
 }
 
-/// One of the schemas that a value may satisfy, without references and alternatives.
-struct Alternative<'c> {
-    schema: &'c Value,
-    /// The name under which it was referred to.
-    name: Option<&'c str>,
-}
-
-impl<'c> Alternative<'c> {
-    fn is(&self, kind: &str) -> bool {
-        self.schema.get("type").is_some_and(|name| name == kind)
-    }
-
-    /// True for a text in a language of its own, where a dollar is a dollar.
-    fn is_language(&self) -> bool {
-        let format = self.schema.get("format").and_then(Value::as_str);
-        format.is_some_and(|format| LANGUAGES.contains(&format))
-    }
-
-    fn properties(&self) -> Option<&'c Map<String, Value>> {
-        self.schema.get("properties")?.as_object()
-    }
-
-    /// The texts that it allows; `None` where it allows any.
-    fn allowed(&self) -> Option<Vec<&'c str>> {
-        if let Some(only) = self.schema.get("const") {
-            return Some(only.as_str().into_iter().collect());
-        }
-        let choices = self.schema.get("enum")?.as_array()?;
-        Some(choices.iter().filter_map(Value::as_str).collect())
-    }
-
-    fn described(&self) -> String {
-        match self.schema.get("type").and_then(Value::as_str) {
-            Some("string") => match self.allowed() {
-                Some(texts) => one_of(texts),
-                None => "a text".to_owned(),
-            },
-            Some("integer") => "a whole number".to_owned(),
-            Some("boolean") => "true or false".to_owned(),
-            Some("array") => "a list".to_owned(),
-            _ => match self.properties() {
-                Some(properties) if properties.len() == 1 => {
-                    format!("{{ {} = … }}", properties.keys().next().map_or("", String::as_str))
-                }
-                _ => "a table".to_owned(),
-            },
-        }
-    }
-}
-
 impl<'c> Checker<'c, '_> {
     /// The value as JSON; `None` where it is wrong, which is then reported.
     fn value(&mut self, value: &Spanned<DeValue<'_>>, schema: &'c Value, path: &Path) -> Option<Value> {
-        let mut alternatives = Vec::new();
-        self.flatten(schema, None, &mut alternatives);
+        let alternatives = self::alternatives(self.schema, schema);
         let kept = match value.get_ref() {
             DeValue::String(text) => self.text(text, &alternatives, path),
             DeValue::Integer(integer) => self.integer(integer, &alternatives, path),
             DeValue::Boolean(switch) => {
                 let fits = alternatives.iter().any(|alternative| alternative.is("boolean"));
-                return self.fitting(fits.then(|| json!(switch)), "true or false", &alternatives, path);
+                if fits { Ok(Some(json!(switch))) } else { Err("true or false") }
             }
             DeValue::Array(elements) => {
                 let list = alternatives.iter().find(|alternative| alternative.is("array"));
@@ -115,53 +65,32 @@ impl<'c> Checker<'c, '_> {
         };
         match kept {
             Ok(kept) => kept,
-            Err(found) => self.fitting(None, found, &alternatives, path),
+            Err(found) => {
+                self.misfit(found, &alternatives, path);
+                None
+            }
         }
     }
 
-    fn fitting(
-        &mut self,
-        kept: Option<Value>,
-        found: &str,
-        alternatives: &[Alternative<'c>],
-        path: &Path,
-    ) -> Option<Value> {
-        if kept.is_none() {
-            let expected: BTreeSet<String> = alternatives.iter().map(Alternative::described).collect();
-            let expected: Vec<String> = expected.into_iter().collect();
-            let message = format!("expected {}, found {found}", expected.join(" or "));
-            let list = alternatives.iter().find(|alternative| alternative.is("array"));
-            let help = match (list, found) {
-                (Some(_), "a table") => Some(format!("write [[{}]], with two brackets", path.fields())),
-                (Some(_), "a text") => Some("put it in brackets: [\"…\"]".to_owned()),
-                (None, "a table") if path.fields().starts_with("kafka.properties") => Some(
-                    "a property's name has dots: put it in quotes, as in \"security.protocol\" = …"
-                        .to_owned(),
-                ),
-                _ => None,
-            };
-            match help {
-                Some(help) => self.findings.refuse_with(path, message, help),
-                None => self.findings.refuse(path, message),
+    /// Says what was expected instead of what was found.
+    fn misfit(&mut self, found: &str, alternatives: &[Alternative<'c>], path: &Path) {
+        let expected: BTreeSet<String> = alternatives.iter().map(Alternative::described).collect();
+        let expected: Vec<String> = expected.into_iter().collect();
+        let message = format!("expected {}, found {found}", expected.join(" or "));
+        let items = alternatives.iter().find_map(|alternative| alternative.schema.get("items"));
+        let all_tables =
+            |items| self::alternatives(self.schema, items).iter().all(|alternative| alternative.is("object"));
+        let help = match (items, found) {
+            (Some(items), "a table") if all_tables(items) => {
+                format!("write [[{}]], with two brackets", path.fields())
             }
-        }
-        kept
-    }
-
-    /// All that `schema` allows, references and alternatives resolved. The schema is our own and not recursive.
-    fn flatten(&self, schema: &'c Value, name: Option<&'c str>, into: &mut Vec<Alternative<'c>>) {
-        if let Some(name) = schema.get("$ref").and_then(Value::as_str) {
-            let name = name.trim_start_matches("#/$defs/");
-            if let Some(definition) = self.schema.get("$defs").and_then(|all| all.get(name)) {
-                self.flatten(definition, Some(name), into);
+            (Some(_), "a text") => "put it in brackets: [\"…\"]".to_owned(),
+            (None, "a table") if path.fields().starts_with("kafka.properties") => {
+                "a property's name has dots: put it in quotes, as in \"security.protocol\" = …".to_owned()
             }
-            return;
-        }
-        let several = schema.get("anyOf").or_else(|| schema.get("oneOf")).and_then(Value::as_array);
-        match several {
-            Some(several) => several.iter().for_each(|schema| self.flatten(schema, name, into)),
-            None => into.push(Alternative { schema, name }),
-        }
+            _ => return self.findings.refuse(path, message),
+        };
+        self.findings.refuse_with(path, message, help);
     }
 
     fn text(
@@ -272,7 +201,8 @@ impl<'c> Checker<'c, '_> {
     fn table(&mut self, table: &DeTable<'_>, alternatives: &[Alternative<'c>], path: &Path) -> Option<Value> {
         let tables: Vec<_> = alternatives.iter().filter(|alternative| alternative.is("object")).collect();
         if tables.is_empty() {
-            return self.fitting(None, "a table", alternatives, path);
+            self.misfit("a table", alternatives, path);
+            return None;
         }
         if let ([only], [_]) = (tables.as_slice(), alternatives) {
             return Some(self.fields(table, only, &[], path).0);
@@ -294,24 +224,34 @@ impl<'c> Checker<'c, '_> {
             let (fields, whole) = self.fields(table, best, &tables, path);
             return whole.then_some(fields);
         }
-        let names =
-            || tables.iter().filter_map(|table| table.properties()).flat_map(Map::keys).map(String::as_str);
-        let mut unbuilt = false;
-        for key in table.keys() {
-            if let Some(what) = not_built(&path.fields(), key.get_ref()) {
-                unbuilt = true;
-                self.findings.refuse_field(&path.key(key.get_ref()), format!("not built yet: {what}"), None);
-            } else if let Some(alike) = suggestion(key.get_ref(), names()) {
-                unbuilt = true;
-                let message = format!("unknown field {:?}", key.get_ref());
-                self.findings.refuse_field(
-                    &path.key(key.get_ref()),
-                    message,
-                    Some(format!("did you mean {alike:?}?")),
-                );
-            }
+        self.no_match(table, &tables, alternatives, path);
+        None
+    }
+
+    /// A table that has no field of any that it could be.
+    fn no_match(
+        &mut self,
+        table: &DeTable<'_>,
+        tables: &[&Alternative<'c>],
+        alternatives: &[Alternative<'c>],
+        path: &Path,
+    ) {
+        let names = || tables.iter().filter_map(|table| table.properties()).flat_map(Map::keys);
+        let mut reported = false;
+        for key in table.keys().map(|key| key.get_ref().as_ref()) {
+            let (message, help) = if let Some(what) = not_built(&path.fields(), key) {
+                (format!("not built yet: {what}"), None)
+            } else if let Some(alike) = suggestion(key, names().map(String::as_str)) {
+                (format!("unknown field {key:?}"), Some(format!("did you mean {alike:?}?")))
+            } else {
+                continue;
+            };
+            reported = true;
+            self.findings.refuse_field(&path.key(key), message, help);
         }
-        if unbuilt { None } else { self.fitting(None, "a table", alternatives, path) }
+        if !reported {
+            self.misfit("a table", alternatives, path);
+        }
     }
 
     /// A table's fields; and whether all of them were right. `others` are what it could have been as well.

@@ -4,12 +4,13 @@ use std::fmt::Display;
 
 use super::units::{show_duration, show_share, show_size};
 use super::{LogFormat, OnError, RedisAddress, RedisTarget, Settings, Start};
+use crate::decode::Format;
 use crate::entity::Topics;
 
 impl Settings {
     /// Every setting in force with its value, defaults included, as the file would name them.
     ///
-    /// Passwords, and properties that may hold a secret, are `***`.
+    /// Of an entity its topics, its format and the templates of its keys. Passwords, and properties that may hold a secret, are `***`.
     pub fn describe(&self) -> Vec<(String, String)> {
         let mut lines = Lines(Vec::new());
         self.describe_kafka(&mut lines);
@@ -20,7 +21,17 @@ impl Settings {
                 Topics::Names(names) => names.join(", "),
                 Topics::Pattern(pattern) => pattern.as_str().to_owned(),
             };
-            lines.say(&format!("entity.{}.topics", entity.name), topics);
+            let keys: Vec<&str> = entity.handler.keys().iter().map(|key| key.template().as_str()).collect();
+            let format = match entity.format {
+                Format::Auto => "auto",
+                Format::Debezium => "debezium",
+                Format::Flattened => "flattened",
+                Format::Rows => "rows",
+            };
+            for (name, value) in [("topics", topics.as_str()), ("format", format), ("keys", &keys.join(", "))]
+            {
+                lines.say(&format!("entity.{}.{name}", entity.name), value);
+            }
         }
         lines.0
     }

@@ -5,6 +5,7 @@
 //! in variables and files, serde reads it, `validate` looks at what it means. Every step collects problems
 //! instead of stopping at the first. Stoker's core never sees any of this.
 
+mod alternative;
 mod check;
 mod defaults;
 mod describe;

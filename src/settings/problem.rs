@@ -120,11 +120,10 @@ impl Problem {
         span: Range<usize>,
         message: String,
     ) -> Problem {
-        Problem {
-            path: path.to_string(),
-            place: place(document, path),
-            ..Problem::at(document.file, document.text, span, message)
-        }
+        let problem = Problem::at(document.file, document.text, span, message);
+        // What is missing from the whole file is missing from no line of it.
+        let excerpt = problem.excerpt.filter(|_| !path.segments().is_empty());
+        Problem { path: path.to_string(), place: place(document, path), excerpt, ..problem }
     }
 
     /// The same with what to do about it.

@@ -1,6 +1,9 @@
 //! `stoker.toml` as it is written. The one source of its fields: the JSON Schema is generated from these
 //! types, and [`super::check`] holds a file against that schema.
 //!
+//! Where a field can be several things, serde tries them in turn (`untagged`): the checker has told them apart
+//! before, in words that serde does not have, so what arrives here fits one of them.
+//!
 //! Every field is optional to serde, because a file with problems is read as far as it can be; what is
 //! required is said by the schema. The doc comments here are what editors and the documentation show.
 

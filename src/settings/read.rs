@@ -49,6 +49,8 @@ fn parse_named(
     environment: &dyn Environment,
     handlers: &Handlers,
 ) -> Result<Loaded, SettingsError> {
+    // Some editors begin a file with a byte order mark; it would count as a column.
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let document = Document::parse(file, text).map_err(|errors| {
         let problems = errors.into_iter().map(|(span, message)| Problem::at(file, text, span, message));
         let mut problems: Vec<Problem> = problems.collect();

@@ -123,7 +123,8 @@ fn the_smallest_file_has_the_documented_defaults() {
          redis.tls=off redis.own_prefix=stoker: redis.timeout=5s redis.connect_timeout=5s errors.on_error=stop \
          errors.breaker.share=5% errors.breaker.of=1000 limits.workers=3 limits.memory=128MiB \
          limits.batch_records=4096 limits.batch_bytes=1MiB limits.value_bytes=16MiB limits.drain=10s ready.lag=5s \
-         log.format=auto log.level=info admin.listen=off entity.customer.topics=customers"
+         log.format=auto log.level=info admin.listen=off entity.customer.topics=customers \
+         entity.customer.format=auto entity.customer.keys=customer:{id}"
     );
 }
 
@@ -133,7 +134,8 @@ fn the_example_says_the_defaults_and_has_no_warning() {
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(settings.entities.len(), 3);
     let smallest = loaded(SMALLEST).settings.describe();
-    let told = ["kafka.group", "errors.on_error", "admin.listen", "entity.customer.topics"];
+    let told =
+        ["kafka.group", "errors.on_error", "admin.listen", "entity.customer.topics", "entity.customer.keys"];
     for (name, value) in settings.describe() {
         if let Some((_, default)) =
             smallest.iter().find(|(known, _)| *known == name && !told.contains(&name.as_str()))
@@ -209,6 +211,29 @@ fn a_problem_shows_its_line_and_what_to_do() {
     );
     let problem = &error.problems[0];
     assert_eq!((problem.line, problem.column, problem.path.as_str()), (11, 9, "entity[0].write[0].value"));
+}
+
+#[test]
+fn what_a_whole_file_lacks_is_said_without_a_line() {
+    let error = parse("# x = 1", &Fake::default(), &Handlers::default()).map(drop).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "stoker.toml:1:1: \"kafka\" is missing\n    = Where records come from.\n\
+         stoker.toml:1:1: \"redis\" is missing\n    = Where the cache is.\n\
+         stoker.toml:1:1: \"entity\" is missing\n    = What is cached: one `[[entity]]` each."
+    );
+}
+
+#[test]
+fn a_byte_order_mark_and_windows_line_ends_are_no_problem() {
+    let text = format!("\u{feff}{}", SMALLEST.trim_start().replace('\n', "\r\n"));
+    loaded(&text);
+    let wrong = text.replace("\"1h\"", "\"1x\"");
+    assert!(
+        problems(&wrong)[0].starts_with("11:7: entity \"customer\", write 1: ttl: "),
+        "{:?}",
+        problems(&wrong)
+    );
 }
 
 #[test]

@@ -268,6 +268,10 @@ fn what_is_wrong_in_entities() {
         ),
         (with_entity("columns = { a = \"decimals\" }"), &[r#"8:17: entity "customer": columns.a: "#]),
         (
+            with_entity("key_columns = { a = 1 }"),
+            &["8:15: entity \"customer\": key_columns: expected a list, found a table"],
+        ),
+        (
             with_entity("render = { decimal = \"float\" }"),
             &[r#"8:22: entity "customer": render.decimal: "float" is not "string" or "number""#],
         ),
