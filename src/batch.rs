@@ -42,6 +42,8 @@ pub struct Batch {
     /// True where the watermarks on all masters are to be brought up to `end`, not only those that the
     /// units touch: before a position is committed, and when an idle lane looks whether its data is there.
     pub everywhere: bool,
+    /// The oldest commit time of the source, Unix milliseconds, by entity: for the freshness of what is applied.
+    pub commits: SmallVec<[(usize, i64); 2]>,
     /// Local clock when the batch was sealed, Unix milliseconds: what relative expiries count from.
     pub sealed_at_ms: i64,
 }

@@ -12,7 +12,7 @@ use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::Receiver;
 
-use crate::batch::LaneName;
+use crate::batch::{Batch, LaneName, Outcomes};
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter, PendingLetter, Stage};
 use crate::entity::Entity;
@@ -30,8 +30,10 @@ const SOURCE_RETRY: Duration = Duration::from_millis(20);
 pub trait Observer {
     /// Counters since the last call, and the lanes as they stand.
     fn observe(&self, counts: Counts, lanes: Vec<LaneView>);
-    /// A batch was answered after so long, with so many units.
-    fn batch_answered(&self, units: usize, took: Duration);
+    /// A batch was answered after so long, at that Unix millisecond.
+    fn batch_answered(&self, batch: &Batch, outcomes: &Outcomes, took: Duration, now_ms: i64);
+    /// Letters of records that failed at these stages were acknowledged.
+    fn letters_sent(&self, stages: &[Stage]);
 }
 
 /// The channels of one worker.
@@ -93,14 +95,17 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                 Action::Apply(batch) => waiting.push(Box::pin(async move {
                     let started = clock.now().monotonic;
                     let outcomes = sink.apply(&batch).await;
-                    observer.batch_answered(batch.units.len(), clock.now().monotonic.saturating_sub(started));
+                    let now = clock.now();
+                    let took = now.monotonic.saturating_sub(started);
+                    observer.batch_answered(&batch, &outcomes, took, now.unix_ms);
                     Input::Applied(batch, outcomes)
                 })),
                 Action::SendLetters { lane, name, flight, letters: pending } => {
                     let entities = Arc::clone(worker.entities());
                     waiting.push(Box::pin(async move {
                         let sent = pending.len();
-                        let unsent = send_letters(letters, &entities, &name, pending).await;
+                        let (acknowledged, unsent) = send_letters(letters, &entities, &name, pending).await;
+                        observer.letters_sent(&acknowledged);
                         Input::LettersSent { lane, flight, sent, unsent }
                     }));
                 }
@@ -133,14 +138,14 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
     observer.observe(worker.take_counts(), worker.views());
 }
 
-/// Sends letters one after the other and gives back those that were not acknowledged.
+/// Sends letters one after the other: where those failed that were acknowledged, and those that were not.
 async fn send_letters<D: DeadLetters>(
     letters: &D,
     entities: &[Entity],
     name: &LaneName,
     pending: Vec<PendingLetter>,
-) -> Vec<PendingLetter> {
-    let mut unsent = Vec::new();
+) -> (Vec<Stage>, Vec<PendingLetter>) {
+    let (mut acknowledged, mut unsent) = (Vec::new(), Vec::new());
     for letter in pending {
         let sent = match &letter {
             PendingLetter::Whole(whole) => letters.send(whole).await,
@@ -166,9 +171,11 @@ async fn send_letters<D: DeadLetters>(
                 }
             }
         };
-        if sent.is_err() {
-            unsent.push(letter);
+        match (sent, &letter) {
+            (Err(_), _) => unsent.push(letter),
+            (Ok(()), PendingLetter::Whole(whole)) => acknowledged.push(whole.stage),
+            (Ok(()), PendingLetter::ByOffset { .. }) => acknowledged.push(Stage::Apply),
         }
     }
-    unsent
+    (acknowledged, unsent)
 }

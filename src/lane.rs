@@ -15,6 +15,8 @@
 
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use crate::batch::{
     Action, Batch, Claim, Epoch, LaneId, Outcome, Outcomes, Refusal, Standing, Taken, Unit, WatermarkSeen,
 };
@@ -91,10 +93,6 @@ pub enum Act {
 /// What is counted when a batch comes back.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// Units that Redis acknowledged, by entity.
-    pub applied: Vec<usize>,
-    /// Units that the guard rejected, by entity.
-    pub rejected: Vec<usize>,
     /// Units that Redis refused for good, by entity.
     pub refused: Vec<(usize, Refusal)>,
     /// The error of the world, if one was met.
@@ -118,6 +116,23 @@ pub enum Phase {
     GivenUp(Duration),
 }
 
+/// What a lane is doing, as people see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Activity {
+    /// Takes the partition over from its former owner.
+    TakingOver,
+    /// Nothing is in flight; the next record goes out at once.
+    Filling,
+    /// A batch is in flight.
+    InFlight,
+    /// Waits before it sends again what was not acknowledged.
+    Backoff,
+    /// Waits for the source to read again.
+    Rewinding,
+    /// Another owner has it.
+    GivenUp,
+}
+
 /// One partition's lane.
 #[derive(Debug)]
 pub struct Lane {
@@ -130,6 +145,7 @@ pub struct Lane {
     letter_bytes: usize,
     filling_records: usize,
     filling_oldest_ms: Option<i64>,
+    filling_commits: SmallVec<[(usize, i64); 2]>,
     /// After the last record that was taken.
     position: Position,
     /// Below it all is applied, since the last rewind.
@@ -184,6 +200,7 @@ impl Lane {
             letter_bytes: 0,
             filling_records: 0,
             filling_oldest_ms: None,
+            filling_commits: SmallVec::new(),
             position: start,
             applied: start,
             stored: committed.unwrap_or(Position::MIN),
@@ -211,6 +228,18 @@ impl Lane {
     /// Which part of its life it is in.
     pub fn phase(&self) -> Phase {
         self.phase
+    }
+
+    /// What it is doing, for the status page.
+    pub fn activity(&self) -> Activity {
+        match (&self.phase, &self.flight) {
+            (Phase::Claiming | Phase::ClaimLater(_), _) => Activity::TakingOver,
+            (Phase::Rewinding | Phase::RewindLater(..), _) => Activity::Rewinding,
+            (Phase::GivenUp(_), _) => Activity::GivenUp,
+            (Phase::Running, Some(Flight { batch: Sealed::Waiting(..), .. })) => Activity::Backoff,
+            (Phase::Running, Some(_)) => Activity::InFlight,
+            (Phase::Running, None) => Activity::Filling,
+        }
     }
 
     /// Below it everything is applied.
@@ -253,6 +282,14 @@ impl Lane {
     /// Adds one mutation of the record at `offset`; true where it was composed into another.
     pub fn fill(&mut self, mutation: Mutation, offset: i64, entity: usize) -> bool {
         self.filling.add(mutation, offset, entity)
+    }
+
+    /// Notes when the source committed a change of that entity: the oldest one counts.
+    pub fn committed(&mut self, entity: usize, commit_ms: i64) {
+        match self.filling_commits.iter_mut().find(|(known, _)| *known == entity) {
+            Some((_, oldest)) => *oldest = commit_ms.min(*oldest),
+            None => self.filling_commits.push((entity, commit_ms)),
+        }
     }
 
     /// Adds a letter of a record: the position does not pass it before the letter is acknowledged.
@@ -298,6 +335,7 @@ impl Lane {
             start: self.applied,
             end: self.position,
             everywhere,
+            commits: std::mem::take(&mut self.filling_commits),
             sealed_at_ms: now.unix_ms,
         };
         self.flight_count += 1;
@@ -549,6 +587,7 @@ impl Lane {
         self.letter_bytes = 0;
         self.filling_records = 0;
         self.filling_oldest_ms = None;
+        self.filling_commits.clear();
         self.flight = None;
         self.everywhere_at = None;
         self.attempts = 0;
@@ -570,14 +609,7 @@ fn left_over(
     let mut left = Vec::new();
     for (unit, result) in units.into_iter().zip(results) {
         let refusal = match result {
-            Outcome::Applied => {
-                tally.applied.push(unit.entity);
-                continue;
-            }
-            Outcome::Rejected => {
-                tally.rejected.push(unit.entity);
-                continue;
-            }
+            Outcome::Applied | Outcome::Rejected => continue,
             Outcome::NotAcknowledged => {
                 left.push(unit);
                 continue;

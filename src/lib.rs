@@ -15,6 +15,7 @@ pub mod error;
 pub mod lane;
 pub mod mutation;
 pub mod pipeline;
+pub mod process;
 pub mod record;
 pub mod retry;
 pub mod settings;

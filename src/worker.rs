@@ -15,7 +15,7 @@ use crate::dead_letter::{Letter, PendingLetter, Stage};
 use crate::decode::Ignored;
 use crate::entity::Entity;
 use crate::error::WorldError;
-use crate::lane::{Act, Lane, LaneOptions, OnRefused, Phase, Tally};
+use crate::lane::{Act, Activity, Lane, LaneOptions, OnRefused, Phase, Tally};
 use crate::pipeline::{Emitted, Pipeline};
 use crate::record::{AsRecord, Position, Record};
 use crate::source::{Assignment, Delivery, Released, StopReason, Stored, ToSource, ToWorker};
@@ -94,20 +94,16 @@ pub enum Action {
 /// What happened since the counters were last taken. Plain numbers: the driver makes metrics and logs of them.
 #[derive(Debug, Default)]
 pub struct Counts {
-    /// Records taken, whatever came of them.
-    pub records: u64,
+    /// Records taken, whatever came of them, by topic.
+    pub records: BTreeMap<String, u64>,
     /// Records that a source delivered again or after their lane was gone.
     pub stale: u64,
-    /// Mutations by entity, before coalescing.
-    pub mutations: BTreeMap<usize, u64>,
-    /// Mutations composed into one that was there, by entity.
-    pub coalesced: BTreeMap<usize, u64>,
+    /// Changes by entity.
+    pub changes: BTreeMap<usize, u64>,
+    /// Mutations composed into one that was there.
+    pub coalesced: u64,
     /// Ignored records by reason.
-    pub ignored: BTreeMap<&'static str, u64>,
-    /// Units applied by entity.
-    pub applied: BTreeMap<usize, u64>,
-    /// Units rejected by the guard, by entity.
-    pub rejected: BTreeMap<usize, u64>,
+    pub ignored: BTreeMap<&'static str, (Ignored, u64)>,
     /// Errors of records.
     pub failures: Vec<Failed>,
     /// Errors of the world that batches and claims met.
@@ -118,8 +114,8 @@ pub struct Counts {
     pub rewinds: Vec<(LaneName, crate::source::RewindTo)>,
     /// Lanes given up because another owner writes.
     pub given_up: Vec<LaneName>,
-    /// How fresh applied batches were: milliseconds from the record's timestamp to the answer.
-    pub freshness_ms: Vec<i64>,
+    /// Lanes taken over.
+    pub taken_over: u64,
 }
 
 /// A record's error, for log and counters: where it was, never what it held.
@@ -144,8 +140,10 @@ pub struct Failed {
 pub struct LaneView {
     /// Topic and partition.
     pub name: LaneName,
-    /// Which part of its life.
-    pub phase: Phase,
+    /// What it is doing.
+    pub activity: Activity,
+    /// True while it finishes what was taken, before it is handed over.
+    pub draining: bool,
     /// Below it everything is applied.
     pub applied: Position,
     /// Kafka's timestamp of the oldest record that is taken and not applied, Unix milliseconds.
@@ -233,7 +231,8 @@ impl<R: AsRecord> Worker<R> {
             .values()
             .map(|owned| LaneView {
                 name: owned.lane.name().clone(),
-                phase: owned.lane.phase(),
+                activity: owned.lane.activity(),
+                draining: owned.leave != Leave::Stays,
                 applied: owned.lane.applied_position(),
                 oldest_ms: owned.lane.oldest_ms().or_else(|| {
                     owned.backlog.front().and_then(|waiting| waiting.record.as_record().timestamp_ms)
@@ -276,8 +275,9 @@ impl<R: AsRecord> Worker<R> {
                 }
             }
             Input::Claimed(lane, result) => {
-                if let Err(error) = &result {
-                    self.counts.world.push(error.clone());
+                match &result {
+                    Ok(_) => self.counts.taken_over += 1,
+                    Err(error) => self.counts.world.push(error.clone()),
                 }
                 self.with(lane, now, out, |owned, acts| owned.lane.claimed(result, now, acts));
             }
@@ -389,21 +389,7 @@ impl<R: AsRecord> Worker<R> {
     fn applied(&mut self, batch: Batch, outcomes: Outcomes, now: Now, out: &mut Vec<Action>) {
         let id = batch.lane;
         let mut tally = Tally::default();
-        let mut freshness = None;
-        self.with(id, now, out, |owned, acts| {
-            let oldest = owned.lane.oldest_ms();
-            owned.lane.applied(batch, outcomes, now, &mut tally, acts);
-            freshness = oldest.map(|oldest| now.unix_ms.saturating_sub(oldest));
-        });
-        if !tally.applied.is_empty() {
-            self.counts.freshness_ms.extend(freshness);
-        }
-        for entity in tally.applied {
-            *self.counts.applied.entry(entity).or_default() += 1;
-        }
-        for entity in tally.rejected {
-            *self.counts.rejected.entry(entity).or_default() += 1;
-        }
+        self.with(id, now, out, |owned, acts| owned.lane.applied(batch, outcomes, now, &mut tally, acts));
         self.counts.world.extend(tally.error);
         let Some(owned) = self.lanes.get(&id) else { return };
         for (entity, refusal) in tally.refused {
@@ -551,24 +537,30 @@ fn handle(
         counts.stale += 1;
         return Ok(());
     }
-    counts.records += 1;
+    match counts.records.get_mut(record.topic) {
+        Some(count) => *count += 1,
+        None => {
+            counts.records.insert(record.topic.to_owned(), 1);
+        }
+    }
     let mut failed = false;
     let mut stop = None;
     let names = Arc::clone(pipeline.entities());
     pipeline.handle(record, &mut |emitted| match emitted {
-        Emitted::Mutations { entity, mutations, .. } => {
+        Emitted::Mutations { entity, mutations, commit_ms } => {
+            *counts.changes.entry(entity).or_default() += 1;
+            if let Some(commit_ms) = commit_ms {
+                lane.committed(entity, commit_ms);
+            }
             for mutation in mutations {
-                *counts.mutations.entry(entity).or_default() += 1;
-                if lane.fill(mutation, record.offset, entity) {
-                    *counts.coalesced.entry(entity).or_default() += 1;
-                }
+                counts.coalesced += u64::from(lane.fill(mutation, record.offset, entity));
             }
         }
         Emitted::Ignored { why, .. } => {
             if why == Ignored::Truncate {
                 counts.truncates.push((lane.name().clone(), record.offset));
             }
-            *counts.ignored.entry(why.as_str()).or_default() += 1;
+            counts.ignored.entry(why.as_str()).or_insert((why, 0)).1 += 1;
         }
         Emitted::Failed(failure) => {
             failed = true;

@@ -8,6 +8,7 @@ pub mod config;
 mod exit;
 pub mod explain;
 pub mod finding;
+pub mod probe;
 pub mod run;
 pub mod test;
 
@@ -48,6 +49,8 @@ pub enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Keeps the caches hot until a signal
+    Run(run::RunArgs),
     /// Looks for problems of the settings and of what they name, all at once
     Check(check::CheckArgs),
     /// Shows what records would do to the cache, without Kafka and without Redis
@@ -89,7 +92,8 @@ fn unwritten(error: &std::io::Error) -> Exit {
 
 fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
     match &args.command {
-        Command::Check(check) => check::check(check, args.output, handlers, &[]),
+        Command::Run(run) => run::run(run, handlers, run::engine),
+        Command::Check(check) => check::check(check, args.output, handlers, &[probe::kafka, probe::redis]),
         Command::Explain(explain) => explain::explain(explain, handlers),
         Command::Test(test) => test::test(test, args.output, handlers),
     }

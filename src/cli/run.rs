@@ -1,15 +1,21 @@
 //! `stoker run`, but for the engine: settings, logs, metrics and the admin server around it, and the exit code.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 use tracing::{error, info};
 
 use super::complain;
 use super::config::{self, ConfigArgs};
 use super::exit::Exit;
+use super::finding::Level;
+use super::probe;
 use crate::admin::{self, AdminError, Status};
 use crate::clock::SystemClock;
 use crate::entity::Handlers;
+use crate::process;
 use crate::settings::Settings;
 use crate::source::StopReason;
 use crate::source::linked::librdkafka_version;
@@ -86,6 +92,37 @@ pub fn run(args: &RunArgs, handlers: &Handlers, engine: impl FnOnce(Parts) -> En
         }
     };
     exit(&engine(Parts { settings, status, clock, fail_fast: args.fail_fast }))
+}
+
+/// The engine of `stoker run`: real parts, until a signal.
+pub fn engine(parts: Parts) -> Ended {
+    let Parts { settings, status, clock, fail_fast } = parts;
+    for (name, value) in settings.describe() {
+        info!(name, value, "setting");
+    }
+    if fail_fast {
+        let found = [probe::kafka(&settings), probe::redis(&settings)].concat();
+        if let Some(finding) = found.into_iter().find(|finding| finding.level == Level::Unreachable) {
+            return Ended::Unreachable { detail: finding.to_string() };
+        }
+    }
+    match stop_on_signals() {
+        Ok(stop) => Ended::Stopped(process::run(&settings, &status, clock, &stop)),
+        Err(error) => Ended::Stopped(StopReason::Failed { detail: format!("signals: {}", chain(&error)) }),
+    }
+}
+
+/// A flag that the first SIGTERM or SIGINT sets. A second one ends the process at once, with the exit code of
+/// a drain that was cut short: nothing is lost.
+pub fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT] {
+        // In this order: the one that ends the process looks at the flag before the other one sets it.
+        let code = i32::from(Exit::DrainDeadline.code());
+        flag::register_conditional_shutdown(signal, code, Arc::clone(&stop))?;
+        flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
 }
 
 /// Says once why the engine ended.

@@ -10,6 +10,8 @@ pub mod linked;
 use std::collections::HashMap;
 use std::sync::Mutex;
 
+use tokio::sync::mpsc::Sender;
+
 use crate::batch::{Epoch, LaneId, LaneName};
 use crate::record::Position;
 
@@ -41,6 +43,32 @@ pub enum ToWorker<R> {
     },
     /// These lanes are lost: drop their state, store nothing more.
     Lost(Vec<LaneId>),
+}
+
+/// The source's ends of one worker's channels.
+///
+/// Two of them, so that a release is heard also by a worker that takes no records for now. Control words are
+/// sent before the records that follow them, and received first; they may overtake earlier records, which
+/// are then stale or of a lane that is being released.
+#[derive(Debug)]
+pub struct WorkerSenders<R> {
+    /// Everything but records.
+    pub control: Sender<ToWorker<R>>,
+    /// [`ToWorker::Records`].
+    pub records: Sender<ToWorker<R>>,
+}
+
+impl<R> Clone for WorkerSenders<R> {
+    fn clone(&self) -> Self {
+        WorkerSenders { control: self.control.clone(), records: self.records.clone() }
+    }
+}
+
+impl<R> WorkerSenders<R> {
+    /// Both over one channel: for a receiver that takes everything as it comes.
+    pub fn over_one(sender: Sender<ToWorker<R>>) -> WorkerSenders<R> {
+        WorkerSenders { control: sender.clone(), records: sender }
+    }
 }
 
 /// One record on its way to its lane.

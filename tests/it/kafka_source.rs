@@ -16,7 +16,9 @@ use stoker::settings::{KafkaSettings, Limits, Secret, Start};
 use stoker::source::kafka::mock::MockKafka;
 use stoker::source::kafka::probe::{Probe, Severity, probe};
 use stoker::source::kafka::{DeadLetterProducer, KafkaRecord, KafkaSource, RereadError, Status, reread};
-use stoker::source::{Delivery, Progress, Released, RewindTo, StopReason, Stored, ToSource, ToWorker};
+use stoker::source::{
+    Delivery, Progress, Released, RewindTo, StopReason, Stored, ToSource, ToWorker, WorkerSenders,
+};
 
 /// The mock takes most of a session (3 s here) for a hand-over, and several of them for a member that joins.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -230,6 +232,7 @@ impl Cluster {
                 scope.spawn(|| stage.work(receiver));
             }
             let (source, stage, stop) = (&source, &stage, &stop);
+            let senders: Vec<_> = senders.into_iter().map(WorkerSenders::over_one).collect();
             let thread = scope.spawn(move || source.run(&senders, &from_workers, &stage.progress, stop));
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(stage)));
             stop.store(true, Ordering::Release);

@@ -175,14 +175,14 @@ impl WorkerMetrics {
         }
     }
 
-    /// A record, or a change of it, with nothing to do.
-    pub fn ignored(&mut self, why: Ignored) {
+    /// Records, or changes of them, with nothing to do.
+    pub fn ignored(&mut self, why: Ignored, count: u64) {
         // A handful of reasons: a search is quicker than a map.
         if let Some((_, counter)) = self.ignored.iter().find(|(known, _)| *known == why) {
-            return counter.increment(1);
+            return counter.increment(count);
         }
         let counter = counter!(table::IGNORED, "reason" => why.as_str());
-        counter.increment(1);
+        counter.increment(count);
         self.ignored.push((why, counter));
     }
 

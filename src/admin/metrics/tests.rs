@@ -34,8 +34,8 @@ fn rendered() -> String {
         TopicMetrics::new("t").records(3);
         worker.changes(0, 2);
         worker.changes(9, 2);
-        worker.ignored(Ignored::Heartbeat);
-        worker.ignored(Ignored::Heartbeat);
+        worker.ignored(Ignored::Heartbeat, 1);
+        worker.ignored(Ignored::Heartbeat, 1);
         worker.coalesced(1);
         worker.batch(Duration::from_millis(3), 5);
         let value = Value::String { kind: StringKind::Text, bytes: Vec::new() };

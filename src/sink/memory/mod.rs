@@ -389,6 +389,7 @@ mod tests {
             start: end - 1,
             end,
             everywhere: false,
+            commits: smallvec::SmallVec::new(),
             sealed_at_ms: 0,
         }
     }

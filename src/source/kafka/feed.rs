@@ -8,12 +8,11 @@ use std::collections::VecDeque;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
 
-use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::batch::LaneId;
 use crate::record::Position;
-use crate::source::{Assignment, Delivery, Released, ToWorker};
+use crate::source::{Assignment, Delivery, Released, ToWorker, WorkerSenders};
 
 /// Records in a chunk: picked by eye; large enough that the channel's cost (0.1 µs a word) is nothing a record.
 pub(super) const CHUNK_RECORDS_MAX: usize = 1024;
@@ -57,7 +56,7 @@ pub(super) enum Sent {
 /// One worker's feed.
 #[derive(Debug)]
 pub(super) struct Feed<R> {
-    worker: Sender<ToWorker<R>>,
+    worker: WorkerSenders<R>,
     words: VecDeque<Word>,
     chunk: Vec<Delivery<R>>,
     chunk_bytes: usize,
@@ -67,7 +66,7 @@ pub(super) struct Feed<R> {
 }
 
 impl<R> Feed<R> {
-    pub(super) fn new(worker: Sender<ToWorker<R>>, chunk_bytes_max: usize) -> Feed<R> {
+    pub(super) fn new(worker: WorkerSenders<R>, chunk_bytes_max: usize) -> Feed<R> {
         Feed {
             worker,
             words: VecDeque::new(),
@@ -121,7 +120,8 @@ impl<R> Feed<R> {
     /// Sends what waits, without blocking.
     pub(super) fn send(&mut self, now: Duration) -> Sent {
         while !self.is_empty() {
-            let permit = match self.worker.try_reserve() {
+            let channel = if self.words.is_empty() { &self.worker.records } else { &self.worker.control };
+            let permit = match channel.try_reserve() {
                 Ok(permit) => permit,
                 Err(TrySendError::Full(())) => {
                     self.stuck_since.get_or_insert(now);
@@ -152,7 +152,7 @@ mod tests {
 
     fn feed(capacity: usize) -> (Feed<u8>, tokio::sync::mpsc::Receiver<ToWorker<u8>>) {
         let (sender, receiver) = tokio::sync::mpsc::channel(capacity);
-        (Feed::new(sender, 10), receiver)
+        (Feed::new(WorkerSenders::over_one(sender), 10), receiver)
     }
 
     #[test]
@@ -170,7 +170,7 @@ mod tests {
         assert!(feed.push(record(1), 1));
 
         let (sender, _worker) = tokio::sync::mpsc::channel(1);
-        let mut feed = Feed::new(sender, usize::MAX);
+        let mut feed = Feed::new(WorkerSenders::over_one(sender), usize::MAX);
         let full: Vec<bool> = (0..CHUNK_RECORDS_MAX).map(|_| feed.push(record(1), 0)).collect();
         assert_eq!(full.iter().filter(|full| **full).count(), 1);
     }

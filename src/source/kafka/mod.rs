@@ -43,13 +43,12 @@ use std::time::Duration;
 
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use tokio::sync::mpsc::Sender;
 
 use self::context::Context;
 use self::properties::{Properties, Role};
 use crate::clock::SystemClock;
 use crate::settings::{KafkaSettings, Limits, Start};
-use crate::source::{Progress, StopReason, ToSource, ToWorker};
+use crate::source::{Progress, StopReason, ToSource, WorkerSenders};
 
 pub use self::dead_letter::DeadLetterProducer;
 pub use self::error::SourceError;
@@ -132,7 +131,7 @@ impl KafkaSource {
     /// - Ends within about `limits.drain` and 15 s after `stop` is set.
     pub fn run<'s>(
         &'s self,
-        workers: &[Sender<ToWorker<KafkaRecord<'s>>>],
+        workers: &[WorkerSenders<KafkaRecord<'s>>],
         from_workers: &Receiver<ToSource>,
         progress: &Progress,
         stop: &AtomicBool,

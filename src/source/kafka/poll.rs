@@ -10,7 +10,6 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
-use tokio::sync::mpsc::Sender;
 
 use super::context::{self, Context, Noted};
 use super::feed::{Feed, Sent};
@@ -20,7 +19,7 @@ use super::status::PartitionStatus;
 use super::tally::Tally;
 use super::{KafkaRecord, KafkaSource, error, ffi};
 use crate::batch::{LaneId, LaneName};
-use crate::source::{Delivery, Progress, StopReason, ToSource, ToWorker};
+use crate::source::{Delivery, Progress, StopReason, ToSource, WorkerSenders};
 
 /// How long a poll waits where nothing else is to be done: also how late a rewind or a signal is heard.
 const IDLE: Duration = Duration::from_millis(20);
@@ -79,7 +78,7 @@ pub(super) struct Loop<'s, 'r> {
 impl<'s, 'r> Loop<'s, 'r> {
     pub(super) fn new(
         source: &'s KafkaSource,
-        workers: &[Sender<ToWorker<KafkaRecord<'s>>>],
+        workers: &[WorkerSenders<KafkaRecord<'s>>],
         from_workers: &'r Receiver<ToSource>,
         progress: &'r Progress,
         stop: &'r AtomicBool,

@@ -187,6 +187,7 @@ pub(crate) fn batch(lane: u64, positions: std::ops::Range<i64>, units: Vec<Unit>
         start: positions.start,
         end: positions.end,
         everywhere: false,
+        commits: smallvec::SmallVec::new(),
         sealed_at_ms: now_ms(),
     }
 }

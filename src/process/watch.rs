@@ -1,0 +1,283 @@
+//! What workers and the source tell, made into metrics, logs and the admin side's view.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tracing::{error, info, warn};
+
+use crate::admin::metrics::{self, TopicMetrics, WorkerMetrics};
+use crate::admin::{DependencyStatus, LaneState, LaneStatus, RedisStatus, Status};
+use crate::batch::{Batch, Outcomes};
+use crate::clock::SystemClock;
+use crate::dead_letter::Stage;
+use crate::engine::Observer;
+use crate::error::WorldError;
+use crate::lane::Activity;
+use crate::settings::{OnError, Settings};
+use crate::sink::redis::RedisSink;
+use crate::source::RewindTo;
+use crate::source::kafka;
+use crate::telemetry::{SUMMED_EVERY, SummedLog};
+use crate::worker::{Counts, LaneView};
+
+/// What each worker last told: one slot a worker, bounded by its lanes.
+#[derive(Debug)]
+pub(super) struct Board {
+    workers: Vec<Mutex<Told>>,
+}
+
+/// One worker's word.
+#[derive(Debug, Default, Clone)]
+struct Told {
+    lanes: Vec<LaneView>,
+    redis: RedisStatus,
+}
+
+impl Board {
+    pub(super) fn new(workers: usize) -> Board {
+        Board { workers: (0..workers).map(|_| Mutex::default()).collect() }
+    }
+
+    fn tell(&self, worker: usize, told: Told) {
+        if let Some(slot) = self.workers.get(worker) {
+            *slot.lock().unwrap_or_else(PoisonError::into_inner) = told;
+        }
+    }
+
+    /// Puts the workers' and the source's words together.
+    pub(super) fn show(&self, status: &Status, source: &kafka::Status) {
+        let picture = source.picture();
+        let told: Vec<Told> = self
+            .workers
+            .iter()
+            .map(|slot| slot.lock().unwrap_or_else(PoisonError::into_inner).clone())
+            .collect();
+        let views: HashMap<(&str, i32), &LaneView> = told
+            .iter()
+            .flat_map(|told| &told.lanes)
+            .map(|view| ((view.name.topic.as_str(), view.name.partition), view))
+            .collect();
+        let redis_error = told.iter().find_map(|told| told.redis.dependency.error.clone());
+        let lanes: BTreeMap<(String, i32), LaneStatus> = picture
+            .partitions
+            .iter()
+            .map(|partition| {
+                let name = &partition.name;
+                let mut lane = LaneStatus::new(name, partition.committed);
+                lane.high = partition.high;
+                lane.paused = partition.paused;
+                if let Some(view) = views.get(&(name.topic.as_str(), name.partition)) {
+                    lane.state = if view.draining { LaneState::Draining } else { state(view.activity) };
+                    lane.position = (lane.state != LaneState::TakingOver).then_some(view.applied);
+                    lane.oldest_unapplied_ms = view.oldest_ms;
+                    if lane.state == LaneState::Backoff {
+                        lane.last_error.clone_from(&redis_error);
+                    }
+                }
+                ((name.topic.clone(), name.partition), lane)
+            })
+            .collect();
+        let idle = lanes.is_empty();
+        status.update(|snapshot| {
+            snapshot.polled_ms = (picture.polled_at_ms > 0).then_some(picture.polled_at_ms);
+            snapshot.joined = picture.assignment_count > 0;
+            snapshot.kafka = DependencyStatus { up: picture.connected, error: picture.error };
+            snapshot.redis = RedisStatus {
+                dependency: DependencyStatus {
+                    // A process without lanes asks nothing of Redis.
+                    up: redis_error.is_none() && (idle || told.iter().any(|told| told.redis.dependency.up)),
+                    error: redis_error,
+                },
+                clock_skew_ms: told
+                    .iter()
+                    .filter_map(|told| told.redis.clock_skew_ms)
+                    .max_by_key(|skew| skew.unsigned_abs()),
+                fencing_works: told.iter().filter_map(|told| told.redis.fencing_works).min(),
+            };
+            snapshot.lanes = lanes;
+        });
+    }
+}
+
+fn state(activity: Activity) -> LaneState {
+    match activity {
+        Activity::TakingOver => LaneState::TakingOver,
+        Activity::Filling => LaneState::Filling,
+        Activity::InFlight => LaneState::InFlight,
+        Activity::Backoff | Activity::GivenUp => LaneState::Backoff,
+        Activity::Rewinding => LaneState::Rewinding,
+    }
+}
+
+/// Hears one worker.
+pub(super) struct Watcher<'a> {
+    worker: usize,
+    settings: &'a Settings,
+    clock: SystemClock,
+    board: &'a Board,
+    sink: &'a RedisSink,
+    inner: RefCell<Inner>,
+}
+
+struct Inner {
+    metrics: WorkerMetrics,
+    topics: HashMap<String, TopicMetrics>,
+    failures: SummedLog<(Stage, &'static str)>,
+    world: SummedLog<String>,
+    truncates: SummedLog<()>,
+    redis: DependencyStatus,
+}
+
+impl<'a> Watcher<'a> {
+    pub(super) fn new(
+        worker: usize,
+        settings: &'a Settings,
+        clock: SystemClock,
+        board: &'a Board,
+        sink: &'a RedisSink,
+    ) -> Watcher<'a> {
+        let inner = RefCell::new(Inner {
+            metrics: WorkerMetrics::new(&settings.entities),
+            topics: HashMap::new(),
+            failures: SummedLog::new(SUMMED_EVERY),
+            world: SummedLog::new(SUMMED_EVERY),
+            truncates: SummedLog::new(SUMMED_EVERY),
+            redis: DependencyStatus::default(),
+        });
+        Watcher { worker, settings, clock, board, sink, inner }
+    }
+
+    fn log(&self, inner: &mut Inner, counts: &Counts, now: Duration) {
+        for failed in &counts.failures {
+            metrics::record_error(failed.stage, failed.kind);
+            if self.settings.errors.on_error == OnError::Skip {
+                metrics::skipped(failed.stage);
+            }
+            let entity = failed.entity.and_then(|index| self.settings.entities.get(index));
+            if let Some(count) = inner.failures.hit((failed.stage, failed.kind), now) {
+                warn!(
+                    topic = failed.lane.topic,
+                    partition = failed.lane.partition,
+                    offset = failed.offset,
+                    entity = entity.map(|entity| &*entity.name),
+                    stage = failed.stage.as_str(),
+                    kind = failed.kind,
+                    count,
+                    detail = failed.detail,
+                    "a record failed"
+                );
+            }
+        }
+        for (lane, offset) in &counts.truncates {
+            if let Some(count) = inner.truncates.hit((), now) {
+                warn!(
+                    topic = lane.topic,
+                    partition = lane.partition,
+                    offset,
+                    count,
+                    "the table was truncated: its keys stay until their ttl (truncate = \"ignore\")"
+                );
+            }
+        }
+        for error in &counts.world {
+            metrics::retried(error);
+            if *error == WorldError::Redirected {
+                // A slot on its way is no fault.
+                continue;
+            }
+            if let Some(count) = inner.world.hit(error.to_string(), now) {
+                warn!(%error, count, "Redis does not take writes for now; nothing is lost, they are sent again");
+            }
+        }
+        for (lane, to) in &counts.rewinds {
+            let (reason, from) = match to {
+                RewindTo::Earliest => ("missing", None),
+                RewindTo::At(position) => ("behind", Some(position)),
+            };
+            metrics::rewound(reason);
+            error!(
+                topic = lane.topic,
+                partition = lane.partition,
+                from,
+                reason,
+                "Redis lost what was applied: the partition is read again in order (from its earliest position \
+                 where no position is named)"
+            );
+        }
+        for lane in &counts.given_up {
+            warn!(
+                topic = lane.topic,
+                partition = lane.partition,
+                "another owner has taken the lane: it is lost to this process, which writes nothing more of it"
+            );
+        }
+        for ((stage, kind), count) in inner.failures.overdue(now) {
+            warn!(stage = stage.as_str(), kind, count, "records failed since the last line of this kind");
+        }
+        for (error, count) in inner.world.overdue(now) {
+            warn!(error, count, "since the last line of this kind");
+        }
+    }
+}
+
+impl Observer for Watcher<'_> {
+    fn observe(&self, counts: Counts, lanes: Vec<LaneView>) {
+        let now = self.clock.now();
+        let mut inner = self.inner.borrow_mut();
+        let inner = &mut *inner;
+        for (topic, count) in &counts.records {
+            inner.topics.entry(topic.clone()).or_insert_with(|| TopicMetrics::new(topic)).records(*count);
+        }
+        for (entity, count) in &counts.changes {
+            inner.metrics.changes(*entity, *count);
+        }
+        inner.metrics.coalesced(counts.coalesced);
+        for (why, count) in counts.ignored.values() {
+            inner.metrics.ignored(*why, *count);
+        }
+        for _ in 0..counts.taken_over {
+            inner.metrics.taken_over();
+        }
+        if let Some(error) = counts.world.iter().rev().find(|error| **error != WorldError::Redirected) {
+            inner.redis = DependencyStatus { up: false, error: Some(error.to_string()) };
+        } else if counts.taken_over > 0 {
+            inner.redis = DependencyStatus { up: true, error: None };
+        }
+        self.log(inner, &counts, now.monotonic);
+        let nodes = self.sink.nodes();
+        let redis = RedisStatus {
+            dependency: inner.redis.clone(),
+            clock_skew_ms: nodes
+                .iter()
+                .map(|node| node.clock_offset_ms)
+                .max_by_key(|skew| skew.unsigned_abs()),
+            fencing_works: (!nodes.is_empty()).then(|| self.sink.fencing_works()),
+        };
+        self.board.tell(self.worker, Told { lanes, redis });
+    }
+
+    fn batch_answered(&self, batch: &Batch, outcomes: &Outcomes, took: Duration, now_ms: i64) {
+        let mut inner = self.inner.borrow_mut();
+        inner.metrics.batch(took, batch.units.len());
+        for (unit, outcome) in batch.units.iter().zip(&outcomes.units) {
+            inner.metrics.outcome(unit, outcome);
+        }
+        if outcomes.error.is_none() {
+            for (entity, commit_ms) in &batch.commits {
+                inner.metrics.fresh(*entity, *commit_ms, now_ms);
+            }
+            if !inner.redis.up {
+                if inner.redis.error.is_some() {
+                    info!("Redis takes writes again");
+                }
+                inner.redis = DependencyStatus { up: true, error: None };
+            }
+        }
+    }
+
+    fn letters_sent(&self, stages: &[Stage]) {
+        stages.iter().copied().for_each(metrics::dead_letter);
+    }
+}
