@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use stoker::batch::{Action, Outcome, Standing, Unit, WatermarkSeen};
-use stoker::error::WorldError;
+use stoker::error::{ServerCode, WorldError};
 use stoker::mutation::Expiry;
 use stoker::sink::Sink;
 use stoker::sink::memory::MemoryValue;
@@ -113,13 +113,22 @@ fn every_key_reaches_its_master_while_slots_move() {
     let source = cluster.master_of(moving);
     let target = cluster.masters.iter().find(|master| master.port != source.port).unwrap();
     migrate(source, target, moving, || {
-        // In the middle the slot's keys lie on both sides. Scripts over two keys of which one has moved are
-        // answered TRYAGAIN until the rest has followed, so only plain commands are sent meanwhile.
+        // In the middle the slot's keys lie on both sides. A script over two keys that lie apart is answered
+        // TRYAGAIN until the rest has followed.
         let plain = |value: &str| {
             let moving = keys.iter().filter(|key| slot_of(key.as_bytes()) == moving);
             moving.map(|key| write(key, value)).collect::<Vec<_>>()
         };
         runtime.block_on(until_applied(&sink, 1, 4..5, plain("between")));
+        let mut client = source.client();
+        let slot = moving.to_string();
+        let here: Vec<String> = client.run(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+        let side = |key: &str| String::from_utf8(own_keys().side(key.as_bytes())).unwrap();
+        let apart = here.iter().find(|key| keys.contains(key) && !here.contains(&side(key))).unwrap();
+        let guarded = Action::Guarded([guarded_write(1, "r", "x")].into_iter().collect());
+        let outcomes = runtime.block_on(sink.apply(&batch(1, 4..5, vec![unit(apart, guarded)])));
+        assert_eq!(outcomes.units, [Outcome::NotAcknowledged]);
+        assert_eq!(outcomes.error, Some(WorldError::NotNow { code: ServerCode::TryAgain }));
     });
     for key in keys.iter().filter(|key| slot_of(key.as_bytes()) == moving) {
         assert_eq!(read_at(&cluster, key.as_bytes()), string("between"), "{key}");
