@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use stoker::batch::{Action, Outcome, Standing, Unit, WatermarkSeen};
-use stoker::error::WorldError;
+use stoker::error::{ServerCode, WorldError};
 use stoker::mutation::Expiry;
 use stoker::sink::Sink;
 use stoker::sink::memory::MemoryValue;
 use stoker::sink::redis::RedisSink;
 use stoker::sink::slots::{slot_of, tag_of};
 
-use super::support::redis::{RedisCluster, RedisServer};
+use super::support::redis::{RedisCluster, RedisServer, wait_for};
 use super::support::sink::*;
 
 fn sink(cluster: &RedisCluster) -> RedisSink {
@@ -113,13 +113,22 @@ fn every_key_reaches_its_master_while_slots_move() {
     let source = cluster.master_of(moving);
     let target = cluster.masters.iter().find(|master| master.port != source.port).unwrap();
     migrate(source, target, moving, || {
-        // In the middle the slot's keys lie on both sides. Scripts over two keys of which one has moved are
-        // answered TRYAGAIN until the rest has followed, so only plain commands are sent meanwhile.
+        // In the middle the slot's keys lie on both sides. A script over two keys that lie apart is answered
+        // TRYAGAIN until the rest has followed.
         let plain = |value: &str| {
             let moving = keys.iter().filter(|key| slot_of(key.as_bytes()) == moving);
             moving.map(|key| write(key, value)).collect::<Vec<_>>()
         };
         runtime.block_on(until_applied(&sink, 1, 4..5, plain("between")));
+        let mut client = source.client();
+        let slot = moving.to_string();
+        let here: Vec<String> = client.run(&["CLUSTER", "GETKEYSINSLOT", &slot, "100"]);
+        let side = |key: &str| String::from_utf8(own_keys().side(key.as_bytes())).unwrap();
+        let apart = here.iter().find(|key| keys.contains(key) && !here.contains(&side(key))).unwrap();
+        let guarded = Action::Guarded([guarded_write(1, "r", "x")].into_iter().collect());
+        let outcomes = runtime.block_on(sink.apply(&batch(1, 4..5, vec![unit(apart, guarded)])));
+        assert_eq!(outcomes.units, [Outcome::NotAcknowledged]);
+        assert_eq!(outcomes.error, Some(WorldError::NotNow { code: ServerCode::TryAgain }));
     });
     for key in keys.iter().filter(|key| slot_of(key.as_bytes()) == moving) {
         assert_eq!(read_at(&cluster, key.as_bytes()), string("between"), "{key}");
@@ -242,4 +251,42 @@ fn one_master_that_is_gone_holds_up_only_its_own_keys() {
         assert_eq!(outcomes.watermark, WatermarkSeen::Unknown);
         assert_ne!(outcomes.error, Some(WorldError::NotOwner));
     }
+}
+
+#[test]
+fn a_replica_that_lagged_and_took_over_shows_in_its_watermark() {
+    let cluster = RedisCluster::start();
+    let master = &cluster.masters[0];
+    let replica = cluster.add_replica(master);
+    let sink = sink(&cluster);
+    let runtime = runtime();
+    let units = |value: &str| (0..30).map(|n| write(&format!("user:{n}"), value)).collect::<Vec<_>>();
+    runtime.block_on(async {
+        sink.take_over(&fresh_claim(1)).await.unwrap();
+        assert_done(&sink.apply(&batch(1, 0..10, units("first"))).await);
+        assert_done(&sink.apply(&look(1, 10)).await);
+    });
+    let behind: i64 = master.client().run(&["WAIT", "1", "5000"]);
+    assert_eq!(behind, 1, "the replica has everything");
+    // The replica loses its link and cannot come back.
+    master.client().run::<()>(&["CONFIG", "SET", "requirepass", "nobody knows"]);
+    let mut client = master.client();
+    redis::cmd("AUTH").arg("nobody knows").exec(&mut client.0).unwrap();
+    client.run::<i64>(&["CLIENT", "KILL", "TYPE", "replica"]);
+    runtime.block_on(async {
+        assert_done(&sink.apply(&batch(1, 10..20, units("second"))).await);
+        assert_done(&sink.apply(&look(1, 20)).await);
+    });
+    replica.client().run::<()>(&["CLUSTER", "FAILOVER", "TAKEOVER"]);
+    let mut seen = WatermarkSeen::Current;
+    let found = wait_for(std::time::Duration::from_secs(20), || {
+        seen = runtime.block_on(sink.apply(&look(1, 20))).watermark;
+        matches!(seen, WatermarkSeen::Behind(_) | WatermarkSeen::Missing)
+    });
+    assert!(found, "{seen:?}");
+    assert_eq!(seen, WatermarkSeen::Behind(10));
+    runtime.block_on(until_applied(&sink, 1, 10..20, units("second")));
+    assert_done(&runtime.block_on(sink.apply(&look(1, 20))));
+    let promoted = format!("127.0.0.1:{}", replica.port);
+    assert!(sink.nodes().iter().any(|node| node.address == promoted));
 }

@@ -109,7 +109,7 @@ fn with_a_late_pipeline(
     runtime: &tokio::runtime::Runtime,
     newer: impl FnOnce(&tokio::runtime::Runtime),
 ) {
-    let settings = RedisSettings { timeout: Duration::from_millis(150), ..server.settings() };
+    let settings = RedisSettings { timeout: Duration::from_millis(300), ..server.settings() };
     let first = sink(settings);
     let taken = runtime.block_on(first.take_over(&fresh_claim(1)));
     taken.unwrap();
@@ -155,7 +155,7 @@ fn a_pipeline_that_timed_out_never_overwrites_what_its_own_sink_sent_again() {
     let server = RedisServer::start();
     for run in 0..late_runs() {
         let runtime = runtime();
-        let settings = RedisSettings { timeout: Duration::from_millis(150), ..server.settings() };
+        let settings = RedisSettings { timeout: Duration::from_millis(300), ..server.settings() };
         let sink = sink(settings);
         runtime.block_on(async {
             sink.take_over(&claim_from(1, 0)).await.unwrap();
@@ -242,6 +242,68 @@ fn a_server_that_refuses_for_now_is_written_to_later() {
             client.run::<i64>(&["DEL", "string", "hash", "guarded"]);
         }
     });
+}
+
+#[test]
+fn a_server_busy_with_a_script_is_waited_for() {
+    let server = RedisServer::start_with(&["--busy-reply-threshold", "50"]);
+    let sink = sink(server.settings());
+    let runtime = runtime();
+    runtime.block_on(sink.take_over(&fresh_claim(1))).unwrap();
+    let mut client = server.client();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let endless = server.client().try_run::<redis::Value>(&["EVAL", "while true do end", "0"]);
+            assert!(endless.is_err(), "it was killed");
+        });
+        let busy = || client.try_run::<String>(&["PING"]).is_err_and(|e| e.code() == Some("BUSY"));
+        assert!(wait_for(LIMIT, busy));
+        let outcomes = runtime.block_on(sink.apply(&batch(1, 0..1, vec![write("a", "x")])));
+        client.run::<()>(&["SCRIPT", "KILL"]);
+        assert_eq!(outcomes.error, not_now(ServerCode::Busy));
+        assert_eq!(outcomes.units, [Outcome::NotAcknowledged]);
+    });
+    runtime.block_on(until_applied(&sink, batch(1, 0..1, vec![write("a", "x")])));
+}
+
+#[test]
+fn a_server_that_takes_no_connection_is_waited_for() {
+    let server = RedisServer::start();
+    let mut client = server.client();
+    let probe = |settings| runtime().block_on(sink(settings).probe()).err();
+    client.run::<()>(&["CONFIG", "SET", "requirepass", "secret"]);
+    assert_eq!(probe(server.settings()), not_now(ServerCode::Auth));
+    client.run::<()>(&["CONFIG", "SET", "requirepass", ""]);
+    client.run::<()>(&["CONFIG", "SET", "maxclients", "1"]);
+    // The server says so and closes at once; where we were still writing, only the closing is seen.
+    let gone = Some(WorldError::Unreachable { node: format!("127.0.0.1:{}", server.port) });
+    let refused = probe(server.settings());
+    assert!(refused == not_now(ServerCode::MaxClients) || refused == gone, "{refused:?}");
+    client.run::<()>(&["CONFIG", "SET", "maxclients", "100"]);
+    assert_eq!(probe(server.settings()), None);
+}
+
+#[test]
+fn what_is_no_redis_is_an_error_and_no_panic() {
+    let answers: [&[u8]; 4] = [b"HTTP/1.1 400 Bad Request\r\n\r\n", b"*-5\r\n", b"$99999999999\r\n", b""];
+    for answer in answers {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = RedisAddress::Tcp("127.0.0.1".into(), listener.local_addr().unwrap().port());
+        let target = RedisTarget::Single { address, database: 0 };
+        let settings = super::support::redis::settings(target);
+        let settings = RedisSettings {
+            timeout: Duration::from_millis(300),
+            connect_timeout: Duration::from_millis(300),
+            ..settings
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                std::io::Write::write_all(&mut stream, answer).unwrap();
+            });
+            assert!(runtime().block_on(sink(settings).probe()).is_err());
+        });
+    }
 }
 
 #[test]

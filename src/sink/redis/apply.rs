@@ -44,6 +44,8 @@ struct Part<'a> {
 struct Answers {
     units: Vec<(usize, Result<Outcome, Fault>)>,
     watermark: Result<WatermarkSeen, Fault>,
+    /// Why some of them were not sent again, where that failed. What was answered before stays answered.
+    failed: Option<WorldError>,
 }
 
 impl RedisSink {
@@ -179,7 +181,7 @@ impl RedisSink {
         {
             part.node.measure_clock(&time, sent_ms, self.clock.now().unix_ms);
         }
-        self.resend_where_scripts_were_lost(part, &commands, &mut replies).await?;
+        let failed = self.resend_where_scripts_were_lost(part, &commands, &mut replies).await.err();
 
         let watermark = replies.pop().map_or(Err(Fault::World(WorldError::Protocol)), |reply| {
             let mut marks = part.lane.marks.borrow_mut();
@@ -192,7 +194,7 @@ impl RedisSink {
             let unit = part.batch.units.get(*index)?;
             Some((*index, outcome(&unit.action, reply)))
         });
-        Ok(Answers { units: units.collect(), watermark })
+        Ok(Answers { units: units.collect(), watermark, failed })
     }
 
     /// Scripts are gone after `SCRIPT FLUSH` or a failover. Units are of different keys, so that sending
@@ -245,6 +247,9 @@ impl RedisSink {
             Ok(answers) => answers,
             Err(error) => return progress.unknown(error),
         };
+        if let Some(error) = answers.failed {
+            progress.unknown(error);
+        }
         let address = &part.node.address;
         for (index, outcome) in answers.units {
             match outcome {

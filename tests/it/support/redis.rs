@@ -103,22 +103,7 @@ pub(crate) struct RedisCluster {
 impl RedisCluster {
     /// Starts one and waits until all slots are served.
     pub(crate) fn start() -> RedisCluster {
-        let options = [
-            "--cluster-enabled",
-            "yes",
-            "--cluster-node-timeout",
-            "2000",
-            "--cluster-config-file",
-            "nodes.conf",
-        ];
-        let masters: Vec<RedisServer> = (0..3)
-            .map(|_| {
-                let bus = free_port().to_string();
-                let mut options = options.to_vec();
-                options.extend(["--cluster-port", bus.as_str()]);
-                RedisServer::start_with(&options)
-            })
-            .collect();
+        let masters: Vec<RedisServer> = (0..3).map(|_| start_node()).collect();
         let created = Command::new("redis-cli")
             .args(["--cluster", "create"])
             .args(masters.iter().map(|master| format!("127.0.0.1:{}", master.port)))
@@ -135,6 +120,25 @@ impl RedisCluster {
             assert!(ok, "the cluster serves all slots");
         }
         RedisCluster { masters }
+    }
+
+    /// Adds a replica of that master, in step with it.
+    pub(crate) fn add_replica(&self, master: &RedisServer) -> RedisServer {
+        let replica = start_node();
+        let id: String = master.client().run(&["CLUSTER", "MYID"]);
+        let mut client = replica.client();
+        let nodes: String = master.client().run(&["CLUSTER", "NODES"]);
+        let bus = nodes.lines().find(|line| line.contains("myself")).unwrap();
+        let bus = bus.split_once('@').unwrap().1.split([' ', ',']).next().unwrap();
+        client.run::<()>(&["CLUSTER", "MEET", "127.0.0.1", &master.port.to_string(), bus]);
+        let limit = Duration::from_secs(20);
+        assert!(wait_for(limit, || client.try_run::<()>(&["CLUSTER", "REPLICATE", &id]).is_ok()));
+        let in_step = wait_for(limit, || {
+            let state: String = client.run(&["INFO", "replication"]);
+            state.contains("master_link_status:up")
+        });
+        assert!(in_step, "the replica follows");
+        replica
     }
 
     /// Settings that name one of the nodes.
@@ -158,6 +162,20 @@ impl RedisCluster {
             })
             .expect("the slot is served")
     }
+}
+
+fn start_node() -> RedisServer {
+    let bus = free_port().to_string();
+    RedisServer::start_with(&[
+        "--cluster-enabled",
+        "yes",
+        "--cluster-node-timeout",
+        "2000",
+        "--cluster-config-file",
+        "nodes.conf",
+        "--cluster-port",
+        &bus,
+    ])
 }
 
 /// A blocking connection of the test's own, beside the sink's.

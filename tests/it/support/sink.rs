@@ -28,7 +28,7 @@ pub(crate) enum Cache {
 /// A process that applies batches to it.
 pub(crate) enum Process {
     Memory(MemorySink),
-    Redis(RedisSink),
+    Redis(Box<RedisSink>),
 }
 
 impl Cache {
@@ -47,7 +47,7 @@ impl Cache {
                 Process::Memory(MemorySink::new(server.clone(), "stoker:", GROUP, VALUE_BYTES_MAX))
             }
             Cache::Redis(server, _) => {
-                Process::Redis(RedisSink::new(server.settings(), GROUP.into(), VALUE_BYTES_MAX))
+                Process::Redis(Box::new(RedisSink::new(server.settings(), GROUP.into(), VALUE_BYTES_MAX)))
             }
         }
     }
