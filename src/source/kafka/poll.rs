@@ -391,6 +391,10 @@ impl<'s, 'r> Loop<'s, 'r> {
                 self.count(&error);
             }
         }
+        if consumer.client().fatal_error().is_some() {
+            // Out of the group already.
+            return;
+        }
         if let Err(error) = consumer.close_queue() {
             tracing::warn!(error = error::name(&error), "the group could not be left");
             return;

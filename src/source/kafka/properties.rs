@@ -46,8 +46,8 @@ pub(super) enum Role {
     Producer,
 }
 
-/// The properties of a client of that role, in the order in which they are set.
-#[derive(Debug, Clone)]
+/// The properties of a client of that role. Not `Debug`: values may be secrets.
+#[derive(Clone)]
 pub(super) struct Properties {
     ours: Vec<(String, String)>,
     client: ClientConfig,
