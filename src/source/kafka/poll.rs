@@ -221,12 +221,12 @@ impl<'s, 'r> Loop<'s, 'r> {
             let lanes = self.lanes.sorted();
             let list = list(lanes.iter().filter(|lane| concerned(lane)).map(|lane| &lane.name));
             let done = if wanted { self.consumer().pause(&list) } else { self.consumer().resume(&list) };
-            tracing::warn!(
-                worker,
-                paused = wanted,
-                partition_count = list.count(),
-                "a worker takes nothing: its partitions are paused until it does"
-            );
+            let partition_count = list.count();
+            if wanted {
+                tracing::warn!(worker, partition_count, "a worker takes nothing: its partitions are paused");
+            } else {
+                tracing::info!(worker, partition_count, "the worker takes records again");
+            }
             if let Err(error) = done {
                 self.count(&error);
             }

@@ -21,7 +21,8 @@ pub struct Probe<'a> {
     pub topics: &'a [String],
     /// The dead letter topic, where one is set.
     pub dead_letter_topic: Option<&'a str>,
-    /// For each question to Kafka; there are at most three and one for each topic.
+    /// For each question to Kafka: there are two, and one for each partition that has a commit. The first that
+    /// is not answered is the last.
     pub timeout: Duration,
 }
 
