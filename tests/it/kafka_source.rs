@@ -497,7 +497,8 @@ fn a_worker_that_takes_nothing_for_seconds_loses_no_record_and_no_membership() {
 fn a_partition_whose_start_kafka_does_not_tell_is_asked_for_again() {
     let cluster = Cluster::new("unresolved", 1);
     cluster.append(0, 5);
-    cluster.mock.refuse_watermarks(1).unwrap();
+    // Each try asks once or twice: more than one try is refused, so the state in between lasts a second.
+    cluster.mock.refuse_watermarks(6).unwrap();
     cluster.run(&cluster.settings(), |stage| {
         stage.wait("the assignment", |s| s.status.picture().partitions.iter().any(|p| !p.resolved));
         assert_eq!(stage.got(), []);

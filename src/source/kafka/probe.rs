@@ -101,10 +101,8 @@ fn topics(probe: &Probe<'_>, metadata: &Metadata, findings: &mut Findings) -> Ve
     let mut followed: Vec<(String, i32)> = Vec::new();
     for asked in probe.topics {
         let matched = if asked.starts_with('^') {
-            match regex::Regex::new(asked) {
-                Ok(pattern) => matching(metadata, |name| {
-                    pattern.find(name).is_some_and(|found| found.len() == name.len())
-                }),
+            match regex::Regex::new(&super::whole_name(asked)) {
+                Ok(pattern) => matching(metadata, |name| pattern.is_match(name)),
                 Err(_) => {
                     findings.add(Severity::Error, asked, "the pattern cannot be read");
                     continue;
