@@ -160,13 +160,15 @@ fn clock() -> Instant {
 struct Cluster {
     mock: MockKafka,
     topic: String,
+    /// What the source follows.
+    followed: Vec<String>,
 }
 
 impl Cluster {
     fn new(topic: &str, partition_count: i32) -> Cluster {
         let mock = MockKafka::start(1).unwrap();
         mock.create_topic(topic, partition_count).unwrap();
-        Cluster { mock, topic: topic.to_owned() }
+        Cluster { mock, topic: topic.to_owned(), followed: vec![topic.to_owned()] }
     }
 
     fn settings(&self) -> KafkaSettings {
@@ -215,7 +217,7 @@ impl Cluster {
             value_bytes: 1 << 20,
             drain,
         };
-        let source = KafkaSource::connect(settings, std::slice::from_ref(&self.topic), &limits).unwrap();
+        let source = KafkaSource::connect(settings, &self.followed, &limits).unwrap();
         let (to_source, from_workers) = std::sync::mpsc::sync_channel(16);
         let stage = Scene {
             got: Mutex::default(),
@@ -353,6 +355,22 @@ fn a_paused_lane_gets_nothing_until_it_is_resumed() {
         stage.to_source.send(ToSource::Resume(lane)).unwrap();
         stage.wait("the rest", |s| s.offsets(0, 0).len() == 10);
         assert_eq!(stage.offsets(0, 0), (0..10).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn a_pattern_follows_the_topics_whose_whole_name_it_matches() {
+    let mut cluster = Cluster::new("shop-a", 1);
+    cluster.mock.create_topic("shop-a-more", 1).unwrap();
+    cluster.mock.create_topic("old-shop-a", 1).unwrap();
+    cluster.mock.create_topic("shop-b", 1).unwrap();
+    cluster.followed = vec!["^shop-[ab]|none".to_owned()];
+    cluster.run(&cluster.settings(), |stage| {
+        stage.wait("both topics", |s| s.assigned().len() == 2);
+        let partitions = stage.status.picture().partitions;
+        let mut topics: Vec<_> = partitions.iter().map(|p| p.name.topic.as_str()).collect();
+        topics.sort_unstable();
+        assert_eq!(topics, ["shop-a", "shop-b"]);
     });
 }
 
