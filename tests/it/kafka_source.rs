@@ -55,6 +55,8 @@ struct Scene {
     release_takes: Mutex<Duration>,
     /// A release is never answered.
     deaf: AtomicBool,
+    /// Workers take nothing.
+    blocked: AtomicBool,
     to_source: SyncSender<ToSource>,
     status: Arc<Status>,
 }
@@ -64,6 +66,9 @@ impl Scene {
         // Those that were never answered are kept, for a dropped one is an answer.
         let mut unanswered = Vec::new();
         while let Some(word) = inbox.blocking_recv() {
+            while self.blocked.load(Ordering::Relaxed) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
             match word {
                 ToWorker::Assign(a) => self.note(Got::Assign(Owned {
                     lane: a.lane,
@@ -157,13 +162,15 @@ fn clock() -> Instant {
 struct Cluster {
     mock: MockKafka,
     topic: String,
+    /// What the source follows.
+    followed: Vec<String>,
 }
 
 impl Cluster {
     fn new(topic: &str, partition_count: i32) -> Cluster {
         let mock = MockKafka::start(1).unwrap();
         mock.create_topic(topic, partition_count).unwrap();
-        Cluster { mock, topic: topic.to_owned() }
+        Cluster { mock, topic: topic.to_owned(), followed: vec![topic.to_owned()] }
     }
 
     fn settings(&self) -> KafkaSettings {
@@ -212,7 +219,7 @@ impl Cluster {
             value_bytes: 1 << 20,
             drain,
         };
-        let source = KafkaSource::connect(settings, std::slice::from_ref(&self.topic), &limits).unwrap();
+        let source = KafkaSource::connect(settings, &self.followed, &limits).unwrap();
         let (to_source, from_workers) = std::sync::mpsc::sync_channel(16);
         let stage = Scene {
             got: Mutex::default(),
@@ -220,6 +227,7 @@ impl Cluster {
             store_up_to: AtomicI64::new(i64::MAX),
             release_takes: Mutex::new(Duration::ZERO),
             deaf: AtomicBool::new(false),
+            blocked: AtomicBool::new(false),
             to_source,
             status: source.status(),
         };
@@ -354,6 +362,22 @@ fn a_paused_lane_gets_nothing_until_it_is_resumed() {
 }
 
 #[test]
+fn a_pattern_follows_the_topics_whose_whole_name_it_matches() {
+    let mut cluster = Cluster::new("shop-a", 1);
+    cluster.mock.create_topic("shop-a-more", 1).unwrap();
+    cluster.mock.create_topic("old-shop-a", 1).unwrap();
+    cluster.mock.create_topic("shop-b", 1).unwrap();
+    cluster.followed = vec!["^shop-[ab]|none".to_owned()];
+    cluster.run(&cluster.settings(), |stage| {
+        stage.wait("both topics", |s| s.assigned().len() == 2);
+        let partitions = stage.status.picture().partitions;
+        let mut topics: Vec<_> = partitions.iter().map(|p| p.name.topic.as_str()).collect();
+        topics.sort_unstable();
+        assert_eq!(topics, ["shop-a", "shop-b"]);
+    });
+}
+
+#[test]
 fn latest_starts_at_the_end_and_an_idle_partition_keeps_that_place() {
     let cluster = Cluster::new("latest", 2);
     cluster.append(0, 5);
@@ -462,6 +486,87 @@ fn a_stop_from_a_worker_drains_and_is_the_reason() {
         stage.wait("the release", |s| s.got().iter().any(|got| matches!(got, Got::Released(_))));
     });
     assert_eq!(reason, wanted);
+}
+
+#[test]
+fn a_worker_that_takes_nothing_for_seconds_loses_no_record_and_no_membership() {
+    let cluster = Cluster::new("stuck", 2);
+    cluster.run(&cluster.settings(), |stage| {
+        stage.wait("both lanes", |s| s.assigned().len() == 2);
+        stage.blocked.store(true, Ordering::Relaxed);
+        // More than channel, chunk and the word in hand hold.
+        cluster.append(0, 12_000);
+        cluster.append(1, 12_000);
+        // Past the point at which its partitions are paused, and past a session.
+        std::thread::sleep(Duration::from_secs(5));
+        let held: i64 = stage.status.picture().partitions.iter().map(|p| p.position).sum();
+        assert!((2_000..14_000).contains(&held), "{held} records are held");
+        assert!(stage.status.polled_within(Duration::from_secs(2)));
+        stage.blocked.store(false, Ordering::Relaxed);
+        stage.wait("all records", |s| {
+            let committed = |p: &stoker::source::kafka::PartitionStatus| p.committed == Some(12_000);
+            s.status.picture().partitions.iter().all(committed)
+        });
+        for partition in [0, 1] {
+            assert!(stage.offsets(partition, 0).into_iter().eq(0..12_000));
+        }
+        assert_eq!(stage.assigned().len(), 2);
+    });
+}
+
+#[test]
+fn a_partition_whose_start_kafka_does_not_tell_is_asked_for_again() {
+    let cluster = Cluster::new("unresolved", 1);
+    cluster.append(0, 5);
+    // Each try asks once or twice: more than one try is refused, so the state in between lasts a second.
+    cluster.mock.refuse_watermarks(6).unwrap();
+    cluster.run(&cluster.settings(), |stage| {
+        stage.wait("the assignment", |s| s.status.picture().partitions.iter().any(|p| !p.resolved));
+        assert_eq!(stage.got(), []);
+        stage.wait("the records", |s| s.offsets(0, 0) == [0, 1, 2, 3, 4]);
+        assert_eq!(stage.assigned().len(), 1);
+    });
+}
+
+#[test]
+fn kafka_away_for_a_while_loses_nothing() {
+    let cluster = Cluster::new("away", 1);
+    cluster.append(0, 5);
+    // A session that outlives the outage: the membership stays.
+    let mut settings = cluster.settings();
+    settings.properties.retain(|(name, _)| name != "session.timeout.ms");
+    cluster.run(&settings, |stage| {
+        stage.wait("the records", |s| s.offsets(0, 0).len() == 5);
+        cluster.mock.set_up(false).unwrap();
+        stage.wait("that it is away", |s| !s.status.picture().connected);
+        // A rewind waits until Kafka answers.
+        let lane = stage.lane(0);
+        stage.to_source.send(ToSource::Rewind { lane, to: RewindTo::At(2) }).unwrap();
+        std::thread::sleep(Duration::from_millis(500));
+        assert!(stage.offsets(0, 1).is_empty());
+        cluster.mock.set_up(true).unwrap();
+        cluster.append(0, 5);
+        stage.wait("the rest", |s| s.offsets(0, 1).len() == 8);
+        assert_eq!(stage.offsets(0, 1), (2..10).collect::<Vec<_>>());
+        stage.wait("that it is back", |s| s.status.picture().connected);
+        assert_eq!(stage.assigned().len(), 1);
+    });
+}
+
+#[test]
+fn kafka_away_at_shutdown_holds_it_up_for_a_bounded_time() {
+    let cluster = Cluster::new("away-at-end", 1);
+    cluster.append(0, 5);
+    let ended = Mutex::new(clock());
+    let reason = cluster.run(&cluster.settings(), |stage| {
+        stage.wait("the records", |s| s.offsets(0, 0).len() == 5);
+        cluster.mock.set_up(false).unwrap();
+        stage.wait("that it is away", |s| !s.status.picture().connected);
+        *ended.lock().unwrap() = clock();
+    });
+    assert_eq!(reason, StopReason::Signal);
+    let took = clock() - *ended.lock().unwrap();
+    assert!(took < Duration::from_secs(20), "{took:?}");
 }
 
 #[test]

@@ -13,7 +13,9 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
 use super::{SourceError, ffi};
 use crate::record::OwnedRecord;
@@ -62,10 +64,7 @@ impl MockKafka {
     /// # Errors
     /// [`SourceError::Unreachable`]: it exists, or its name is not valid.
     pub fn create_topic(&self, topic: &str, partition_count: i32) -> Result<(), SourceError> {
-        match self.producer.client().mock_cluster() {
-            Some(cluster) => cluster.create_topic(topic, partition_count, 1).map_err(|error| failed(&error)),
-            None => Err(SourceError::Unreachable { detail: "the mock cluster is gone".to_owned() }),
-        }
+        self.cluster()?.create_topic(topic, partition_count, 1).map_err(|error| failed(&error))
     }
 
     /// Appends a record and waits for the acknowledgement. The offset of `record` is not looked at; a negative
@@ -97,6 +96,32 @@ impl MockKafka {
             self.send(record, None)?;
         }
         self.producer.flush(APPEND_WITHIN).map_err(|error| failed(&error))
+    }
+
+    /// Takes all brokers away (`false`: they refuse connections) or brings them back.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreachable`]: the cluster is gone.
+    pub fn set_up(&self, up: bool) -> Result<(), SourceError> {
+        let cluster = self.cluster()?;
+        let all = -1;
+        let done = if up { cluster.broker_up(all) } else { cluster.broker_down(all) };
+        done.map_err(|error| failed(&error))
+    }
+
+    /// Refuses the next so many questions for watermarks.
+    ///
+    /// # Errors
+    /// [`SourceError::Unreachable`]: the cluster is gone.
+    pub fn refuse_watermarks(&self, count: usize) -> Result<(), SourceError> {
+        let refusals = vec![RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; count];
+        self.cluster()?.request_errors(RDKafkaApiKey::ListOffsets, &refusals);
+        Ok(())
+    }
+
+    fn cluster(&self) -> Result<MockCluster<'_, Acknowledge>, SourceError> {
+        let gone = || SourceError::Unreachable { detail: "the mock cluster is gone".to_owned() };
+        self.producer.client().mock_cluster().ok_or_else(gone)
     }
 
     fn send(&self, record: &OwnedRecord, acknowledged: Option<Answer>) -> Result<(), SourceError> {

@@ -24,6 +24,7 @@ mod ffi;
 mod lanes;
 mod metadata;
 pub mod mock;
+mod pause;
 mod poll;
 mod positions;
 pub mod probe;
@@ -78,8 +79,8 @@ const CHUNK_SHARE: usize = 16;
 impl KafkaSource {
     /// Makes the client and subscribes; Kafka itself is not waited for.
     ///
-    /// `topics`: exact names, and patterns that begin with `^` (librdkafka's, matched anywhere unless they
-    /// end with `$`; with `group.protocol=consumer` the broker's, matched against the whole name).
+    /// `topics`: exact names, and patterns that begin with `^` and are matched against the whole name (POSIX
+    /// extended; with `group.protocol=consumer` the broker's RE2).
     ///
     /// # Errors
     /// [`SourceError::Settings`]: a property that librdkafka does not take, or a pattern that it cannot read.
@@ -92,6 +93,7 @@ impl KafkaSource {
         properties.log();
         let consumer = BaseConsumer::from_config_and_context(properties.client(), Context::default())
             .map_err(SourceError::client)?;
+        let topics: Vec<String> = topics.iter().map(|topic| whole_name(topic)).collect();
         let topics: Vec<&str> = topics.iter().map(String::as_str).collect();
         consumer
             .subscribe(&topics)
@@ -140,6 +142,17 @@ impl KafkaSource {
     }
 }
 
+/// A pattern that matches only whole names: librdkafka itself looks for one anywhere in the name. A name is
+/// left as it is.
+fn whole_name(topic: &str) -> String {
+    let Some(pattern) = topic.strip_prefix('^') else { return topic.to_owned() };
+    let pattern = match pattern.strip_suffix('$') {
+        Some(body) if !body.ends_with('\\') => body,
+        _ => pattern,
+    };
+    format!("^({pattern})$")
+}
+
 /// librdkafka's defaults, where `group.protocol=consumer` leaves them to the broker.
 const SESSION: Duration = Duration::from_secs(45);
 const POLL_INTERVAL: Duration = Duration::from_secs(300);
@@ -147,5 +160,24 @@ const POLL_INTERVAL: Duration = Duration::from_secs(300);
 impl std::fmt::Debug for KafkaSource {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KafkaSource").field("start", &self.start).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_matched_against_the_whole_name() {
+        let cases = [
+            ("shop.public.orders", "shop.public.orders"),
+            ("^shop\\..*", "^(shop\\..*)$"),
+            ("^shop\\..*$", "^(shop\\..*)$"),
+            ("^a|b$", "^(a|b)$"),
+            ("^costs\\$", "^(costs\\$)$"),
+        ];
+        for (topic, expected) in cases {
+            assert_eq!(whole_name(topic), expected);
+        }
     }
 }

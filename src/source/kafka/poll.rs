@@ -14,11 +14,11 @@ use rdkafka::message::BorrowedMessage;
 use super::context::{self, Context, Noted};
 use super::feed::{Feed, Sent};
 use super::ffi::CommitQueue;
-use super::lanes::{Lane, Lanes, Standing};
+use super::lanes::{Lanes, Standing};
 use super::status::PartitionStatus;
 use super::tally::Tally;
 use super::{KafkaRecord, KafkaSource, error, ffi};
-use crate::batch::{LaneId, LaneName};
+use crate::batch::LaneName;
 use crate::source::{Delivery, Progress, StopReason, ToSource, WorkerSenders};
 
 /// How long a poll waits where nothing else is to be done: also how late a rewind or a signal is heard.
@@ -33,10 +33,6 @@ const BLOCK_MAX: Duration = Duration::from_millis(200);
 
 /// Step of that wait.
 const BLOCK_STEP: Duration = Duration::from_micros(500);
-
-/// After this long a worker that takes nothing gets its partitions paused. Seconds, because after a pause
-/// the next record comes 0.7–1.2 s late.
-const STUCK_FOR: Duration = Duration::from_secs(3);
 
 /// Records taken in one turn: a few milliseconds' worth, so that the clock is not asked for each of them.
 const TURN_RECORDS_MAX: usize = 4096;
@@ -178,20 +174,6 @@ impl<'s, 'r> Loop<'s, 'r> {
         Ok(())
     }
 
-    fn set_paused(&mut self, id: LaneId, paused: bool) {
-        let Some(lane) = self.lanes.get_mut(id) else { return };
-        lane.paused = paused;
-        let stuck = self.stuck.get(lane.worker).copied().unwrap_or(false);
-        if lane.standing == Standing::Unresolved || stuck {
-            return;
-        }
-        let list = list([&lane.name]);
-        let done = if paused { self.consumer().pause(&list) } else { self.consumer().resume(&list) };
-        if let Err(error) = done {
-            self.count(&error);
-        }
-    }
-
     /// Sends what waits for the workers.
     fn send(&mut self, now: Duration) -> Result<(), StopReason> {
         for (worker, feed) in self.feeds.iter_mut().enumerate() {
@@ -200,39 +182,6 @@ impl<'s, 'r> Loop<'s, 'r> {
             }
         }
         Ok(())
-    }
-
-    /// Pauses the partitions of a worker that takes nothing, and resumes them once it does.
-    fn pause_stuck(&mut self, now: Duration) {
-        for worker in 0..self.feeds.len() {
-            let Some(feed) = self.feeds.get(worker) else { continue };
-            let since = feed.stuck_since();
-            let stuck = self.stuck.get(worker).copied().unwrap_or(false);
-            let wanted = match since {
-                Some(since) => stuck || now.saturating_sub(since) >= STUCK_FOR,
-                None => false,
-            };
-            if wanted == stuck {
-                continue;
-            }
-            let concerned =
-                |lane: &&Lane| lane.worker == worker && !lane.paused && lane.standing != Standing::Unresolved;
-            let lanes = self.lanes.sorted();
-            let list = list(lanes.iter().filter(|lane| concerned(lane)).map(|lane| &lane.name));
-            let done = if wanted { self.consumer().pause(&list) } else { self.consumer().resume(&list) };
-            tracing::warn!(
-                worker,
-                paused = wanted,
-                partition_count = list.count(),
-                "a worker takes nothing: its partitions are paused until it does"
-            );
-            if let Err(error) = done {
-                self.count(&error);
-            }
-            if let Some(stuck) = self.stuck.get_mut(worker) {
-                *stuck = wanted;
-            }
-        }
     }
 
     fn tick(&mut self, now: Duration) -> Result<(), StopReason> {
@@ -389,6 +338,10 @@ impl<'s, 'r> Loop<'s, 'r> {
             if let Err(error) = answered {
                 self.count(&error);
             }
+        }
+        if consumer.client().fatal_error().is_some() {
+            // Out of the group already.
+            return;
         }
         if let Err(error) = consumer.close_queue() {
             tracing::warn!(error = error::name(&error), "the group could not be left");

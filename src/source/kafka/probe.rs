@@ -21,7 +21,8 @@ pub struct Probe<'a> {
     pub topics: &'a [String],
     /// The dead letter topic, where one is set.
     pub dead_letter_topic: Option<&'a str>,
-    /// For each question to Kafka; there are at most three and one for each topic.
+    /// For each question to Kafka: there are two, and one for each partition that has a commit. The first that
+    /// is not answered is the last.
     pub timeout: Duration,
 }
 
@@ -100,10 +101,8 @@ fn topics(probe: &Probe<'_>, metadata: &Metadata, findings: &mut Findings) -> Ve
     let mut followed: Vec<(String, i32)> = Vec::new();
     for asked in probe.topics {
         let matched = if asked.starts_with('^') {
-            match regex::Regex::new(asked) {
-                Ok(pattern) => matching(metadata, |name| {
-                    pattern.find(name).is_some_and(|found| found.len() == name.len())
-                }),
+            match regex::Regex::new(&super::whole_name(asked)) {
+                Ok(pattern) => matching(metadata, |name| pattern.is_match(name)),
                 Err(_) => {
                     findings.add(Severity::Error, asked, "the pattern cannot be read");
                     continue;

@@ -18,6 +18,9 @@ const OWNED: [(&str, &str); 4] = [
     ("enable.partition.eof", "false"),
 ];
 
+/// The same of the producer: a position passes a record only when all replicas have its dead letter.
+const OWNED_BY_PRODUCER: [(&str, &str); 2] = [("acks", "all"), ("request.required.acks", "all")];
+
 /// Names that `[kafka]` has fields of its own for.
 const FIELDS: [&str; 3] = ["bootstrap.servers", "metadata.broker.list", "group.id"];
 
@@ -46,8 +49,8 @@ pub(super) enum Role {
     Producer,
 }
 
-/// The properties of a client of that role, in the order in which they are set.
-#[derive(Debug, Clone)]
+/// The properties of a client of that role. Not `Debug`: values may be secrets.
+#[derive(Clone)]
 pub(super) struct Properties {
     ours: Vec<(String, String)>,
     client: ClientConfig,
@@ -78,11 +81,13 @@ impl Properties {
                 let memory = limits.map_or(FETCH_BYTES_MAX, |limits| limits.memory_bytes / QUEUE_SHARE);
                 let queue_kib = (memory / 1024).clamp(QUEUE_KIB_MIN, QUEUE_KIB_MAX);
                 set("queued.max.messages.kbytes", &queue_kib.to_string());
-                set("fetch.max.bytes", &queue_kib.saturating_mul(1024).min(FETCH_BYTES_MAX).to_string());
+                // librdkafka refuses less than one message may have.
+                let message_bytes = user("message.max.bytes").and_then(|text| text.parse().ok()).unwrap_or(0);
+                let fetch_bytes = queue_kib.saturating_mul(1024).min(FETCH_BYTES_MAX).max(message_bytes);
+                set("fetch.max.bytes", &fetch_bytes.to_string());
             }
             Role::Producer => {
                 set("enable.idempotence", "true");
-                set("acks", "all");
                 set("delivery.timeout.ms", "30000");
                 // The broker decides what is too large; librdkafka's own limit is 1 MB.
                 set("message.max.bytes", "104857600");
@@ -108,11 +113,11 @@ impl Properties {
         for (name, value) in &ours {
             client.set(name, value);
         }
+        let owned: &[(&str, &str)] = if role == Role::Producer { &OWNED_BY_PRODUCER } else { &OWNED };
         let (mut refused, mut users) = (Vec::new(), Vec::new());
         for (name, value) in &kafka.properties {
-            let owned = FIELDS.contains(&name.as_str())
-                || (role != Role::Producer && OWNED.iter().any(|(owned, _)| owned == name));
-            if owned {
+            let owned = owned.iter().any(|(owned, _)| owned == name);
+            if owned || FIELDS.contains(&name.as_str()) {
                 refused.push(name.clone());
             } else if !(role != Role::Member && MEMBERSHIP.contains(&name.as_str())) {
                 client.set(name, value.expose());
@@ -124,10 +129,10 @@ impl Properties {
         if role != Role::Producer {
             client.set("group.id", &kafka.group);
             ours.push(("group.id".to_owned(), kafka.group.clone()));
-            for (name, value) in OWNED {
-                client.set(name, value);
-                ours.push((name.to_owned(), value.to_owned()));
-            }
+        }
+        for (name, value) in owned {
+            client.set(*name, *value);
+            ours.push(((*name).to_owned(), (*value).to_owned()));
         }
         Properties { ours, client, refused, users }
     }
@@ -192,6 +197,27 @@ mod tests {
         assert_eq!(get(&user, Role::Member, "enable.auto.commit").as_deref(), Some("false"));
         assert_eq!(get(&user, Role::Member, "auto.offset.reset").as_deref(), Some("error"));
         assert_eq!(get(&user, Role::Member, "group.id").as_deref(), Some("g"));
+    }
+
+    #[test]
+    fn a_dead_letter_is_acknowledged_by_all_replicas_whatever_the_user_says() {
+        for name in ["acks", "request.required.acks"] {
+            assert_eq!(get(&[(name, "1")], Role::Producer, name).as_deref(), Some("all"));
+        }
+    }
+
+    #[test]
+    fn every_role_makes_a_client_also_where_one_message_may_be_larger_than_the_queue() {
+        let kafka = kafka(&[("message.max.bytes", "60000000"), ("session.timeout.ms", "10000")]);
+        for role in [Role::Member, Role::Outside, Role::Producer] {
+            let properties = Properties::new(&kafka, role, None);
+            assert!(properties.client().create_native_config().is_ok(), "{role:?}");
+            let made = match role {
+                Role::Producer => properties.client().create::<rdkafka::producer::BaseProducer>().map(drop),
+                _ => properties.client().create::<rdkafka::consumer::BaseConsumer>().map(drop),
+            };
+            assert!(made.is_ok(), "{role:?}: {made:?}");
+        }
     }
 
     #[test]

@@ -114,18 +114,6 @@ impl Loop<'_, '_> {
         self.consumer().assign(&anew)
     }
 
-    /// Pauses or resumes a partition as its lane and its worker stand.
-    pub(super) fn set_pauses(&mut self, id: LaneId) {
-        let Some(lane) = self.lanes.get(id) else { return };
-        let stuck = self.stuck.get(lane.worker).copied().unwrap_or(false);
-        let one = list([&lane.name]);
-        let done =
-            if lane.paused || stuck { self.consumer().pause(&one) } else { self.consumer().resume(&one) };
-        if let Err(error) = done {
-            self.count(&error);
-        }
-    }
-
     /// Compares where each lane reads with what can be read, and starts those anew that are out of range.
     pub(super) fn look_at_positions(&mut self) {
         // Past the end is believed only where librdkafka was told so too: right after a change of leader the
