@@ -6,9 +6,11 @@
 use std::cell::OnceCell;
 
 use super::belief::{belief, believed, believes_record_key};
-use super::handler::{KeyTemplate, RowImage, Undecided, Values};
+use super::handler::{KeyTemplate, RowImage, Slot, Undecided, Values};
 use super::template::{NoValue, Template, Unfilled};
 use super::{Entity, ReplicaIdentity, row_id};
+use smallvec::SmallVec;
+
 use crate::change::{Cell, Change, Connector, Op, Row};
 use crate::error::HandleError;
 use crate::mutation::{CacheKey, Effect, Guard, Mutation, Mutations, RowId, Value};
@@ -106,7 +108,14 @@ impl<'c> Flow<'c> {
     fn upsert_row(&self, undecided: &mut Vec<Undecided>, out: &mut Mutations) -> Result<(), HandleError> {
         let after = self.change.after.as_ref().ok_or(HandleError::Handler("the change has no row".into()))?;
         let mut values = Values::new(self.keys.len());
-        self.entity.handler.values(&self.image(after, false), &mut values)?;
+        match self.entity.handler.values(&self.image(after, false), &mut values) {
+            Ok(()) => {}
+            // A handler in Rust asked for a column that the event does not hold.
+            Err(HandleError::Value { column, .. }) if after.cell(&column) == Cell::Unavailable => {
+                values.withhold_all();
+            }
+            Err(error) => return Err(error),
+        }
         if values.is_misnamed(self.keys) {
             return Err(HandleError::Handler(
                 "the handler gave a value to a key that it does not write".into(),
@@ -114,18 +123,18 @@ impl<'c> Flow<'c> {
         }
         undecided.append(&mut values.take_undecided());
         for (index, key) in self.keys.iter().enumerate() {
-            let value = values.take(index);
+            let slot = values.take(index);
             let path = self.path(key);
             let filled = self.fill(key.template(), |column| self.new_cell(column));
             let cache_key = match filled {
                 Ok(cache_key) => Some(cache_key),
                 // A row that the key's condition shuts out may have a null there: it never had that key.
-                Err(Unfilled::NoValue { state: NoValue::Null, .. }) if value.is_none() => None,
+                Err(Unfilled::NoValue { state: NoValue::Null, .. }) if matches!(slot, Slot::Unset) => None,
                 Err(error) => return Err(error.into_error(key.template())),
             };
             self.leave_old_key(index, path, cache_key.as_ref(), out)?;
-            match (cache_key, value) {
-                (Some(cache_key), Some((value, lifetime))) => {
+            match (cache_key, slot) {
+                (Some(cache_key), Slot::Written(value, lifetime)) => {
                     self.check_size(value.size_bytes())?;
                     let expiry = lifetime.of_key(cache_key.as_bytes());
                     let guard = match path {
@@ -134,7 +143,13 @@ impl<'c> Flow<'c> {
                     };
                     out.push(Mutation { key: cache_key, effect: Effect::Write(value, expiry), guard });
                 }
-                (Some(cache_key), None) => self.delete_key(index, path, cache_key, false, out)?,
+                // As unconditional as the write in whose place it stands.
+                (Some(cache_key), Slot::Withheld) if path == Path::Compared => {
+                    out.push(Mutation { key: cache_key, effect: Effect::Delete, guard: None });
+                }
+                (Some(cache_key), Slot::Withheld | Slot::Unset) => {
+                    self.delete_key(index, path, cache_key, false, out)?;
+                }
                 (None, _) => {}
             }
         }
@@ -193,25 +208,38 @@ impl<'c> Flow<'c> {
                 // Nobody could have written it for a row that cannot be told.
                 None => return Ok(()),
             },
-            Path::Compared => match self.old_value(index) {
-                Some(value) => (Effect::DeleteIf(value), None),
-                None => return Ok(()),
-            },
+            Path::Compared => {
+                let before = self.change.before.as_ref();
+                let after = self.change.after.as_ref().filter(|_| !old);
+                let mut held: SmallVec<[Value; 2]> = SmallVec::new();
+                for value in [before, after].into_iter().flatten().filter_map(|row| self.stored(index, row)) {
+                    if !held.contains(&value) {
+                        held.push(value);
+                    }
+                }
+                for value in held {
+                    let effect = Effect::DeleteIf(value);
+                    out.push(Mutation { key: key.clone(), effect, guard: None });
+                }
+                return Ok(());
+            }
         };
         out.push(Mutation { key, effect, guard });
         Ok(())
     }
 
-    /// What the key held for the row before, as far as `before` tells.
-    fn old_value(&self, index: usize) -> Option<Value> {
-        let before = self.change.before.as_ref()?;
+    /// What the key may hold of that row.
+    fn stored(&self, index: usize, row: &'c Row<'c>) -> Option<Value> {
         let mut values = Values::new(self.keys.len());
-        self.entity.handler.values(&self.image(before, true), &mut values).ok()?;
-        values.take(index).map(|(value, _)| value)
+        self.entity.handler.values(&self.image(row, true), &mut values).ok()?;
+        match values.take(index) {
+            Slot::Written(value, _) => Some(value),
+            Slot::Withheld | Slot::Unset => None,
+        }
     }
 
-    fn image(&self, row: &'c Row<'c>, old: bool) -> RowImage<'c> {
-        RowImage { row, change: self.change, record: self.record, style: self.entity.render, old }
+    fn image(&self, row: &'c Row<'c>, stored: bool) -> RowImage<'c> {
+        RowImage { row, change: self.change, record: self.record, style: self.entity.render, stored }
     }
 
     fn check_size(&self, bytes: usize) -> Result<(), HandleError> {

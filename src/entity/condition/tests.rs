@@ -11,7 +11,7 @@ fn evaluate(condition: &str, change: &Change<'_>) -> Truth {
     let empty = Row::default();
     let record = record();
     let row = change.after.as_ref().unwrap_or(&empty);
-    let image = RowImage { row, change, record: &record, style: RenderStyle::default(), old: false };
+    let image = RowImage { row, change, record: &record, style: RenderStyle::default(), stored: false };
     Condition::compile(condition).unwrap_or_else(|error| panic!("{condition}: {error}")).evaluate(&image)
 }
 
@@ -179,7 +179,7 @@ fn the_deepest_condition_evaluates_on_a_worker_s_stack() {
             let after = row("{}");
             let record = record();
             let style = RenderStyle::default();
-            let image = RowImage { row: &after, change: &change, record: &record, style, old: false };
+            let image = RowImage { row: &after, change: &change, record: &record, style, stored: false };
             condition.evaluate(&image)
         });
         evaluated.unwrap().join().unwrap();
