@@ -378,4 +378,6 @@ fn or_else<'c>(cell: Cell<'c>, other: impl FnOnce() -> Cell<'c>) -> Cell<'c> {
 }
 
 #[cfg(test)]
+mod law;
+#[cfg(test)]
 mod tests;
