@@ -252,6 +252,9 @@ impl<'c> Flow<'c> {
     fn fill<'a>(&self, template: &Template, cell: impl Fn(&str) -> Cell<'a>) -> Result<CacheKey, Unfilled> {
         let mut bytes = Vec::with_capacity(40);
         template.fill_key(cell, self.entity.render, &mut bytes)?;
+        if bytes.len() > self.value_bytes_max {
+            return Err(Unfilled::TooLarge { bytes: bytes.len(), limit: self.value_bytes_max });
+        }
         Ok(CacheKey::new(&bytes))
     }
 
