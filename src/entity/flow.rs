@@ -148,12 +148,34 @@ impl<'c> Flow<'c> {
                     out.push(Mutation { key: cache_key, effect: Effect::Delete, guard: None });
                 }
                 (Some(cache_key), Slot::Withheld | Slot::Unset) => {
-                    self.delete_key(index, path, cache_key, false, out)?;
+                    self.give_up_key(index, path, cache_key, out)?;
                 }
                 (None, _) => {}
             }
         }
         Ok(())
+    }
+
+    /// Deletes a key of the row as it is now. Where the row goes by another identity since this change (its
+    /// key columns changed, or it is told by all of its columns), the key is still owned by the former one.
+    fn give_up_key(
+        &self,
+        index: usize,
+        path: Path,
+        key: CacheKey,
+        out: &mut Mutations,
+    ) -> Result<(), HandleError> {
+        if path == Path::Guarded && self.change.before.is_some() {
+            let former = self.guard(true)?.filter(|former| self.row_is_not(former));
+            if former.is_some() {
+                out.push(Mutation { key: key.clone(), effect: Effect::Delete, guard: former });
+            }
+        }
+        self.delete_key(index, path, key, false, out)
+    }
+
+    fn row_is_not(&self, former: &Guard) -> bool {
+        !matches!(self.guard(false), Ok(Some(guard)) if guard.owner == former.owner)
     }
 
     /// Deletes the key that the row had before, where `before` tells it and it is another than now.
@@ -258,16 +280,13 @@ impl<'c> Flow<'c> {
         Ok(CacheKey::new(&bytes))
     }
 
-    // ---- which row, which columns
-
     /// A column of the row as it is now: of `after`, else of the record key, where a stream keeps the key
     /// out of its values.
     fn new_cell(&self, column: &str) -> Cell<'c> {
         or_else(cell(self.change.after.as_ref(), column), || cell(self.change.key.as_ref(), column))
     }
 
-    /// A column of the row as it was: for a delete the record key tells it, else `before`; for an update,
-    /// what `before` leaves out has not changed.
+    /// A column of the row as it was: of the record key of a delete, where that is believed, else of `before`.
     fn old_cell(&self, column: &str) -> Cell<'c> {
         let before = || cell(self.change.before.as_ref(), column);
         match self.change.op {
@@ -306,8 +325,6 @@ impl<'c> Flow<'c> {
                 .as_ref()
                 .is_some_and(|key| columns.all(|name| key.columns.iter().any(|column| column.name == name)))
     }
-
-    // ---- the guard
 
     /// The guard for the row as it is now, or as it was; `None` where nothing tells which row that is.
     fn guard(&self, old: bool) -> Result<Option<Guard>, HandleError> {

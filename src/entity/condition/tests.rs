@@ -52,6 +52,19 @@ fn conditions_are_decided_over_rows_op_and_source() {
 }
 
 #[test]
+fn columns_may_be_named_like_types_and_functions() {
+    let after = r#"{"type":"a","size":"b","string":"c","map":"d","op":"e","after":"f","in":"g","math":"h"}"#;
+    let change = change_of(Op::Create, "", "", after);
+    for condition in [
+        "after.type == 'a' && after.size == 'b' && after.string == 'c'",
+        "after.map == 'd' && after.op == 'e' && after.after == 'f'",
+        "after['in'] == 'g' && after.math.startsWith('h')",
+    ] {
+        assert_eq!(evaluate(condition, &change), Truth::True, "{condition}");
+    }
+}
+
+#[test]
 fn null_can_be_asked_for_whatever_the_column_holds() {
     for (condition, expected) in [
         ("after.deleted_at == null", Truth::True),

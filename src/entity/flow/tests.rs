@@ -364,6 +364,30 @@ fn the_row_of_a_keyless_table_is_told_by_its_key_columns_or_all_of_them() {
 }
 
 #[test]
+fn a_key_that_a_row_gives_up_is_given_up_for_its_former_identity_too() {
+    let spec = || WriteSpec { when: Some(Condition::compile("after.ok").unwrap()), ..write("email:{email}") };
+    let row = |id: u8, ok: bool| format!(r#"{{"id":{id},"email":"a","ok":{ok}}}"#);
+    let entity = full(mapping(vec![spec()]));
+    let written = effects(&entity, change_of(Op::Create, "", "", &row(7, true)));
+    let given_up = effects(&entity, change_of(Op::Update, "", &row(7, true), &row(7, false)));
+    let owner = |words: &str| words.split(" by ").nth(1).unwrap().to_owned();
+    assert_eq!(given_up.len(), 2, "{given_up:?}");
+    assert_eq!(owner(&given_up[0]), owner(&written[0]), "a keyless row is told by all of its columns");
+    check(
+        "an update that changes the primary key",
+        &entity,
+        change_of(Op::Update, r#"{"id":8}"#, &row(7, true), &row(8, false)),
+        &["delete email:a by public.customers:7 v9", "delete email:a by public.customers:8 v9"],
+    );
+    check(
+        "the same row",
+        &entity,
+        change_of(Op::Update, KEY, &row(7, true), &row(7, false)),
+        &["delete email:a by public.customers:7 v9"],
+    );
+}
+
+#[test]
 fn a_key_column_without_a_value_is_the_record_s_error() {
     for (json, words) in [
         (r#"{"id":7,"email":null}"#, "is null"),
