@@ -146,11 +146,22 @@ fn found(cache: &Cache) -> BTreeMap<String, String> {
     cache.values.iter().map(|(key, value)| (key.to_string(), text(value))).collect()
 }
 
-/// Runs the deeds; `positions` is false for a source that has none. With `order`, each row id has a partition
+/// What the table and its source are like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    /// A PostgreSQL table with a key.
+    Keyed,
+    /// One without a key: null record keys, so no tombstones.
+    Keyless,
+    /// A source without positions.
+    Unpositioned,
+}
+
+/// Runs the deeds. With `order`, each row id has a partition
 /// of its own, and the bytes pick which partition goes on next.
 fn run(
     deeds: &[Deed],
-    positions: bool,
+    source: Source,
     order: Option<&[u8]>,
 ) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
     let mut entity = mapping(vec![write("c:{id}"), write("e:{email|lower}")]);
@@ -161,16 +172,19 @@ fn run(
     for (position, deed) in deeds.iter().enumerate() {
         for mut change in changes(&mut table, deed) {
             change.version = match change.version {
-                _ if !positions => None,
+                _ if source == Source::Unpositioned => None,
                 Some(version) if !version.is_none() => {
                     Some(Version::from_parts(&[u64::try_from(position).unwrap() + 1]))
                 }
                 other => other,
             };
-            if !positions {
-                change.connector = Connector::Unknown;
-            }
             let partition = change.key.as_ref().unwrap().text("id").unwrap();
+            match source {
+                Source::Keyed => {}
+                Source::Unpositioned => change.connector = Connector::Unknown,
+                Source::Keyless if change.tombstone => continue,
+                Source::Keyless => change.key = None,
+            }
             let made = mutations(&entity, change).unwrap();
             in_order.extend(made.clone());
             partitions.entry(partition).or_default().push_back(made);
@@ -194,7 +208,7 @@ fn run(
 proptest! {
     #[test]
     fn the_cache_is_what_the_rows_give(deeds in proptest::collection::vec(deed(), 1..40)) {
-        let (found, expected) = run(&deeds, true, None);
+        let (found, expected) = run(&deeds, Source::Keyed, None);
         prop_assert_eq!(found, expected);
     }
 
@@ -203,7 +217,15 @@ proptest! {
         deeds in proptest::collection::vec(deed(), 1..40),
         order in proptest::collection::vec(any::<u8>(), 1..40),
     ) {
-        let (found, expected) = run(&deeds, true, Some(&order));
+        let (found, expected) = run(&deeds, Source::Keyed, Some(&order));
+        prop_assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn the_cache_is_what_the_rows_of_a_keyless_table_give_in_order(
+        deeds in proptest::collection::vec(deed(), 1..40),
+    ) {
+        let (found, expected) = run(&deeds, Source::Keyless, None);
         prop_assert_eq!(found, expected);
     }
 
@@ -211,7 +233,7 @@ proptest! {
     fn the_cache_is_what_the_rows_give_in_order_without_positions(
         deeds in proptest::collection::vec(deed(), 1..40),
     ) {
-        let (found, expected) = run(&deeds, false, None);
+        let (found, expected) = run(&deeds, Source::Unpositioned, None);
         prop_assert_eq!(found, expected);
     }
 }
