@@ -3,7 +3,8 @@
 //! `before` and `after` hold, per column, what `value = "json"` would show, and are null where there is no
 //! row; a column is converted when the expression asks for it and not before. Three-valued: what cannot be
 //! evaluated (a missing or unavailable column, mixed types, null compared with anything but the word `null`)
-//! is [`Truth::Undecidable`], never an error of the record.
+//! is [`Truth::Undecidable`], never an error of the record. A row is looked up by column (`after.status`,
+//! `after["order-id"]`, `has(after.note)`) and cannot be compared, counted or walked as a whole.
 //!
 //! The crate by itself answers `null == 'x'` and `1 == 'x'` with false, which is a guess; so `==`, `!=` and
 //! `in` are taken over here, but for comparisons with the word `null`.

@@ -6,9 +6,11 @@
 use std::cell::OnceCell;
 
 use super::belief::{belief, believed, believes_record_key};
-use super::handler::{KeyTemplate, RowImage, Undecided, Values};
+use super::handler::{KeyTemplate, RowImage, Slot, Undecided, Values};
 use super::template::{NoValue, Template, Unfilled};
 use super::{Entity, ReplicaIdentity, row_id};
+use smallvec::SmallVec;
+
 use crate::change::{Cell, Change, Connector, Op, Row};
 use crate::error::HandleError;
 use crate::mutation::{CacheKey, Effect, Guard, Mutation, Mutations, RowId, Value};
@@ -106,7 +108,14 @@ impl<'c> Flow<'c> {
     fn upsert_row(&self, undecided: &mut Vec<Undecided>, out: &mut Mutations) -> Result<(), HandleError> {
         let after = self.change.after.as_ref().ok_or(HandleError::Handler("the change has no row".into()))?;
         let mut values = Values::new(self.keys.len());
-        self.entity.handler.values(&self.image(after, false), &mut values)?;
+        match self.entity.handler.values(&self.image(after, false), &mut values) {
+            Ok(()) => {}
+            // A handler in Rust asked for a column that the event does not hold.
+            Err(HandleError::Value { column, .. }) if after.cell(&column) == Cell::Unavailable => {
+                values.withhold_all();
+            }
+            Err(error) => return Err(error),
+        }
         if values.is_misnamed(self.keys) {
             return Err(HandleError::Handler(
                 "the handler gave a value to a key that it does not write".into(),
@@ -114,18 +123,18 @@ impl<'c> Flow<'c> {
         }
         undecided.append(&mut values.take_undecided());
         for (index, key) in self.keys.iter().enumerate() {
-            let value = values.take(index);
+            let slot = values.take(index);
             let path = self.path(key);
             let filled = self.fill(key.template(), |column| self.new_cell(column));
             let cache_key = match filled {
                 Ok(cache_key) => Some(cache_key),
                 // A row that the key's condition shuts out may have a null there: it never had that key.
-                Err(Unfilled::NoValue { state: NoValue::Null, .. }) if value.is_none() => None,
+                Err(Unfilled::NoValue { state: NoValue::Null, .. }) if matches!(slot, Slot::Unset) => None,
                 Err(error) => return Err(error.into_error(key.template())),
             };
             self.leave_old_key(index, path, cache_key.as_ref(), out)?;
-            match (cache_key, value) {
-                (Some(cache_key), Some((value, lifetime))) => {
+            match (cache_key, slot) {
+                (Some(cache_key), Slot::Written(value, lifetime)) => {
                     self.check_size(value.size_bytes())?;
                     let expiry = lifetime.of_key(cache_key.as_bytes());
                     let guard = match path {
@@ -134,11 +143,39 @@ impl<'c> Flow<'c> {
                     };
                     out.push(Mutation { key: cache_key, effect: Effect::Write(value, expiry), guard });
                 }
-                (Some(cache_key), None) => self.delete_key(index, path, cache_key, false, out)?,
+                // As unconditional as the write in whose place it stands.
+                (Some(cache_key), Slot::Withheld) if path == Path::Compared => {
+                    out.push(Mutation { key: cache_key, effect: Effect::Delete, guard: None });
+                }
+                (Some(cache_key), Slot::Withheld | Slot::Unset) => {
+                    self.give_up_key(index, path, cache_key, out)?;
+                }
                 (None, _) => {}
             }
         }
         Ok(())
+    }
+
+    /// Deletes a key of the row as it is now. Where the row goes by another identity since this change (its
+    /// key columns changed, or it is told by all of its columns), the key is still owned by the former one.
+    fn give_up_key(
+        &self,
+        index: usize,
+        path: Path,
+        key: CacheKey,
+        out: &mut Mutations,
+    ) -> Result<(), HandleError> {
+        if path == Path::Guarded && self.change.before.is_some() {
+            let former = self.guard(true)?.filter(|former| self.row_is_not(former));
+            if former.is_some() {
+                out.push(Mutation { key: key.clone(), effect: Effect::Delete, guard: former });
+            }
+        }
+        self.delete_key(index, path, key, false, out)
+    }
+
+    fn row_is_not(&self, former: &Guard) -> bool {
+        !matches!(self.guard(false), Ok(Some(guard)) if guard.owner == former.owner)
     }
 
     /// Deletes the key that the row had before, where `before` tells it and it is another than now.
@@ -193,25 +230,38 @@ impl<'c> Flow<'c> {
                 // Nobody could have written it for a row that cannot be told.
                 None => return Ok(()),
             },
-            Path::Compared => match self.old_value(index) {
-                Some(value) => (Effect::DeleteIf(value), None),
-                None => return Ok(()),
-            },
+            Path::Compared => {
+                let before = self.change.before.as_ref();
+                let after = self.change.after.as_ref().filter(|_| !old);
+                let mut held: SmallVec<[Value; 2]> = SmallVec::new();
+                for value in [before, after].into_iter().flatten().filter_map(|row| self.stored(index, row)) {
+                    if !held.contains(&value) {
+                        held.push(value);
+                    }
+                }
+                for value in held {
+                    let effect = Effect::DeleteIf(value);
+                    out.push(Mutation { key: key.clone(), effect, guard: None });
+                }
+                return Ok(());
+            }
         };
         out.push(Mutation { key, effect, guard });
         Ok(())
     }
 
-    /// What the key held for the row before, as far as `before` tells.
-    fn old_value(&self, index: usize) -> Option<Value> {
-        let before = self.change.before.as_ref()?;
+    /// What the key may hold of that row.
+    fn stored(&self, index: usize, row: &'c Row<'c>) -> Option<Value> {
         let mut values = Values::new(self.keys.len());
-        self.entity.handler.values(&self.image(before, true), &mut values).ok()?;
-        values.take(index).map(|(value, _)| value)
+        self.entity.handler.values(&self.image(row, true), &mut values).ok()?;
+        match values.take(index) {
+            Slot::Written(value, _) => Some(value),
+            Slot::Withheld | Slot::Unset => None,
+        }
     }
 
-    fn image(&self, row: &'c Row<'c>, old: bool) -> RowImage<'c> {
-        RowImage { row, change: self.change, record: self.record, style: self.entity.render, old }
+    fn image(&self, row: &'c Row<'c>, stored: bool) -> RowImage<'c> {
+        RowImage { row, change: self.change, record: self.record, style: self.entity.render, stored }
     }
 
     fn check_size(&self, bytes: usize) -> Result<(), HandleError> {
@@ -224,10 +274,11 @@ impl<'c> Flow<'c> {
     fn fill<'a>(&self, template: &Template, cell: impl Fn(&str) -> Cell<'a>) -> Result<CacheKey, Unfilled> {
         let mut bytes = Vec::with_capacity(40);
         template.fill_key(cell, self.entity.render, &mut bytes)?;
+        if bytes.len() > self.value_bytes_max {
+            return Err(Unfilled::TooLarge { bytes: bytes.len(), limit: self.value_bytes_max });
+        }
         Ok(CacheKey::new(&bytes))
     }
-
-    // ---- which row, which columns
 
     /// A column of the row as it is now: of `after`, else of the record key, where a stream keeps the key
     /// out of its values.
@@ -235,8 +286,7 @@ impl<'c> Flow<'c> {
         or_else(cell(self.change.after.as_ref(), column), || cell(self.change.key.as_ref(), column))
     }
 
-    /// A column of the row as it was: for a delete the record key tells it, else `before`; for an update,
-    /// what `before` leaves out has not changed.
+    /// A column of the row as it was: of the record key of a delete, where that is believed, else of `before`.
     fn old_cell(&self, column: &str) -> Cell<'c> {
         let before = || cell(self.change.before.as_ref(), column);
         match self.change.op {
@@ -275,8 +325,6 @@ impl<'c> Flow<'c> {
                 .as_ref()
                 .is_some_and(|key| columns.all(|name| key.columns.iter().any(|column| column.name == name)))
     }
-
-    // ---- the guard
 
     /// The guard for the row as it is now, or as it was; `None` where nothing tells which row that is.
     fn guard(&self, old: bool) -> Result<Option<Guard>, HandleError> {
@@ -349,5 +397,7 @@ fn or_else<'c>(cell: Cell<'c>, other: impl FnOnce() -> Cell<'c>) -> Cell<'c> {
     if cell == Cell::Absent { other() } else { cell }
 }
 
+#[cfg(test)]
+mod law;
 #[cfg(test)]
 mod tests;

@@ -57,8 +57,12 @@ pub trait EntityHandler: Send + Sync + fmt::Debug {
     ///
     /// A key that is given no value is deleted, for a row that no longer qualifies must not stay cached.
     ///
-    /// Called for an old row as well, where a secondary key of a source without positions is to be deleted
-    /// only while it holds that row's value; there an error only means that it is not deleted.
+    /// A column that the event does not hold ([`Row::get`] fails on it) deletes the row's keys and is no
+    /// error.
+    ///
+    /// Called for what may be stored of a row as well ([`RowImage::is_stored`]), where a secondary key of a
+    /// source without positions is to be deleted only while it holds that row's value; there an error only
+    /// means that it is not deleted.
     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError>;
 }
 
@@ -118,7 +122,7 @@ pub struct RowImage<'c> {
     pub(crate) change: &'c Change<'c>,
     pub(crate) record: &'c Record<'c>,
     pub(crate) style: RenderStyle,
-    pub(crate) old: bool,
+    pub(crate) stored: bool,
 }
 
 impl<'c> RowImage<'c> {
@@ -142,9 +146,9 @@ impl<'c> RowImage<'c> {
         self.style
     }
 
-    /// True for the old row of a change: what it was written with counts, not whether it still qualifies.
-    pub fn is_old(&self) -> bool {
-        self.old
+    /// True where the question is what the cache may hold of this row, not whether it still qualifies.
+    pub fn is_stored(&self) -> bool {
+        self.stored
     }
 
     /// When the source committed the change, else when the record was produced; Unix milliseconds.
@@ -164,9 +168,21 @@ impl<'c> Deref for RowImage<'c> {
 /// What a handler gives each of its keys.
 #[derive(Debug, Default)]
 pub struct Values {
-    slots: Vec<Option<(Value, Lifetime)>>,
+    slots: Vec<Slot>,
     undecided: Vec<Undecided>,
     misnamed: bool,
+}
+
+/// What one key is given.
+#[derive(Debug, Default)]
+pub(crate) enum Slot {
+    /// No value: the row does not have this key, or does not qualify.
+    #[default]
+    Unset,
+    /// The row has this key, but the change does not tell its value.
+    Withheld,
+    /// This value.
+    Written(Value, Lifetime),
 }
 
 /// A condition that could not be evaluated, so that the key was deleted.
@@ -181,7 +197,7 @@ pub struct Undecided {
 impl Values {
     pub(crate) fn new(key_count: usize) -> Values {
         let mut slots = Vec::new();
-        slots.resize_with(key_count, || None);
+        slots.resize_with(key_count, Slot::default);
         Values { slots, undecided: Vec::new(), misnamed: false }
     }
 
@@ -190,10 +206,24 @@ impl Values {
     /// A position without a key, or one whose key is [`KeyTemplate::invalidated`], is the handler's defect
     /// and fails the record.
     pub fn write(&mut self, key: usize, value: Value, lifetime: Lifetime) {
+        self.put(key, Slot::Written(value, lifetime));
+    }
+
+    /// The row has the key at that position, but the change does not tell its value: the key is deleted, as
+    /// it would have been written, whatever it holds.
+    pub fn withhold(&mut self, key: usize) {
+        self.put(key, Slot::Withheld);
+    }
+
+    fn put(&mut self, key: usize, given: Slot) {
         match self.slots.get_mut(key) {
-            Some(slot) => *slot = Some((value, lifetime)),
+            Some(slot) => *slot = given,
             None => self.misnamed = true,
         }
+    }
+
+    pub(crate) fn withhold_all(&mut self) {
+        self.slots.iter_mut().for_each(|slot| *slot = Slot::Withheld);
     }
 
     /// Tells that a condition could not be evaluated; the key, if it is given no value, is deleted.
@@ -201,8 +231,8 @@ impl Values {
         self.undecided.push(Undecided { key, reason: reason.into() });
     }
 
-    pub(crate) fn take(&mut self, key: usize) -> Option<(Value, Lifetime)> {
-        self.slots.get_mut(key).and_then(Option::take)
+    pub(crate) fn take(&mut self, key: usize) -> Slot {
+        self.slots.get_mut(key).map(std::mem::take).unwrap_or_default()
     }
 
     pub(crate) fn take_undecided(&mut self) -> Vec<Undecided> {
@@ -211,7 +241,8 @@ impl Values {
 
     /// True where the handler wrote a key that it does not have.
     pub(crate) fn is_misnamed(&self, keys: &[KeyTemplate]) -> bool {
-        self.misnamed || self.slots.iter().zip(keys).any(|(slot, key)| slot.is_some() && key.invalidated)
+        let written = |slot: &Slot| matches!(slot, Slot::Written(..));
+        self.misnamed || self.slots.iter().zip(keys).any(|(slot, key)| written(slot) && key.invalidated)
     }
 }
 

@@ -42,7 +42,7 @@ impl EntityHandler for Mapping {
     }
 
     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError> {
-        if !row.is_old()
+        if !row.is_stored()
             && let Some(condition) = &self.spec.delete_when
         {
             match condition.evaluate(row) {
@@ -55,7 +55,7 @@ impl EntityHandler for Mapping {
             }
         }
         for (index, write) in self.spec.writes.iter().enumerate() {
-            if !row.is_old()
+            if !row.is_stored()
                 && let Some(condition) = &write.when
             {
                 match condition.evaluate(row) {
@@ -67,13 +67,17 @@ impl EntityHandler for Mapping {
                     }
                 }
             }
-            let Some(value) = value(&write.shape, row)? else { continue };
+            let Some(value) = value(&write.shape, row)? else {
+                out.withhold(index);
+                continue;
+            };
             let bytes = value.size_bytes();
             if bytes > self.spec.value_bytes_max {
                 return Err(HandleError::TooLarge { bytes, limit: self.spec.value_bytes_max });
             }
-            if let Some(lifetime) = lifetime(&write.ttl, row)? {
-                out.write(index, value, lifetime);
+            match lifetime(&write.ttl, row)? {
+                Some(lifetime) => out.write(index, value, lifetime),
+                None => out.withhold(index),
             }
         }
         Ok(())
@@ -158,8 +162,11 @@ fn json(cells: &[Named<'_>], style: RenderStyle) -> Result<Vec<u8>, HandleError>
     Ok(out)
 }
 
+/// Names and texts, as [`Value::Hash`] holds them.
+type HashFields = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Fields of a hash: a null column has none, so that the whole hash, when replaced, loses it.
-fn hash(cells: &[Named<'_>], style: RenderStyle) -> Result<Vec<(Vec<u8>, Vec<u8>)>, HandleError> {
+fn hash(cells: &[Named<'_>], style: RenderStyle) -> Result<HashFields, HandleError> {
     let mut fields = Vec::with_capacity(cells.len());
     for named in cells {
         if let Cell::Present(typed) = named.cell {

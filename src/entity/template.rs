@@ -85,6 +85,8 @@ pub(super) enum Unfilled {
     Value { column: String, source: ValueError },
     /// The key would have no byte at all.
     Empty,
+    /// The key would have more bytes than any value may have: Redis would drop the connection.
+    TooLarge { bytes: usize, limit: usize },
 }
 
 /// Which of the states without a value a column is in.
@@ -112,6 +114,7 @@ impl Unfilled {
                 },
             ),
             Unfilled::Value { column, source } => HandleError::Value { column, source },
+            Unfilled::TooLarge { bytes, limit } => HandleError::TooLarge { bytes, limit },
             Unfilled::Empty => {
                 let columns: Vec<_> = template.columns().collect();
                 key_column(columns.join(", "), "empty")

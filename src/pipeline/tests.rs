@@ -245,6 +245,15 @@ fn a_handler_in_rust_that_fails_takes_nothing_down_with_it() {
 }
 
 #[test]
+fn a_key_over_the_limit_never_reaches_redis() {
+    let mut pipeline = pipeline(vec![customers()]).with_value_bytes_max(100);
+    let row = format!(r#"{{"id":7,"email":"{}"}}"#, "x".repeat(99));
+    let expected = "Some(0) failed handle too_large: a value of 101 bytes is over limits.value_bytes = 100 \
+                    [delete c:7]";
+    assert_eq!(handled(&mut pipeline, &record(TOPIC, KEY, Some(&row))), [expected]);
+}
+
+#[test]
 fn conditions_that_could_not_be_evaluated_are_told_until_the_next_record() {
     let when = crate::entity::condition::Condition::compile("after.score > 5").unwrap();
     let spec = MappingSpec {

@@ -11,7 +11,7 @@ fn evaluate(condition: &str, change: &Change<'_>) -> Truth {
     let empty = Row::default();
     let record = record();
     let row = change.after.as_ref().unwrap_or(&empty);
-    let image = RowImage { row, change, record: &record, style: RenderStyle::default(), old: false };
+    let image = RowImage { row, change, record: &record, style: RenderStyle::default(), stored: false };
     Condition::compile(condition).unwrap_or_else(|error| panic!("{condition}: {error}")).evaluate(&image)
 }
 
@@ -48,6 +48,19 @@ fn conditions_are_decided_over_rows_op_and_source() {
         ("after.status == 'x' ? false : true", Truth::True),
     ] {
         assert_eq!(evaluate(condition, &update()), expected, "{condition}");
+    }
+}
+
+#[test]
+fn columns_may_be_named_like_types_and_functions() {
+    let after = r#"{"type":"a","size":"b","string":"c","map":"d","op":"e","after":"f","in":"g","math":"h"}"#;
+    let change = change_of(Op::Create, "", "", after);
+    for condition in [
+        "after.type == 'a' && after.size == 'b' && after.string == 'c'",
+        "after.map == 'd' && after.op == 'e' && after.after == 'f'",
+        "after['in'] == 'g' && after.math.startsWith('h')",
+    ] {
+        assert_eq!(evaluate(condition, &change), Truth::True, "{condition}");
     }
 }
 
@@ -179,7 +192,7 @@ fn the_deepest_condition_evaluates_on_a_worker_s_stack() {
             let after = row("{}");
             let record = record();
             let style = RenderStyle::default();
-            let image = RowImage { row: &after, change: &change, record: &record, style, old: false };
+            let image = RowImage { row: &after, change: &change, record: &record, style, stored: false };
             condition.evaluate(&image)
         });
         evaluated.unwrap().join().unwrap();

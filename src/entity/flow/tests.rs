@@ -251,6 +251,67 @@ fn without_positions_a_secondary_key_is_deleted_only_while_it_holds_the_row_s_va
 }
 
 #[test]
+fn without_positions_a_row_that_no_longer_qualifies_gives_up_a_key_only_while_it_holds_its_value() {
+    let when = Some(Condition::compile("after.ok").unwrap());
+    let entity = full(mapping(vec![WriteSpec {
+        shape: Shape::Text(super::Template::parse("{id}:{n}").unwrap()),
+        when,
+        ..write(BY_EMAIL)
+    }]));
+    let row = |n: u32, ok: bool| format!(r#"{{"id":7,"email":"a","n":{n},"ok":{ok}}}"#);
+    for (name, before, expected) in [
+        ("both values count", row(1, true), vec!["delete email:a if 7:1", "delete email:a if 7:2"]),
+        ("one where they are the same", row(2, true), vec!["delete email:a if 7:2"]),
+        ("the new row's where there is no other", String::new(), vec!["delete email:a if 7:2"]),
+    ] {
+        check(
+            name,
+            &entity,
+            without_positions(change_of(Op::Update, KEY, &before, &row(2, false))),
+            &expected,
+        );
+    }
+}
+
+#[test]
+fn without_positions_a_value_that_the_event_does_not_hold_deletes_like_the_write_in_its_place() {
+    let entity = mapping(vec![WriteSpec {
+        shape: Shape::Text(super::Template::parse("{bio}").unwrap()),
+        ..write(BY_EMAIL)
+    }]);
+    let row = r#"{"id":7,"email":"a","bio":"<unavailable>"}"#;
+    check("toast", &entity, without_positions(change_of(Op::Update, KEY, "", row)), &["delete email:a"]);
+    check(
+        "with positions the guard decides",
+        &entity,
+        change_of(Op::Update, KEY, "", row),
+        &["delete email:a by public.customers:7 v9"],
+    );
+}
+
+#[test]
+fn a_handler_in_rust_that_asks_for_an_unavailable_column_deletes_the_row_s_keys() {
+    #[derive(Debug)]
+    struct Bio([KeyTemplate; 2]);
+    impl crate::entity::EntityHandler for Bio {
+        fn keys(&self) -> &[KeyTemplate] {
+            &self.0
+        }
+        fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError> {
+            out.write(0, Value::text("written first"), crate::entity::Lifetime::never());
+            out.write(1, Value::text(row.text("bio")?), crate::entity::Lifetime::never());
+            Ok(())
+        }
+    }
+    let keys = ["a:{id}", "b:{id}"].map(|key| KeyTemplate::parse(key).unwrap());
+    let entity = crate::entity::testing::entity(std::sync::Arc::new(Bio(keys)));
+    let toast = r#"{"id":7,"bio":"<unavailable>"}"#;
+    check("toast", &entity, change_of(Op::Update, KEY, "", toast), &["delete a:7", "delete b:7"]);
+    let missing = effects(&entity, change_of(Op::Update, KEY, "", r#"{"id":7}"#));
+    assert!(missing[0].starts_with("error value"), "{missing:?}");
+}
+
+#[test]
 fn shared_keys_pass_the_guard_though_the_partition_orders_them() {
     let mut shared = write(BY_ID);
     shared.shared = true;
@@ -300,6 +361,30 @@ fn the_row_of_a_keyless_table_is_told_by_its_key_columns_or_all_of_them() {
     assert_eq!(owner(&updated[0]), owner(&created[0]), "the old key is left by the row that wrote it");
     assert_eq!(owner(&deleted[0]), owner(&updated[1]), "and the new one is deleted by the row that wrote it");
     assert_ne!(owner(&created[0]), owner(&updated[1]));
+}
+
+#[test]
+fn a_key_that_a_row_gives_up_is_given_up_for_its_former_identity_too() {
+    let spec = || WriteSpec { when: Some(Condition::compile("after.ok").unwrap()), ..write("email:{email}") };
+    let row = |id: u8, ok: bool| format!(r#"{{"id":{id},"email":"a","ok":{ok}}}"#);
+    let entity = full(mapping(vec![spec()]));
+    let written = effects(&entity, change_of(Op::Create, "", "", &row(7, true)));
+    let given_up = effects(&entity, change_of(Op::Update, "", &row(7, true), &row(7, false)));
+    let owner = |words: &str| words.split(" by ").nth(1).unwrap().to_owned();
+    assert_eq!(given_up.len(), 2, "{given_up:?}");
+    assert_eq!(owner(&given_up[0]), owner(&written[0]), "a keyless row is told by all of its columns");
+    check(
+        "an update that changes the primary key",
+        &entity,
+        change_of(Op::Update, r#"{"id":8}"#, &row(7, true), &row(8, false)),
+        &["delete email:a by public.customers:7 v9", "delete email:a by public.customers:8 v9"],
+    );
+    check(
+        "the same row",
+        &entity,
+        change_of(Op::Update, KEY, &row(7, true), &row(7, false)),
+        &["delete email:a by public.customers:7 v9"],
+    );
 }
 
 #[test]
