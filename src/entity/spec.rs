@@ -10,8 +10,6 @@ pub struct MappingSpec {
     pub writes: Vec<WriteSpec>,
     /// Soft deletes: where it is true, or cannot be evaluated, the row's keys are deleted.
     pub delete_when: Option<Condition>,
-    /// The row's key columns, where the record's key does not tell them.
-    pub key_columns: Option<Vec<String>>,
     /// Values over this many bytes are the record's error.
     pub value_bytes_max: usize,
 }

@@ -182,10 +182,5 @@ pub(crate) fn write(key: &str) -> WriteSpec {
 
 /// An entity of those writes.
 pub(crate) fn mapping(writes: Vec<WriteSpec>) -> Entity {
-    entity(Arc::new(Mapping::new(MappingSpec {
-        writes,
-        delete_when: None,
-        key_columns: None,
-        value_bytes_max: 1_000,
-    })))
+    entity(Arc::new(Mapping::new(MappingSpec { writes, delete_when: None, value_bytes_max: 1_000 })))
 }

@@ -259,7 +259,6 @@ fn conditions_that_could_not_be_evaluated_are_told_until_the_next_record() {
     let spec = MappingSpec {
         writes: vec![write("a:{id}"), WriteSpec { when: Some(when), ..write("b:{id}") }],
         delete_when: None,
-        key_columns: None,
         value_bytes_max: 100,
     };
     let mut pipeline = pipeline(vec![entity(Arc::new(Mapping::new(spec)))]);

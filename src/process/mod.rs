@@ -49,7 +49,11 @@ pub fn subscription(settings: &Settings) -> Vec<String> {
         .iter()
         .flat_map(|entity| match &entity.topics {
             Topics::Names(names) => names.clone(),
-            Topics::Pattern(pattern) => vec![pattern.as_str().to_owned()],
+            Topics::Pattern(pattern) => {
+                // The consumer wants what the settings say: POSIX knows no groups without a number.
+                let inner = pattern.as_str().trim_start_matches("^(?:");
+                vec![format!("^{}", inner.strip_suffix(")$").unwrap_or(inner))]
+            }
         })
         .collect();
     topics.sort();
@@ -90,7 +94,9 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
                 to_source: to_source.clone(),
             };
             let (letters, progress, board) = (&letters, &progress, &board);
-            let worker = Worker::new(Pipeline::new(settings.entities.clone()), options);
+            let pipeline =
+                Pipeline::new(settings.entities.clone()).with_value_bytes_max(settings.limits.value_bytes);
+            let worker = Worker::new(pipeline, options);
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             let spawned = thread.spawn_scoped(scope, move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -257,7 +257,7 @@ replica_identity = "full"
 
 [[entity]]
 name = "stock"
-topics = ["{name}.public.stock"]
+topics = ["^{name}\\.public\\.sto.*$"]
   [[entity.write]]
   key = "stock:{{warehouse}}:{{sku}}"
   value = "json"

@@ -125,7 +125,6 @@ fn a_soft_delete_deletes_every_key_of_the_row() {
         entity(std::sync::Arc::new(Mapping::new(MappingSpec {
             writes: vec![write("c:{id}"), write("email:{email}")],
             delete_when: when(condition),
-            key_columns: None,
             value_bytes_max: 1_000,
         })))
     };

@@ -390,8 +390,7 @@ fn keys_of_handlers_in_rust_are_checked_too() {
         shared: false,
     };
     let writes = vec![write("customer:{offer}"), write("stoker:{x}")];
-    let price =
-        Mapping::new(MappingSpec { writes, delete_when: None, key_columns: None, value_bytes_max: 1 });
+    let price = Mapping::new(MappingSpec { writes, delete_when: None, value_bytes_max: 1 });
     let handlers = Handlers::default().with("price", price);
     let text = with_sections("[[entity]]\nname = \"price\"\ntopics = [\"prices\"]\nhandler = \"price\"");
     let error = parse(&text, &Fake::default(), &handlers).map(drop).unwrap_err();

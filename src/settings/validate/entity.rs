@@ -51,8 +51,7 @@ impl Draft {
             DraftHandler::Rust(handler) => handler,
             DraftHandler::Mapping { writes, delete_when } => {
                 let writes: Option<Vec<_>> = writes.into_iter().map(|write| write.spec).collect();
-                let key_columns = self.key_columns.clone();
-                mapping(MappingSpec { writes: writes?, delete_when, key_columns, value_bytes_max })
+                mapping(MappingSpec { writes: writes?, delete_when, value_bytes_max })
             }
         };
         Some(Entity {
