@@ -203,7 +203,8 @@ impl Lane {
             filling_commits: SmallVec::new(),
             position: start,
             applied: start,
-            stored: committed.unwrap_or(Position::MIN),
+            // A commit past the start is of a topic that was made anew: it must not hold later ones back.
+            stored: committed.filter(|committed| *committed <= start).unwrap_or(Position::MIN),
             flight: None,
             flight_count: 0,
             everywhere_at: None,
@@ -637,4 +638,60 @@ fn left_over(
         }
     }
     left
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::LaneName;
+
+    fn now() -> Now {
+        Now { monotonic: Duration::from_secs(100), unix_ms: 0 }
+    }
+
+    fn lane(committed: Option<Position>, start: Position) -> (Lane, Vec<Act>) {
+        let name = LaneName { topic: "t".into(), partition: 0 };
+        let assignment = Assignment { lane: LaneId(1), name, committed, start, low: 0, above: Epoch(0) };
+        let options = LaneOptions { batch_records: 10, batch_bytes: 1_000, on_refused: OnRefused::Stop };
+        let mut acts = Vec::new();
+        let mut lane = Lane::new(assignment, options, now(), &mut acts);
+        acts.clear();
+        lane.claimed(Ok(Taken { epoch: Epoch(1), standing: Standing::Intact }), now(), &mut acts);
+        (lane, acts)
+    }
+
+    fn answer(lane: &mut Lane, acts: Vec<Act>) -> Vec<Act> {
+        let mut out = Vec::new();
+        for act in acts {
+            if let Act::Apply(batch) = act {
+                let units = vec![Outcome::Applied; batch.units.len()];
+                let outcomes = Outcomes { units, watermark: WatermarkSeen::Current, error: None };
+                lane.applied(batch, outcomes, now(), &mut Tally::default(), &mut out);
+            }
+        }
+        out
+    }
+
+    /// Found by review: commits stood still until the new topic was as long as the old one had been.
+    #[test]
+    fn a_topic_that_was_made_anew_commits_from_its_start() {
+        let (mut lane, acts) = lane(Some(500), 0);
+        let acts = answer(&mut lane, acts);
+        assert!(
+            matches!(acts.as_slice(), [Act::Store(Stored { position: 0, .. })]),
+            "the start is stored at once: {acts:?}"
+        );
+    }
+
+    #[test]
+    fn a_record_that_yields_nothing_moves_the_position() {
+        let (mut lane, acts) = lane(Some(7), 7);
+        answer(&mut lane, acts);
+        lane.record_done(7, None);
+        let later = Now { monotonic: now().monotonic + EVERYWHERE_INTERVAL, ..now() };
+        let mut acts = Vec::new();
+        lane.tick(later, &mut acts);
+        let acts = answer(&mut lane, acts);
+        assert!(matches!(acts.as_slice(), [Act::Store(Stored { position: 8, .. })]), "{acts:?}");
+    }
 }
