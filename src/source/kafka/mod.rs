@@ -3,7 +3,7 @@
 //! [`KafkaSource::run`] is the thread: it polls, hands records to the workers in chunks, takes and gives
 //! back partitions, commits what the workers stored in [`Progress`], and rewinds where they ask. It decodes
 //! nothing, writes nothing and decides nothing about a record. Beside it: the producer of dead letters
-//! ([`dead_letter`]), reading one record again ([`reread`]), looking at a cluster for `stoker check`
+//! ([`dead_letter`]), reading one record again ([`reread()`]), looking at a cluster for `stoker check`
 //! ([`probe`]) and an embedded cluster for the demo and tests ([`mock`]). Nothing outside this folder names
 //! an rdkafka type.
 //!
