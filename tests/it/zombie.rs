@@ -11,6 +11,8 @@ use crate::support::wait_for;
 
 /// Keys of one run. Enough that the sleeper has a batch in hand and others waiting.
 const KEYS: usize = 400;
+/// The version that the heir writes. Enough before it that the sleeper is still busy when it is stopped.
+const LAST: usize = 80;
 /// Runs in the ordinary test run. `STOKER_ZOMBIE_RUNS=50` for the long one.
 const RUNS: usize = 5;
 
@@ -44,27 +46,27 @@ fn a_zombie_that_wakes_up_writes_nothing_stale() {
         write(1);
         topic.flush();
         assert!(wait_for(Duration::from_secs(30), || all_at(1) == 0), "run {run}: the first one applies");
-        // Put to sleep in the middle of its work: a little later in every run.
-        for version in 2..20 {
+        // Put to sleep in the middle of its work: once some of what waits for it was applied, with most to come.
+        for version in 2..LAST {
             write(version);
         }
         topic.flush();
-        std::thread::sleep(Duration::from_millis(run as u64 % 10));
+        assert!(wait_for(Duration::from_secs(30), || all_at(1) > 0), "run {run}: the sleeper is at work");
         sleeper.signal("-STOP");
 
         let heir = bench.start();
-        write(20);
+        write(LAST);
         topic.flush();
-        let taken = wait_for(Duration::from_secs(40), || all_at(20) == 0);
+        let taken = wait_for(Duration::from_secs(40), || all_at(LAST) == 0);
         assert!(taken, "run {run}: the heir takes over and applies:\n{}", heir.log());
         sleeper.signal("-CONT");
         // The sleeper either hears from Kafka that it lost its partition, or from Redis that another owns it.
         let heard = wait_for(Duration::from_secs(20), || {
-            assert_eq!(all_at(20), 0, "run {run}: something stale is seen:\n{}", sleeper.log());
+            assert_eq!(all_at(LAST), 0, "run {run}: something stale is seen:\n{}", sleeper.log());
             sleeper.log().contains("lost")
         });
         assert!(heard, "run {run}: the sleeper learns that it lost its lane:\n{}", sleeper.log());
-        assert_eq!(all_at(20), 0, "run {run}: something stale is seen");
+        assert_eq!(all_at(LAST), 0, "run {run}: something stale is seen");
         assert!(matches!(sleeper.stop(), 0 | 5));
         assert_eq!(heir.stop(), 0);
     }
