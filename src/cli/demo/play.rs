@@ -55,7 +55,7 @@ pub(super) fn play(
     screen.say(format_args!("  Kafka        {brokers}, a broker inside this process"));
     screen.say(format_args!("  Redis        {redis}, a server of the demo's own"));
     screen.say(format_args!("  status page  {admin}"));
-    let mut stage = Stage { broker, engine, reader, own_prefix, clock };
+    let mut stage = Stage { engine, broker, reader, own_prefix, clock };
     let history = stage.fill(&history, screen)?;
     let (live, steps) = stage.follow(&live, screen)?;
 
@@ -72,6 +72,8 @@ pub(super) fn play(
     let good = check.differ_count == 0;
     if args.keep {
         say_keep(server.port(), &admin, &held, screen);
+    } else {
+        screen.say("\nTo look around in it: stoker demo --keep (make demo ARGS=--keep)");
     }
     screen.result(&Report { history, live, steps, check, redis, admin });
     if args.keep {
@@ -81,10 +83,10 @@ pub(super) fn play(
     Ok(good)
 }
 
-/// What runs, and a look at Redis beside it.
+/// What runs, and a look at Redis beside it. Dropped in this order: the engine commits to the broker when it ends.
 struct Stage<'a> {
-    broker: Broker,
     engine: Engine,
+    broker: Broker,
     reader: Reader,
     own_prefix: String,
     clock: &'a Clock<'a>,

@@ -61,8 +61,7 @@ impl Screen {
     pub(super) fn start_count(&mut self, of: usize) {
         (self.done, self.of) = (0, u64::try_from(of).unwrap_or(u64::MAX));
         if self.watched {
-            let style =
-                ProgressStyle::with_template("  {bar:40} {human_pos} of {human_len} changes  {per_sec}");
+            let style = ProgressStyle::with_template("  {bar:40} {human_pos} of {human_len} changes");
             let bar = ProgressBar::new(self.of);
             self.bar = Some(bar.with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar())));
         }
@@ -92,7 +91,7 @@ impl Screen {
     /// One look at a key: what it holds and for how long, or that it is not there.
     pub(super) fn say_entry(&self, moment: &str, entry: Option<&Entry>) {
         let Some(Entry { held, ttl }) = entry else {
-            self.say(format_args!("      {moment:<8}-"));
+            self.say(format_args!("      {moment:<8}(not there)"));
             return;
         };
         let ttl = ttl.map_or_else(|| "no ttl".to_owned(), |ttl| format!("ttl {}", rough(ttl)));
