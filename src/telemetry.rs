@@ -5,8 +5,10 @@
 //! thousand times a second to a line now and then.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::hash::Hash;
 use std::io::{self, IsTerminal as _};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use tracing_subscriber::EnvFilter;
@@ -51,6 +53,15 @@ pub fn init(log: &LogSettings) -> Result<(), TelemetryError> {
     } else {
         common.finish().try_init()
     };
+    hide_panic_values();
+    Ok(())
+}
+
+/// Sets up logging for a command whose terminal shows something else: as text into this file.
+pub fn init_into(level: &str, file: File) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::builder().parse(level).map_err(TelemetryError::Level)?;
+    let text = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_ansi(false);
+    let _already_set = text.with_writer(Mutex::new(file)).finish().try_init();
     hide_panic_values();
     Ok(())
 }

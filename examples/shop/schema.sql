@@ -12,7 +12,7 @@ create table customers (
   updated_at timestamptz not null default now(),
   deleted_at timestamptz
 );
--- customer:email:{email} is a secondary key: only the whole old row tells which entry an update or a delete leaves behind.
+-- customer-by-email:{email} is a secondary key: only the whole old row tells which entry an update or a delete leaves behind.
 alter table customers replica identity full;
 
 create table products (

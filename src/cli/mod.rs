@@ -5,6 +5,7 @@
 
 pub mod check;
 pub mod config;
+pub mod demo;
 mod exit;
 pub mod explain;
 pub mod finding;
@@ -57,6 +58,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Compares what recorded records do with what is expected
     Test(test::TestArgs),
+    /// Runs the whole job on this machine, on parts that it brings along: nothing to set up but redis-server
+    Demo(demo::DemoArgs),
 }
 
 /// Runs the command that the process's arguments ask for, with these handlers in Rust.
@@ -96,6 +99,7 @@ fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
         Command::Check(check) => check::check(check, args.output, handlers, &[probe::kafka, probe::redis]),
         Command::Explain(explain) => explain::explain(explain, handlers),
         Command::Test(test) => test::test(test, args.output, handlers),
+        Command::Demo(demo) => demo::demo(demo, args.output),
     }
 }
 

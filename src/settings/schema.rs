@@ -84,7 +84,7 @@ mod tests {
         assert!(fields > 60, "{fields}");
     }
 
-    const EXAMPLE: &str = include_str!("../../examples/shop/stoker.toml");
+    const EXAMPLE: &str = include_str!("../../examples/stoker.toml");
 
     #[test]
     fn the_example_shows_every_field_and_the_defaults() {

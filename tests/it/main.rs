@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
 
 mod coalesce_law;
+mod demo;
 mod end_to_end;
 mod kafka_source;
 mod redis_cluster;

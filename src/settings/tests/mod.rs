@@ -130,7 +130,7 @@ fn the_smallest_file_has_the_documented_defaults() {
 
 #[test]
 fn the_example_says_the_defaults_and_has_no_warning() {
-    let Loaded { settings, warnings } = loaded(include_str!("../../../examples/shop/stoker.toml"));
+    let Loaded { settings, warnings } = loaded(include_str!("../../../examples/stoker.toml"));
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(settings.entities.len(), 3);
     let smallest = loaded(SMALLEST).settings.describe();

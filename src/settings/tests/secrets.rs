@@ -76,7 +76,7 @@ proptest! {
     fn mangled_files_are_read_or_refused(
         cuts in prop::collection::vec((0usize..5_000, 0usize..40, prop::sample::select(&PIECES[..])), 1..6),
     ) {
-        let mut text = include_str!("../../../examples/shop/stoker.toml").replace("# ", "");
+        let mut text = include_str!("../../../examples/stoker.toml").replace("# ", "");
         for (at, length, piece) in cuts {
             let from = (0..=at.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();
             let to = (0..=(from + length).min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap();

@@ -15,6 +15,7 @@ mod command;
 mod connect;
 mod lane;
 mod owner;
+mod reader;
 mod scripts;
 mod topology;
 mod watermark;
@@ -33,6 +34,7 @@ use crate::sink::own::OwnKeys;
 use cluster::SlotMap;
 use connect::{Connector, Node};
 use lane::Lane;
+pub use reader::{Entry, Held, Reader};
 
 /// The real sink. One instance per worker: it lives on one thread, on connections of its own.
 ///
