@@ -143,36 +143,43 @@ fn the_table_of_metrics_is_that_of_the_code() {
     assert_eq!(shown, expected, "run STOKER_BLESS=1 cargo test --test it readme");
 }
 
-/// Documents whose links and paths are followed.
+/// Documents whose links, paths and names of tests are followed.
 fn documents() -> Vec<PathBuf> {
     let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    docs.chain([root().join("README.md"), root().join("CHANGELOG.md")]).collect()
+    docs.chain(["README.md", "CHANGELOG.md", "src/lib.rs"].map(|name| root().join(name))).collect()
 }
 
 #[test]
-fn links_lead_to_files_and_named_files_exist() {
+fn links_lead_to_files_and_named_files_and_tests_exist() {
     let mut dead = BTreeSet::new();
     for document in documents() {
         let text = read(&document);
         let folder = document.parent().unwrap();
-        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
-            let path = link.split('#').next().unwrap();
-            if !path.is_empty() && !link.starts_with("http") && !folder.join(path).exists() {
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for link in links.filter(|link| !link.contains("://") && !link.starts_with('#')) {
+            if !folder.join(link.split('#').next().unwrap()).exists() {
                 dead.insert(format!("{}: {link}", document.display()));
             }
         }
-        let named = text.split('`').skip(1).step_by(2).filter(|code| {
-            let file =
-                ["src/", "tests/", "examples/", "docs/", "schemas/"].iter().any(|top| code.starts_with(top));
-            file && !code.contains([' ', '*', '<', '{'])
-        });
-        for path in named.map(|code| code.split("::").next().unwrap()) {
-            if !root().join(path).exists() {
-                dead.insert(format!("{}: `{path}`", document.display()));
+        for named in text.split('`').filter(|code| is_path(code)) {
+            let (path, test) = named.split_once("::").unwrap_or((named, ""));
+            let content = std::fs::read_to_string(root().join(path)).unwrap_or_default();
+            let there = match test {
+                "" => root().join(path).exists(),
+                test => content.contains(&format!("fn {test}(")),
+            };
+            if !there {
+                dead.insert(format!("{}: `{named}`", document.display()));
             }
         }
     }
     assert!(dead.is_empty(), "these name nothing:\n{dead:#?}");
+}
+
+/// True for text in backquotes that names a file of the repository, or a test in one (`file::test`).
+fn is_path(code: &str) -> bool {
+    let tops = ["src/", "tests/", "examples/", "docs/", "schemas/"];
+    tops.iter().any(|top| code.starts_with(top)) && !code.contains([' ', '*', '<', '{', '\n'])
 }
 
 /// A user that may do exactly what the README allows runs `check` without a warning, and every kind of unit

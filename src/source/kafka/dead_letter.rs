@@ -135,7 +135,7 @@ impl DeadLetters for DeadLetterProducer {
         last.map_err(|error| self.error(&error))
     }
 
-    /// Bounded by [`READ_AGAIN_WITHIN`]; on a thread of its own, for the client blocks.
+    /// Bounded by `READ_AGAIN_WITHIN` (10 s); on a thread of its own, for the client blocks.
     async fn read_again(&self, lane: &LaneName, offset: i64) -> Result<Option<OwnedRecord>, WorldError> {
         let (kafka, lane) = (self.kafka.clone(), lane.clone());
         let read = tokio::task::spawn_blocking(move || {

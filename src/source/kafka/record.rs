@@ -9,7 +9,7 @@ use crate::record::{AsRecord, Headers, Record};
 /// A record as librdkafka delivers it: nothing is copied.
 ///
 /// It pins the whole fetch buffer that it came in (up to `fetch.max.bytes`), so it is to be dropped when it
-/// was handled; who needs its bytes later reads it again by its position ([`super::reread`]).
+/// was handled; who needs its bytes later reads it again by its position ([`super::reread()`]).
 #[derive(Debug)]
 pub struct KafkaRecord<'a>(pub(super) BorrowedMessage<'a>);
 
