@@ -182,6 +182,17 @@ fn is_path(code: &str) -> bool {
     tops.iter().any(|top| code.starts_with(top)) && !code.contains([' ', '*', '<', '{', '\n'])
 }
 
+#[test]
+fn every_name_of_a_type_is_documented() {
+    let text = read("docs/formats.md");
+    let missing: Vec<&str> = stoker::types::NAMES
+        .iter()
+        .map(|it| it.name)
+        .filter(|name| !text.contains(&format!("`{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "docs/formats.md does not name {missing:?}");
+}
+
 /// A user that may do exactly what the README allows runs `check` without a warning, and every kind of unit
 /// reaches Redis.
 #[test]
