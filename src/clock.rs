@@ -1,4 +1,8 @@
 //! Time, handed in: the core never asks for it.
+//!
+//! [`SystemClock`] is the one place that asks the system; the core gets a [`Now`] with each input, so that the
+//! simulation can make its own. Expiries are reckoned by the Redis server's clock (see `sink::redis`), not by
+//! this one.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

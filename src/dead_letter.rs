@@ -1,4 +1,8 @@
-//! Records set aside with a reason.
+//! Records set aside with a reason: what a letter holds, and the border to where letters go.
+//!
+//! A letter keeps the record as it was and says why it failed, in words without values. It is not sent from
+//! here, and nothing here decides which errors make one: `errors.on_error` does. The lane's position waits for
+//! the acknowledgement. Start at [`Letter`].
 
 use std::sync::Arc;
 

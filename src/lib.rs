@@ -1,5 +1,87 @@
-//! Stoker keeps Redis caches hot from Kafka: change events and row streams in, `(key, value, ttl)` writes
-//! and deletes out, applied in partition-ordered batches.
+//! Stoker keeps Redis caches hot from Kafka: change events and row streams in, `(key, value, ttl)` writes and
+//! deletes out, applied in partition-ordered batches.
+//!
+//! ```text
+//!  Kafka ──record──▶ decode ──change──▶ entity ──mutations──▶ lane (one for each partition)
+//!    ▲                                                          │  what one key needs, composed
+//!    │                                                          ▼
+//!    └── commit ◀── position ◀── every reply looked at ◀── Redis (one batch of a lane in flight)
+//!
+//!  what cannot be decoded, handled or applied ──▶ dead letter topic, and the lane goes on
+//! ```
+//!
+//! A [`record::Record`] is read; it becomes a [`change::Change`]; its entity's handler makes
+//! [`mutation::Mutation`]s of it; the partition's [`lane::Lane`] composes them into a [`batch::Batch`]; a
+//! [`sink::Sink`] applies that; only then does the position move. The README follows one record through the files.
+//!
+//! # Invariants
+//!
+//! Each with tests that fail where it is broken; the end-to-end test
+//! (`tests/it/end_to_end.rs::redis_equals_the_database_after_load_kills_and_a_member_that_joins_and_leaves`)
+//! stands behind all of them.
+//!
+//! 1. A committed position passes no record that is not applied, unless the record is in the dead letter topic,
+//!    or was skipped by a setting that says so, or lies before where the partition was started.
+//!    `tests/it/kafka_source.rs::a_worker_that_misses_the_drain_deadline_commits_nothing_more`,
+//!    `src/source/kafka/lanes.rs::only_what_is_stored_is_committed_and_a_start_once`
+//! 2. The mutations of one key reach Redis in the order of their partition's offsets: over batches, resends,
+//!    rebalances, restarts and changes of owner.
+//!    `tests/it/zombie.rs::a_zombie_that_wakes_up_writes_nothing_stale`,
+//!    `tests/it/redis_sink.rs::a_pipeline_that_timed_out_never_overwrites_what_the_next_owner_wrote`
+//! 3. While a lane is owned, what was acknowledged is not sent again, except by a rewind after a loss. What was
+//!    not is sent again before anything newer, and applying it twice leaves what once leaves.
+//!    `tests/it/redis_sink.rs::what_was_not_acknowledged_is_sent_again_under_a_hail_of_kills`,
+//!    `tests/it/coalesce_law.rs::a_unit_applied_twice_leaves_what_it_leaves_once`,
+//!    `tests/it/sink_contract.rs::a_resend_extends_no_expiry`
+//! 4. A lane has at most one batch in flight; the next one fills meanwhile, and a lone record goes out at once.
+//!    [`lane::Lane::applied`] asserts it, so that every test that runs lanes does.
+//!    `src/source/kafka/feed.rs::a_lone_record_leaves_at_once`
+//! 5. A batch holds one atomic unit for each key, and the reply to every command is looked at.
+//!    `tests/it/coalesce_law.rs::plain_mutations_composed_leave_what_they_leave_one_by_one`,
+//!    `tests/it/coalesce_law.rs::guarded_mutations_composed_leave_what_they_leave_one_by_one`,
+//!    `tests/it/sink_contract.rs::a_poisoned_key_is_refused_and_the_rest_applied`
+//! 6. The core does no IO, reads neither clock nor environment, and draws no randomness.
+//!    `src/entity/lifetime.rs::jitter_is_the_same_on_every_machine`
+//! 7. Every queue, batch, retry and wait has a bound with a name, in records and in bytes.
+//!    `src/source/kafka/feed.rs::a_chunk_is_full_by_bytes_and_by_count`,
+//!    `src/coalesce.rs::bytes_follow_what_is_held`,
+//!    `src/retry.rs::pauses_grow_to_their_bound_and_never_vanish`
+//! 8. A record that yields nothing still moves the position.
+//! 9. Nothing from outside panics the process, and no secret and no row value is logged.
+//!    `src/decode/tests/arbitrary.rs::arbitrary_bytes_give_an_answer_and_never_a_panic`,
+//!    `src/types/property_tests.rs::nothing_panics_and_an_error_leaves_the_buffer`,
+//!    `tests/it/redis_sink.rs::what_is_no_redis_is_an_error_and_no_panic`,
+//!    `src/settings/tests/secrets.rs::mangled_files_are_read_or_refused`
+//! 10. What reads history never replaces a value that is newer than its own, and brings no deleted key back. Of
+//!    this the version guard is built; refill, preload and replay are not.
+//!    `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
+//!    `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`
+//! 11. Only keys that the entities' templates give are touched, and Stoker's own.
+//!    `src/sink/own.rs::names_are_unambiguous_and_hash_by_their_own_tag`; the end-to-end test finds no other key
+//!
+//! # Code map
+//!
+//! What stands higher may use what stands lower, never the other way round.
+//!
+//! | module | job |
+//! |---|---|
+//! | [`cli`] | one file a command: run, check, explain, test; exit codes |
+//! | [`process`] | a running process: threads, channels, what the admin side sees |
+//! | [`engine`] | awaits for one worker: the only loop that does |
+//! | [`source`] | the border to Kafka; `source::kafka` is the only user of librdkafka |
+//! | [`sink`] | the border to the cache; `sink::redis` is the only user of the Redis client, `sink::memory` its model |
+//! | [`admin`], [`telemetry`] | metrics, health, readiness, status; logs |
+//! | [`settings`] | `stoker.toml`: read at the edge, handed down as plain values; the core never sees it |
+//! | [`clock`] | the one place that asks for the time |
+//! | [`worker`] | owns lanes; one input in, actions out (from here on down: no IO) |
+//! | [`lane`], [`coalesce`] | one partition's order; what one key needs after several mutations |
+//! | [`retry`] | the one table of what is done about an error of the world |
+//! | [`pipeline`] | decode, route, handle: what `run`, `explain` and `test` share |
+//! | [`entity`] | which keys a row has and what they hold; the handler trait and the declarative handler |
+//! | [`decode`], [`types`] | bytes to changes, one file a format; column types and how they are rendered |
+//! | [`record`], [`change`], [`mutation`], [`version`], [`batch`], [`dead_letter`], [`error`] | plain data |
+//!
+//! A handler in Rust starts at [`entity::EntityHandler`], a binary of one's own at [`cli::main`].
 
 pub mod admin;
 pub mod batch;

@@ -1,6 +1,8 @@
 //! The core of one record's way: decode, route, handle. `run`, `explain` and `test` all go through it.
 //!
-//! Pure: no IO, no clock. Start at [`Pipeline::handle`].
+//! Pure: no IO, no clock. It neither coalesces nor decides what becomes of an error: it emits, piece by piece,
+//! what came of the record, and who called does the rest. A defect of a handler (a panic) is that record's
+//! error. Start at [`Pipeline::handle`].
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};

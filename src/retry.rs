@@ -1,4 +1,8 @@
 //! The one table: an error of the world, and what is done about it. No other file decides to retry.
+//!
+//! Pure: pauses are a function of the attempt and a seed, and whoever asks does the waiting. Errors of a record
+//! never come here: they follow `errors.on_error`. What the server's texts mean is `sink::redis`'s to say. Start
+//! at [`verdict`].
 
 use std::time::Duration;
 

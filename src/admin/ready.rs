@@ -1,4 +1,6 @@
 //! Whether the process is warm, and whether it lives: pure functions of a snapshot.
+//!
+//! Ready speaks for this process's lanes alone, not for the group. Start at [`readiness`].
 
 use std::time::Duration;
 

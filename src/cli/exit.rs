@@ -1,4 +1,5 @@
-//! Exit codes: what scripts rely on.
+//! Exit codes: what scripts rely on, and the README lists. 7 is left for jobs that end incomplete, of which none
+//! is built yet.
 
 use std::process::ExitCode;
 

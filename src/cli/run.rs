@@ -1,4 +1,6 @@
-//! `stoker run`, but for the engine: settings, logs, metrics and the admin server around it, and the exit code.
+//! `stoker run`: settings, logs, metrics and the admin server around a running process, and the exit code.
+//!
+//! What runs in between is [`process::run`]; [`engine`] is the border, so that tests can put another in its place.
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -1,4 +1,7 @@
 //! Typed access to columns, for handlers in Rust.
+//!
+//! A column is read through the text that keys and `text` values would show, so that a handler sees what the
+//! declarative one writes. Errors name the column and what was expected, never the value. Start at [`FromColumn`].
 
 use crate::change::{Cell, Row};
 use crate::error::HandleError;

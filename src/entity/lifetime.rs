@@ -1,4 +1,7 @@
 //! How long a cached value lives, before its key and the clock make an absolute time of it.
+//!
+//! No clock is read here: what counts from the write becomes an [`Expiry`] that the sink makes absolute by the
+//! server's clock. Start at [`Lifetime`].
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! The declarative handler: `[[entity.write]]` as an [`EntityHandler`].
+//!
+//! Evaluates conditions, makes values, and takes lifetimes from columns; what of that deletes or is guarded is
+//! [`super::flow`]'s to say, as for handlers in Rust. Start at [`Mapping`].
 
 use std::time::Duration;
 

@@ -1,4 +1,7 @@
 //! The declarative handler's parts as plain values: what the settings make and `mapping` compiles.
+//!
+//! Checked before they get here: templates parse, conditions compile, lifetimes are in bounds. Start at
+//! [`MappingSpec`].
 
 use super::condition::Condition;
 use super::template::Template;

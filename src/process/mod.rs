@@ -1,7 +1,7 @@
 //! A running process: the source's thread, the workers' threads, and what the admin side sees of them.
 //!
-//! Assembles real parts; decides nothing about a record. `stoker run` and `stoker demo` both come through
-//! [`run`].
+//! Assembles real parts and joins what it started; decides nothing about a record, and sets up neither logs nor
+//! signals (that is the command's). `stoker run` and `stoker demo` both come through [`run`].
 
 mod watch;
 

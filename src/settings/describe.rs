@@ -1,4 +1,5 @@
-//! The settings in force, for the log at start.
+//! The settings in force, for the log at start. Secrets, and properties whose names sound like one, are starred
+//! out.
 
 use std::fmt::Display;
 

@@ -1,7 +1,8 @@
 //! The border to the cache: a trait, and what implements it.
 //!
-//! [`redis`] is the real one; [`memory`] is its model for tests and the simulation.
-//! The same contract cases run over all of them (`tests/it/sink_contract.rs`).
+//! [`redis`] is the real one; [`memory`] is its model for tests and the simulation. The same contract cases run
+//! over all of them (`tests/it/sink_contract.rs`). A sink neither composes mutations nor decides to send again:
+//! it says what became of each unit. Start at [`Sink`].
 
 pub mod memory;
 pub mod own;

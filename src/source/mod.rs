@@ -2,7 +2,8 @@
 //!
 //! One source thread polls and owns the group membership; W workers own the lanes. They talk over bounded
 //! channels in these two vocabularies, so that the simulation's memory source and the real one are driven
-//! alike. `kafka` is the real one, and the only place that names rdkafka beside the dead letter producer.
+//! alike. [`kafka`] is the real one, and the only place that names rdkafka. A source knows nothing of changes,
+//! entities or Redis. Start at [`ToWorker`].
 
 pub mod kafka;
 pub mod linked;

@@ -5,6 +5,7 @@ mod coalesce_law;
 mod demo;
 mod end_to_end;
 mod kafka_source;
+mod readme;
 mod redis_cluster;
 mod redis_sink;
 mod sink_contract;

@@ -1,4 +1,4 @@
-//! Every metric, in one table: what is registered, and what the operations page prints.
+//! Every metric, in one table: what is registered, and what the README prints ([`markdown`]).
 //!
 //! Freshness is apply time minus source commit time. Labels are bounded: never a key.
 

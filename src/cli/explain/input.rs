@@ -1,4 +1,4 @@
-//! Records as NDJSON: one object a line. See CONTRACT in the README's `stoker explain`.
+//! Records as NDJSON: one object a line. `stoker explain --help` says it to users.
 //!
 //! A line holds `topic` (required), `partition`, `offset`, `timestamp_ms`; `key` and `value` as text, or
 //! `key_b64` and `value_b64` (absent or null is none); `headers` as a list of `[name, value_b64]`. Blank

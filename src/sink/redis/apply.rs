@@ -1,4 +1,8 @@
 //! One batch: a pipeline to each master that it touches, and every reply looked at.
+//!
+//! Units are sorted by slot; each part ends with the lane's watermark. `MOVED` leaves a unit unacknowledged and
+//! the map stale, `ASK` sends it once to where it points, lost scripts are loaded and their units sent again, all
+//! within the one call. Nothing else is sent again here: that is the lane's. Read [`RedisSink::apply_batch`] first.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

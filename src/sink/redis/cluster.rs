@@ -1,4 +1,6 @@
-//! Who serves which slot: the map, and how it is read from a cluster.
+//! Who serves which slot: the map, and how it is read from a cluster. Plain data; asking is [`super::topology`]'s.
+//!
+//! A single server is a map in which one node serves every slot, so that the rest of the sink knows no difference.
 
 use redis::Value as Reply;
 

@@ -1,4 +1,8 @@
 //! Making one connection: address, TLS, credentials, and what is asked of the server first.
+//!
+//! A new connection asks for the time, for who it is at the server, and for the right to kill others, and loads
+//! the scripts. A [`Link`] with an unanswered command is broken for good, and is fenced before another takes its
+//! place. Start at [`Connector::connect`].
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;

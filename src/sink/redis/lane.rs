@@ -1,4 +1,5 @@
-//! What the sink keeps of a lane while this process owns it.
+//! What the sink keeps of a lane while this process owns it: its epoch, its watermarks, and the connections with
+//! commands of it unanswered. Made by taking over, dropped by leaving. Start at [`Lane`].
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

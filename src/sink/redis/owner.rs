@@ -1,4 +1,8 @@
 //! Owning a lane: the owner record, taking over, leaving.
+//!
+//! Taking over raises the epoch, kills the former owner's connections, enters one's own, and only then touches a
+//! watermark. What the record holds is described in [`crate::sink::own`]; when a lane is claimed is not decided
+//! here. Read [`RedisSink::take_over_lane`] first.
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet};

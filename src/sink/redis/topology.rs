@@ -1,4 +1,7 @@
 //! Which nodes there are, and the connections to them.
+//!
+//! The map is read anew where something said that it is out of date; a connection that broke is fenced before a
+//! new one is used. Which slots go where is [`super::cluster`]'s.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

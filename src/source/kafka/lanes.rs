@@ -1,4 +1,7 @@
 //! The partitions that this process has, one entry for each assignment.
+//!
+//! A partition that is given back and comes again is another lane with another number. Plain state: nothing here
+//! talks to Kafka. Start at [`Lanes`].
 
 use std::collections::HashMap;
 

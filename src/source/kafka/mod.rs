@@ -121,9 +121,9 @@ impl KafkaSource {
 
     /// Runs the poll thread until it is told to stop, or cannot go on. Blocks; to be called once.
     ///
-    /// - A lane is assigned to the worker with the fewest, and stays there. [`Assign`](crate::source::ToWorker::Assign) comes before
-    ///   its first record, each lane's records in offset order; after [`Rewound`](crate::source::ToWorker::Rewound) only those of
-    ///   the new reading.
+    /// - A lane is assigned to the worker with the fewest, and stays there.
+    ///   [`Assign`](crate::source::ToWorker::Assign) comes before its first record, each lane's records in offset
+    ///   order; after [`Rewound`](crate::source::ToWorker::Rewound) only those of the new reading.
     /// - A full channel blocks for at most 200 ms at a time, and the partitions of a worker that takes
     ///   nothing for 3 s are paused. Waiting: one chunk a worker (1,024 records or 1 MiB, and what comes in
     ///   those 3 s: at most 15 records), beside what the channels hold.

@@ -1,4 +1,7 @@
 //! The poll thread's loop: one turn after another, each bounded.
+//!
+//! A turn carries out a rebalance that a callback noted, answers what workers ask, hands them records, commits
+//! about once a second, and polls. What each of these does stands in a file of its own. Read [`Loop::run`] first.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};

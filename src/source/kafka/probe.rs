@@ -1,4 +1,7 @@
 //! Looks at a cluster for `stoker check`: all findings at once, as plain data.
+//!
+//! Joins no group, commits nothing and creates nothing. That a right to *write* is missing is not seen here. Start
+//! at [`probe`].
 
 use std::time::Duration;
 

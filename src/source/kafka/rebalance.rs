@@ -1,4 +1,8 @@
 //! Taking partitions and giving them back.
+//!
+//! Called by the loop and never from a callback, so that a drain may take its time: release, wait, commit, and
+//! only then unassign. What is not drained by the deadline is abandoned and not committed. Lost partitions are
+//! dropped at once.
 
 use std::collections::HashMap;
 use std::sync::mpsc::{Receiver, TryRecvError, sync_channel};

@@ -1,4 +1,7 @@
-//! Reading a partition again from somewhere else.
+//! Reading a partition again from somewhere else, because a worker asks for it.
+//!
+//! Each rewind begins a new reading, by whose number a worker tells stale records. Kafka is asked what can still be
+//! read; where it does not answer in time, it is asked again in a later turn.
 
 use std::time::Duration;
 

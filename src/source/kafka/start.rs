@@ -1,4 +1,6 @@
 //! Where reading starts: decided here, fetched in [`super::positions`].
+//!
+//! The table in place of librdkafka's reset policy, which would skip data in silence. Pure. Read [`start`].
 
 use crate::record::Position;
 use crate::settings::Start;

@@ -1,4 +1,6 @@
 //! What the admin side may see of the source: a picture that the poll thread renews about once a second.
+//!
+//! Read by other threads, so it is a copy and never borrows from the loop. Start at [`Picture`].
 
 use std::sync::{Mutex, PoisonError};
 
