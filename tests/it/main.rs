@@ -3,6 +3,7 @@
 
 mod coalesce_law;
 mod end_to_end;
+mod fixtures;
 mod kafka_source;
 mod redis_cluster;
 mod redis_sink;
