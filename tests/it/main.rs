@@ -5,6 +5,7 @@ mod coalesce_law;
 mod end_to_end;
 mod fixtures;
 mod kafka_source;
+mod mutated_captures;
 mod redis_cluster;
 mod redis_sink;
 mod sink_contract;
