@@ -4,6 +4,7 @@
 mod coalesce_law;
 mod end_to_end;
 mod fixtures;
+mod handler;
 mod kafka_source;
 mod mutated_captures;
 mod redis_cluster;
