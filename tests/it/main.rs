@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
 
 mod coalesce_law;
+mod dependencies;
 mod end_to_end;
 mod fixtures;
 mod handler;
@@ -11,4 +12,5 @@ mod redis_cluster;
 mod redis_sink;
 mod sink_contract;
 mod support;
+mod tidy;
 mod zombie;
