@@ -168,15 +168,14 @@ mod tests {
 
     #[test]
     fn a_topic_named_after_the_table_carries_it() {
+        let pattern = TableFilter::Pattern(regex::Regex::new("^(?:public\\.users)$").unwrap());
         for (topic, names) in [
             ("shop.public.users", true),
             ("public.users", true),
             ("shop.public.users_old", false),
             ("shop.republic.users", false),
-            ("users", false),
         ] {
             assert_eq!(TableFilter::Name("public.users".into()).names_topic(topic), names, "{topic}");
-            let pattern = TableFilter::Pattern(regex::Regex::new("^(?:public\\.users)$").unwrap());
             assert_eq!(pattern.names_topic(topic), names, "{topic}");
         }
     }

@@ -110,9 +110,11 @@ fn the_same_column_gives_the_same_bytes_when_the_connector_spells_it_as_text() {
                 let [value, other]: [BTreeMap<String, Box<RawValue>>; 2] =
                     [value, other].map(|json| serde_json::from_str(json).unwrap());
                 assert!(value.keys().eq(other.keys()), "{name}");
-                let differs =
-                    |(column, token): &(&String, &Box<RawValue>)| token.get() != other[*column].get();
-                found.extend(value.iter().filter(differs).map(|(column, _)| column.clone()));
+                for (column, token) in
+                    value.iter().filter(|(column, token)| token.get() != other[*column].get())
+                {
+                    found.insert(format!("{column}{}", if token.get() == "null" { " (null)" } else { "" }));
+                }
                 rows += 1;
             }
         }

@@ -4,6 +4,7 @@
 mod coalesce_law;
 mod dependencies;
 mod end_to_end;
+mod explain;
 mod fixtures;
 mod handler;
 mod kafka_source;
