@@ -134,14 +134,25 @@ fn deleted(variant: &str, table: &str) -> BTreeSet<String> {
         .collect()
 }
 
+/// Each form with the piece of a line by which a delete is spelt there.
 #[test]
 fn every_spelling_of_a_delete_deletes_what_the_record_key_tells() {
-    for form in ["json-plain", "json-readable"].iter().chain(&FLATTENED) {
-        let keys = match *form {
-            // Deletes are dropped: nothing in the topic tells of them.
-            "flat-drop" => vec![],
-            _ => vec!["toasted-n:1", "toasted-n:3"],
-        };
+    for (form, spellings) in [
+        ("json-plain", &[r#"\"op\":\"d\""#, r#""value":null"#][..]),
+        ("json-readable", &[r#"\"op\":\"d\""#]),
+        ("flat-tombstone", &[r#""value":"null""#]),
+        ("flat-tombstone-schema", &[r#",\"payload\":null}""#]),
+        ("flat-delete-to-tombstone", &[r#""value":null"#]),
+        ("flat-rewrite", &[r#"\"__deleted\":\"true\""#]),
+        ("flat-rewrite-with-tombstone", &[r#"\"__deleted\":\"true\""#, r#""value":null"#]),
+        // Deletes are dropped: nothing in the topic tells of them.
+        ("flat-drop", &[]),
+    ] {
+        let records = std::fs::read_to_string(captures::table(form, "toasted")).unwrap();
+        for spelling in spellings {
+            assert_eq!(records.matches(spelling).count(), 2, "{spelling} in {form}");
+        }
+        let keys = if spellings.is_empty() { vec![] } else { vec!["toasted-n:1", "toasted-n:3"] };
         let found = deleted(form, "toasted").into_iter().filter(|key| key.starts_with("toasted-n:"));
         assert_eq!(found.collect::<Vec<_>>(), keys, "{form}");
     }
