@@ -373,7 +373,7 @@ fn untold_tombstone() -> Change<'static> {
 fn takes(entity: &Entity, change: &Change<'_>, record: &Record<'_>) -> bool {
     match (&entity.table, &change.table) {
         (None, _) => true,
-        (Some(filter), Some(table)) => filter.matches(table),
+        (Some(filter), Some(table)) => filter.matches_in_topic(table, record.topic),
         (Some(filter), None) => filter.names_topic(record.topic),
     }
 }

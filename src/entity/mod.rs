@@ -99,13 +99,18 @@ impl TableFilter {
         })
     }
 
+    /// The same for a table that a record in this topic names. One that is named alone (flattened rows have
+    /// `__table`, and seldom its schema) is the qualified one that the topic is named after.
+    pub fn matches_in_topic(&self, table: &TableName<'_>, topic: &str) -> bool {
+        let alone = table.database.is_none() && table.schema.is_none();
+        self.matches(table) || (alone && ends_with_name(topic, &table.table) && self.names_topic(topic))
+    }
+
     /// True where a topic's name says that it carries this one table (`prefix.schema.table`): what counts
     /// where the format names no table.
     pub fn names_topic(&self, topic: &str) -> bool {
         match self {
-            TableFilter::Name(wanted) => {
-                topic.strip_suffix(wanted.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
-            }
+            TableFilter::Name(wanted) => ends_with_name(topic, wanted),
             TableFilter::Pattern(pattern) => {
                 let dots = topic.match_indices('.').map(|(at, _)| at + 1);
                 std::iter::once(0)
@@ -115,6 +120,14 @@ impl TableFilter {
             }
         }
     }
+}
+
+/// True where the topic's name is this one, or ends with it behind a dot. Debezium writes an underscore for
+/// what no topic may hold (captured from 3.7: `"Mixed-Case Table"` is in `….Mixed-Case_Table`).
+fn ends_with_name(topic: &str, name: &str) -> bool {
+    let allowed = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '.' | '_' | '-');
+    let name: String = name.chars().map(|letter| if allowed(letter) { letter } else { '_' }).collect();
+    topic.strip_suffix(name.as_str()).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
 }
 
 /// PostgreSQL's replica identity of an entity's tables, as the settings say.
@@ -164,6 +177,31 @@ mod tests {
         ] {
             assert_eq!(TableFilter::Name("public.users".into()).names_topic(topic), names, "{topic}");
             assert_eq!(pattern.names_topic(topic), names, "{topic}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_is_named_alone_is_the_one_that_its_topic_is_named_after() {
+        let table = |schema: Option<&str>, table: &str| TableName {
+            database: None,
+            schema: schema.map(|schema| schema.to_owned().into()),
+            table: table.to_owned().into(),
+        };
+        for filter in [
+            TableFilter::Name("public.Big Users".into()),
+            TableFilter::Pattern(regex::Regex::new("^(?:public\\.Big_U.*)$").unwrap()),
+        ] {
+            for (schema, name, topic, matches) in [
+                (None, "Big Users", "shop.public.Big_Users", true),
+                (None, "Users", "shop.public.Big_Users", false),
+                (None, "Big Users", "shop.other.Big_Users", false),
+                (None, "Big Users", "everything", false),
+                (None, "orders", "shop.public.Big_Users", false),
+                (Some("other"), "Big Users", "shop.public.Big_Users", false),
+            ] {
+                let found = filter.matches_in_topic(&table(schema, name), topic);
+                assert_eq!(found, matches, "{schema:?} {name} in {topic}");
+            }
         }
     }
 

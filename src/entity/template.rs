@@ -4,6 +4,7 @@
 //! and `}}` are the braces themselves. Strict: a key is never made of a null, missing or unavailable column,
 //! where many cache warmers write `user:null`. Start at [`Template::parse`].
 
+use super::access::{mismatch, value_error};
 use crate::change::{Cell, Row};
 use crate::error::HandleError;
 use crate::types::{self, RenderStyle, ValueError};
@@ -223,6 +224,13 @@ impl Template {
                 Part::Column(column) => {
                     match column.render(row.cell(&column.name), style, types::render_text, out) {
                         Ok(()) | Err(Unfilled::NoValue { state: NoValue::Null, .. }) => {}
+                        // A value's column, not a key's: it is told as in every other value.
+                        Err(Unfilled::NoValue { column, state: NoValue::Absent }) => {
+                            return Err(value_error(
+                                &column,
+                                mismatch("a column of the row", "no such column"),
+                            ));
+                        }
                         Err(error) => return Err(error.into_error(self)),
                     }
                 }
@@ -386,7 +394,8 @@ mod tests {
         let mut out = Vec::new();
         template.render_text(&row(r#"{"a":null,"b":"x"}"#), RenderStyle::default(), &mut out).unwrap();
         assert_eq!(out, b"-x");
-        assert!(template.render_text(&row(r#"{"a":1}"#), RenderStyle::default(), &mut out).is_err());
+        let error = template.render_text(&row(r#"{"a":1}"#), RenderStyle::default(), &mut out).unwrap_err();
+        assert_eq!((error.kind(), error.to_string().as_str()), ("value", "column \"b\""));
     }
 
     #[test]

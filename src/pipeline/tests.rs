@@ -140,6 +140,17 @@ fn a_topic_named_after_the_table_needs_no_table_in_its_records() {
 }
 
 #[test]
+fn a_flattened_row_that_names_its_table_alone_is_of_the_table_its_topic_is_named_after() {
+    let mut filtered = mapping(vec![write("c:{id}")]);
+    filtered.table = Some(TableFilter::Name("public.customers".into()));
+    let mut pipeline = pipeline(vec![filtered]);
+    for (table, expected) in [("customers", "0: write c:7 = 7"), ("orders", "None ignored filtered_table")] {
+        let row = format!(r#"{{"id":7,"__op":"u","__table":"{table}","__lsn":5}}"#);
+        assert_eq!(handled(&mut pipeline, &record(TOPIC, KEY, Some(&row))), [expected], "{table}");
+    }
+}
+
+#[test]
 fn a_record_key_that_is_a_bare_value_is_the_entity_s_one_key_column() {
     let mut rows = customers();
     rows.key_columns = Some(vec!["id".into()]);

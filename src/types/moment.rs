@@ -3,7 +3,7 @@
 use super::iso::parse_stamp;
 use super::part::{Part, is_digits};
 use super::temporal::{Moment, infinite_text};
-use super::time::{infinite_date, infinite_stamp};
+use super::time::{infinite_date, infinite_iso, infinite_stamp};
 use super::{IsoText, Kind, Typed, ValueError};
 
 /// Milliseconds in a day.
@@ -75,6 +75,9 @@ pub fn unix_ms(value: Typed<'_>) -> Result<Option<i64>, ValueError> {
         return Ok(Some(infinite_ms(name)));
     }
     let stamp = parse_stamp(&text).ok_or_else(|| part.misread(WANTED))?;
+    if let Some(name) = infinite_iso(stamp.date) {
+        return Ok(Some(infinite_ms(name)));
+    }
     let seconds = stamp.utc_seconds().ok_or_else(|| part.misread(WANTED))?;
     let fraction = stamp.clock.map_or("", |clock| clock.fraction);
     let millis =

@@ -7,7 +7,7 @@ use super::iso::{Stamp, parse_clock, parse_stamp};
 use super::part::{Part, is_digits};
 use super::render::{Renderer, Target};
 use super::time::{
-    infinite_date, infinite_stamp, write_date, write_duration, write_fraction, write_stamp,
+    infinite_date, infinite_iso, infinite_stamp, write_date, write_duration, write_fraction, write_stamp,
     write_stamp_seconds, write_time,
 };
 use super::{Unit, ValueError};
@@ -168,6 +168,10 @@ impl Renderer<'_> {
             return Some(());
         }
         let stamp = parse_stamp(text)?;
+        if let Some(name) = infinite_iso(stamp.date) {
+            self.literal(name);
+            return Some(());
+        }
         // A time of day must not get lost, and an offset would move the date.
         let whole_day = stamp.clock.is_none_or(|clock| clock.is_midnight()) && stamp.offset.unwrap_or(0) == 0;
         whole_day.then(|| write_date(stamp.date, self.out))
@@ -181,6 +185,10 @@ impl Renderer<'_> {
         let Stamp { date, clock, offset } = parse_stamp(text)?;
         if offset.unwrap_or(0) != 0 {
             return None;
+        }
+        if let Some(name) = infinite_iso(date) {
+            self.literal(name);
+            return Some(());
         }
         write_date(date, self.out);
         self.out.push(b'T');

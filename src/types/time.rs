@@ -49,10 +49,27 @@ impl Unit {
 /// PostgreSQL's infinite dates as Debezium counts them: it parses `+5877611-06-21` and `-5877611-06-22`
 /// (before 3.7 the former with a wrong sign; `PostgresValueConverter`, the test for dbz#2524). PostgreSQL's
 /// finite dates end 2,714 years before. The ends of `int32` are those of other readers of PostgreSQL.
+///
+/// Snapshot rows come through the driver instead, whose infinite dates lie 292 million years off: of their
+/// day count Debezium keeps the lower 32 bits, and of the negative one's era nothing (captured from 3.7;
+/// east of UTC the connector is a day further on). PostgreSQL's finite dates begin at day -2,440,588.
 pub(super) fn infinite_date(days: i64) -> Option<&'static str> {
     match days {
         2_146_033_979 | -2_147_472_692 | 2_147_483_647 | i64::MAX => Some("infinity"),
+        -622_191_234 | -622_191_233 => Some("infinity"),
         -2_147_472_691 | -2_147_483_648 | i64::MIN => Some("-infinity"),
+        -625_821_272 | -625_821_271 => Some("-infinity"),
+        _ => None,
+    }
+}
+
+/// The same for a date or time stamp that is spelt out, under `time.precision.mode = isostring`: the days of
+/// [`infinite_date`] before their count is cut to 32 bits, and the driver's time stamps (captured from 3.7).
+/// PostgreSQL's finite dates end in the year 5874897.
+pub(super) fn infinite_iso(date: Date) -> Option<&'static str> {
+    match (date.year, date.month, date.day) {
+        (5_877_611, 6, 21) | (292_278_994, 8, 16 | 17) => Some("infinity"),
+        (-5_877_611, 6, 22) | (292_269_055, 12, 2 | 3) | (-292_275_055, 5, 16 | 17) => Some("-infinity"),
         _ => None,
     }
 }

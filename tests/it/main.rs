@@ -3,11 +3,17 @@
 
 mod coalesce_law;
 mod demo;
+mod dependencies;
 mod end_to_end;
+mod explain;
+mod fixtures;
+mod handler;
 mod kafka_source;
+mod mutated_captures;
 mod readme;
 mod redis_cluster;
 mod redis_sink;
 mod sink_contract;
 mod support;
+mod tidy;
 mod zombie;

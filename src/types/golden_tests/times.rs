@@ -48,6 +48,39 @@ fn dates_reach_before_christ_and_beyond_9999() {
 }
 
 #[test]
+fn infinite_dates_of_a_snapshot_are_infinite_too() {
+    for (count, expected) in [
+        ("-622191234", "infinity"),
+        ("-622191233", "infinity"),
+        ("-625821272", "-infinity"),
+        ("-625821271", "-infinity"),
+        ("-2440588", "-4713-11-24"),
+    ] {
+        assert_golden("date", &[(Json(count), &format!("\"{expected}\""))]);
+    }
+    assert_eq!(unix_ms(Typed { raw: Json("-625821272"), kind: &kind("date") }), Ok(Some(i64::MIN)));
+}
+
+#[test]
+fn infinity_that_is_spelt_out_as_a_date_is_infinite_too() {
+    for (spec, text, expected) in [
+        ("date", "+5877611-06-21Z", "infinity"),
+        ("date", "-5877611-06-22Z", "-infinity"),
+        ("date", "+292278994-08-16Z", "infinity"),
+        ("date", "+292269055-12-02Z", "-infinity"),
+        ("timestamp", "+292278994-08-16T23:00:00Z", "infinity"),
+        ("timestamp", "-292275055-05-16T23:00:00Z", "-infinity"),
+        ("date", "+5874897-12-31Z", "+5874897-12-31"),
+        ("timestamp", "+294276-12-31T23:59:59Z", "+294276-12-31T23:59:59"),
+    ] {
+        assert_golden(spec, &[(Text(text), &format!("\"{expected}\""))]);
+    }
+    let moment = |text| unix_ms(Typed { raw: Text(text), kind: &kind("timestamp") });
+    assert_eq!(moment("+292278994-08-16T23:00:00Z"), Ok(Some(i64::MAX)));
+    assert_eq!(moment("-292275055-05-16T23:00:00Z"), Ok(Some(i64::MIN)));
+}
+
+#[test]
 fn time_stamps_have_no_zone_letter_and_instants_have() {
     for (unit, raw, expected) in [
         ("ms", Json("1730455020250"), "2024-11-01T09:57:00.25"),

@@ -1,6 +1,8 @@
 //! What several tests need: real parts, processes under test, and ways to look at what they did.
 
 pub(crate) mod cache;
+pub(crate) mod captures;
+pub(crate) mod command;
 pub(crate) mod instance;
 pub(crate) mod redis;
 pub(crate) mod rig;
