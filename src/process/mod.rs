@@ -90,7 +90,10 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
                 to_source: to_source.clone(),
             };
             let (letters, progress, board) = (&letters, &progress, &board);
-            let worker = Worker::new(Pipeline::new(settings.entities.clone()), options);
+            let worker = Worker::new(
+                Pipeline::new(settings.entities.clone()).with_value_bytes_max(settings.limits.value_bytes),
+                options,
+            );
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             let spawned = thread.spawn_scoped(scope, move || {
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -3,7 +3,9 @@
 
 mod coalesce_law;
 mod end_to_end;
+mod errors;
 mod kafka_source;
+mod process;
 mod redis_cluster;
 mod redis_sink;
 mod sink_contract;
