@@ -49,6 +49,7 @@ impl Board {
     /// Puts the workers' and the source's words together.
     pub(super) fn show(&self, status: &Status, source: &kafka::Status) {
         let picture = source.picture();
+        metrics::commits(picture.commit_count, picture.commit_failure_count);
         let told: Vec<Told> = self
             .workers
             .iter()
