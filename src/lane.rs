@@ -125,7 +125,7 @@ pub enum Activity {
     Filling,
     /// A batch is in flight.
     InFlight,
-    /// Waits before it sends again what was not acknowledged.
+    /// Waits before it sends again what was not acknowledged, by Redis or by the dead letter topic.
     Backoff,
     /// Waits for the source to read again.
     Rewinding,
@@ -172,6 +172,8 @@ struct Flight {
     letters: Vec<PendingLetter>,
     letters_at: Duration,
     letters_out: usize,
+    /// True once the dead letter topic did not take one of them.
+    letters_refused: bool,
 }
 
 /// Where the batch of a flight is.
@@ -237,6 +239,7 @@ impl Lane {
             (Phase::Rewinding | Phase::RewindLater(..), _) => Activity::Rewinding,
             (Phase::GivenUp(_), _) => Activity::GivenUp,
             (Phase::Running, Some(Flight { batch: Sealed::Waiting(..), .. })) => Activity::Backoff,
+            (Phase::Running, Some(Flight { letters_refused: true, .. })) => Activity::Backoff,
             (Phase::Running, Some(_)) => Activity::InFlight,
             (Phase::Running, None) => Activity::Filling,
         }
@@ -348,6 +351,7 @@ impl Lane {
             letters: std::mem::take(&mut self.letters),
             letters_at: now.monotonic,
             letters_out: 0,
+            letters_refused: false,
         });
         self.letter_bytes = 0;
         self.filling_records = 0;
@@ -455,6 +459,7 @@ impl Lane {
             self.moved_at = now.monotonic;
         } else {
             self.attempts = self.attempts.saturating_add(1);
+            flight.letters_refused = true;
             flight.letters.extend(unsent);
             flight.letters_at = now.monotonic + pause(Verdict::Pause, self.attempts, self.claim.lane.0);
         }

@@ -33,6 +33,8 @@ pub(super) struct Board {
 struct Told {
     lanes: Vec<LaneView>,
     redis: RedisStatus,
+    /// Why the dead letter topic takes no letters, while it does not.
+    letters: Option<String>,
 }
 
 impl Board {
@@ -61,6 +63,7 @@ impl Board {
             .map(|view| ((view.name.topic.as_str(), view.name.partition), view))
             .collect();
         let redis_error = told.iter().find_map(|told| told.redis.dependency.error.clone());
+        let letters_error = told.iter().find_map(|told| told.letters.clone());
         let lanes: BTreeMap<(String, i32), LaneStatus> = picture
             .partitions
             .iter()
@@ -74,7 +77,7 @@ impl Board {
                     lane.position = (lane.state != LaneState::TakingOver).then_some(view.applied);
                     lane.oldest_unapplied_ms = view.oldest_ms;
                     if lane.state == LaneState::Backoff {
-                        lane.last_error.clone_from(&redis_error);
+                        lane.last_error = redis_error.clone().or_else(|| letters_error.clone());
                     }
                 }
                 ((name.topic.clone(), name.partition), lane)
@@ -129,6 +132,8 @@ struct Inner {
     world: SummedLog<String>,
     truncates: SummedLog<()>,
     redis: DependencyStatus,
+    letters: SummedLog<String>,
+    letters_error: Option<String>,
 }
 
 impl<'a> Watcher<'a> {
@@ -146,6 +151,8 @@ impl<'a> Watcher<'a> {
             world: SummedLog::new(SUMMED_EVERY),
             truncates: SummedLog::new(SUMMED_EVERY),
             redis: DependencyStatus::default(),
+            letters: SummedLog::new(SUMMED_EVERY),
+            letters_error: None,
         });
         Watcher { worker, settings, clock, board, sink, inner }
     }
@@ -256,7 +263,7 @@ impl Observer for Watcher<'_> {
                 .max_by_key(|skew| skew.unsigned_abs()),
             fencing_works: (!nodes.is_empty()).then(|| self.sink.fencing_works()),
         };
-        self.board.tell(self.worker, Told { lanes, redis });
+        self.board.tell(self.worker, Told { lanes, redis, letters: inner.letters_error.clone() });
     }
 
     fn batch_answered(&self, batch: &Batch, outcomes: &Outcomes, took: Duration, now_ms: i64) {
@@ -278,7 +285,27 @@ impl Observer for Watcher<'_> {
         }
     }
 
-    fn letters_sent(&self, stages: &[Stage]) {
+    fn letters_sent(&self, stages: &[Stage], error: Option<&WorldError>) {
         stages.iter().copied().for_each(metrics::dead_letter);
+        let mut inner = self.inner.borrow_mut();
+        let OnError::DeadLetter { topic } = &self.settings.errors.on_error else { return };
+        match error {
+            Some(error) => {
+                if let Some(count) = inner.letters.hit(error.to_string(), self.clock.now().monotonic) {
+                    warn!(
+                        topic,
+                        %error,
+                        count,
+                        "the dead letter topic does not take letters for now: their lane waits, nothing is skipped"
+                    );
+                }
+                inner.letters_error = Some(format!("no letters to {topic:?}: {error}"));
+            }
+            None => {
+                if inner.letters_error.take().is_some() {
+                    info!(topic, "the dead letter topic takes letters again");
+                }
+            }
+        }
     }
 }
