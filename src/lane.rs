@@ -93,8 +93,8 @@ pub enum Act {
 /// What is counted when a batch comes back.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// Units that Redis refused for good, by entity.
-    pub refused: Vec<(usize, Refusal)>,
+    /// Units that Redis refused for good: the last of their records' offsets, their entity, and why.
+    pub refused: Vec<(i64, usize, Refusal)>,
     /// The error of the world, if one was met.
     pub error: Option<WorldError>,
 }
@@ -621,7 +621,8 @@ fn left_over(
             }
             Outcome::Refused(refusal) => refusal,
         };
-        tally.refused.push((unit.entity, refusal));
+        let offset = unit.offsets.last().copied().unwrap_or_default();
+        tally.refused.push((offset, unit.entity, refusal));
         match on_refused {
             OnRefused::Skip => {}
             OnRefused::DeadLetter => {
@@ -632,7 +633,7 @@ fn left_over(
                 }))
             }
             OnRefused::Stop => {
-                out.push(Act::StopRefused(unit.offsets.last().copied().unwrap_or_default(), refusal));
+                out.push(Act::StopRefused(offset, refusal));
                 left.push(unit);
                 continue;
             }
