@@ -5,6 +5,7 @@ mod coalesce_law;
 mod end_to_end;
 mod errors;
 mod kafka_source;
+mod outage;
 mod process;
 mod redis_cluster;
 mod redis_sink;

@@ -64,6 +64,15 @@ impl Instance {
         read(&self.log)
     }
 
+    /// The same without the settings: for the message of a test that fails.
+    pub(crate) fn story(&self) -> String {
+        let log = self.log();
+        let lines = log.lines().filter(|line| {
+            !line.contains(r#""message":"setting""#) && !line.contains("librdkafka properties")
+        });
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
     /// Sends a signal (`-TERM`, `-STOP`, …).
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
@@ -105,8 +114,8 @@ impl Drop for Instance {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = self.log();
-            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            let story = self.story();
+            let tail: Vec<&str> = story.lines().rev().take(40).collect();
             eprintln!("--- the end of {}", self.log.display());
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
         }

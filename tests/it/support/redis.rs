@@ -25,6 +25,19 @@ impl RedisServer {
         RedisServer::start_by(options, free_port)
     }
 
+    /// Kills it (with -9) and starts another in its place. Empty, unless the options lead to a snapshot.
+    pub(crate) fn restart(&mut self, options: &[&str]) {
+        self.kill();
+        let port = self.port;
+        *self = RedisServer::start_by(options, || port);
+    }
+
+    /// Kills it (with -9).
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Starts one on a port that another has just left.
     pub(crate) fn start_at(port: u16) -> RedisServer {
         RedisServer::start_by(&[], || port)
@@ -212,7 +225,7 @@ pub(crate) fn wait_for(limit: Duration, mut claim: impl FnMut() -> bool) -> bool
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
