@@ -31,6 +31,8 @@ const SOURCE_RETRY: Duration = Duration::from_millis(20);
 pub trait Observer {
     /// Counters since the last call, and the lanes as they stand.
     fn observe(&self, counts: Counts, lanes: Vec<LaneView>);
+    /// A claim was answered; the error is why it failed.
+    fn claim_answered(&self, error: Option<&WorldError>);
     /// A batch was answered after so long, at that Unix millisecond.
     fn batch_answered(&self, batch: &Batch, outcomes: &Outcomes, took: Duration, now_ms: i64);
     /// Letters of records that failed at these stages were acknowledged; the error is why others were not.
@@ -91,6 +93,7 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
             match action {
                 Action::Claim(claim) => waiting.push(Box::pin(async move {
                     let taken = sink.take_over(&claim).await;
+                    observer.claim_answered(taken.as_ref().err());
                     Input::Claimed(claim.lane, taken)
                 })),
                 Action::Apply(batch) => waiting.push(Box::pin(async move {

@@ -136,6 +136,36 @@ struct Inner {
     letters_error: Option<String>,
 }
 
+impl Inner {
+    /// Redis answered, or did not. Told as it happens and not when the counters are taken: an error that has
+    /// passed would come after the success that ended it, and stand until the next batch.
+    fn redis_answered(&mut self, error: Option<&WorldError>, now: Duration) {
+        if let Some(error) = error {
+            metrics::retried(error);
+        }
+        match error {
+            // A slot on its way is no fault of Redis; a lane that another has is told as such.
+            Some(WorldError::Redirected | WorldError::NotOwner) => {}
+            Some(error) => {
+                if let Some(count) = self.world.hit(error.to_string(), now) {
+                    warn!(
+                        %error,
+                        count,
+                        "Redis does not take writes for now; nothing is lost, they are sent again"
+                    );
+                }
+                self.redis = DependencyStatus { up: false, error: Some(error.to_string()) };
+            }
+            None => {
+                if !self.redis.up && self.redis.error.is_some() {
+                    info!("Redis takes writes again");
+                }
+                self.redis = DependencyStatus { up: true, error: None };
+            }
+        }
+    }
+}
+
 impl<'a> Watcher<'a> {
     pub(super) fn new(
         worker: usize,
@@ -189,16 +219,6 @@ impl<'a> Watcher<'a> {
                 );
             }
         }
-        for error in &counts.world {
-            metrics::retried(error);
-            if *error == WorldError::Redirected {
-                // A slot on its way is no fault.
-                continue;
-            }
-            if let Some(count) = inner.world.hit(error.to_string(), now) {
-                warn!(%error, count, "Redis does not take writes for now; nothing is lost, they are sent again");
-            }
-        }
         for (lane, to) in &counts.rewinds {
             let (reason, from) = match to {
                 RewindTo::Earliest => ("missing", None),
@@ -248,11 +268,6 @@ impl Observer for Watcher<'_> {
         for _ in 0..counts.taken_over {
             inner.metrics.taken_over();
         }
-        if let Some(error) = counts.world.iter().rev().find(|error| **error != WorldError::Redirected) {
-            inner.redis = DependencyStatus { up: false, error: Some(error.to_string()) };
-        } else if counts.taken_over > 0 {
-            inner.redis = DependencyStatus { up: true, error: None };
-        }
         self.log(inner, &counts, now.monotonic);
         let nodes = self.sink.nodes();
         let redis = RedisStatus {
@@ -276,13 +291,12 @@ impl Observer for Watcher<'_> {
             for (entity, commit_ms) in &batch.commits {
                 inner.metrics.fresh(*entity, *commit_ms, now_ms);
             }
-            if !inner.redis.up {
-                if inner.redis.error.is_some() {
-                    info!("Redis takes writes again");
-                }
-                inner.redis = DependencyStatus { up: true, error: None };
-            }
         }
+        inner.redis_answered(outcomes.error.as_ref(), self.clock.now().monotonic);
+    }
+
+    fn claim_answered(&self, error: Option<&WorldError>) {
+        self.inner.borrow_mut().redis_answered(error, self.clock.now().monotonic);
     }
 
     fn letters_sent(&self, stages: &[Stage], error: Option<&WorldError>) {
