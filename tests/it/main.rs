@@ -1,11 +1,14 @@
 //! Stoker's integration tests: one binary, so that it links once; one module a subject.
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
 
+mod admin;
 mod coalesce_law;
 mod end_to_end;
 mod errors;
+mod group;
 mod kafka_source;
 mod outage;
+mod peers;
 mod process;
 mod redis_cluster;
 mod redis_sink;
