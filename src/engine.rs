@@ -16,6 +16,7 @@ use crate::batch::{Batch, LaneName, Outcomes};
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter, PendingLetter, Stage};
 use crate::entity::Entity;
+use crate::error::WorldError;
 use crate::record::{AsRecord, OwnedRecord};
 use crate::sink::Sink;
 use crate::source::{Progress, Released, ToSource, ToWorker};
@@ -30,10 +31,12 @@ const SOURCE_RETRY: Duration = Duration::from_millis(20);
 pub trait Observer {
     /// Counters since the last call, and the lanes as they stand.
     fn observe(&self, counts: Counts, lanes: Vec<LaneView>);
+    /// A claim was answered; the error is why it failed.
+    fn claim_answered(&self, error: Option<&WorldError>);
     /// A batch was answered after so long, at that Unix millisecond.
     fn batch_answered(&self, batch: &Batch, outcomes: &Outcomes, took: Duration, now_ms: i64);
-    /// Letters of records that failed at these stages were acknowledged.
-    fn letters_sent(&self, stages: &[Stage]);
+    /// Letters of records that failed at these stages were acknowledged; the error is why others were not.
+    fn letters_sent(&self, stages: &[Stage], error: Option<&WorldError>);
 }
 
 /// The channels of one worker.
@@ -90,6 +93,7 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
             match action {
                 Action::Claim(claim) => waiting.push(Box::pin(async move {
                     let taken = sink.take_over(&claim).await;
+                    observer.claim_answered(taken.as_ref().err());
                     Input::Claimed(claim.lane, taken)
                 })),
                 Action::Apply(batch) => waiting.push(Box::pin(async move {
@@ -104,8 +108,9 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                     let entities = Arc::clone(worker.entities());
                     waiting.push(Box::pin(async move {
                         let sent = pending.len();
-                        let (acknowledged, unsent) = send_letters(letters, &entities, &name, pending).await;
-                        observer.letters_sent(&acknowledged);
+                        let (acknowledged, unsent, error) =
+                            send_letters(letters, &entities, &name, pending).await;
+                        observer.letters_sent(&acknowledged, error.as_ref());
                         Input::LettersSent { lane, flight, sent, unsent }
                     }));
                 }
@@ -139,14 +144,16 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
 }
 
 /// Sends letters one after the other: where those failed that were acknowledged, and those that were not.
+/// After the first error the others are not tried: each would wait as long for nothing, and the lane with it.
 async fn send_letters<D: DeadLetters>(
     letters: &D,
     entities: &[Entity],
     name: &LaneName,
     pending: Vec<PendingLetter>,
-) -> (Vec<Stage>, Vec<PendingLetter>) {
-    let (mut acknowledged, mut unsent) = (Vec::new(), Vec::new());
-    for letter in pending {
+) -> (Vec<Stage>, Vec<PendingLetter>, Option<WorldError>) {
+    let mut acknowledged = Vec::new();
+    let mut pending = pending.into_iter();
+    while let Some(letter) = pending.next() {
         let sent = match &letter {
             PendingLetter::Whole(whole) => letters.send(whole).await,
             PendingLetter::ByOffset { offset, entity, refusal } => {
@@ -172,10 +179,13 @@ async fn send_letters<D: DeadLetters>(
             }
         };
         match (sent, &letter) {
-            (Err(_), _) => unsent.push(letter),
+            (Err(error), _) => {
+                let unsent = std::iter::once(letter).chain(pending).collect();
+                return (acknowledged, unsent, Some(error));
+            }
             (Ok(()), PendingLetter::Whole(whole)) => acknowledged.push(whole.stage),
             (Ok(()), PendingLetter::ByOffset { .. }) => acknowledged.push(Stage::Apply),
         }
     }
-    (acknowledged, unsent)
+    (acknowledged, Vec::new(), None)
 }

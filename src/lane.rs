@@ -93,8 +93,8 @@ pub enum Act {
 /// What is counted when a batch comes back.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub struct Tally {
-    /// Units that Redis refused for good, by entity.
-    pub refused: Vec<(usize, Refusal)>,
+    /// Units that Redis refused for good: the last of their records' offsets, their entity, and why.
+    pub refused: Vec<(i64, usize, Refusal)>,
     /// The error of the world, if one was met.
     pub error: Option<WorldError>,
 }
@@ -125,7 +125,7 @@ pub enum Activity {
     Filling,
     /// A batch is in flight.
     InFlight,
-    /// Waits before it sends again what was not acknowledged.
+    /// Waits before it sends again what was not acknowledged, by Redis or by the dead letter topic.
     Backoff,
     /// Waits for the source to read again.
     Rewinding,
@@ -172,6 +172,8 @@ struct Flight {
     letters: Vec<PendingLetter>,
     letters_at: Duration,
     letters_out: usize,
+    /// True once the dead letter topic did not take one of them.
+    letters_refused: bool,
 }
 
 /// Where the batch of a flight is.
@@ -238,6 +240,7 @@ impl Lane {
             (Phase::Rewinding | Phase::RewindLater(..), _) => Activity::Rewinding,
             (Phase::GivenUp(_), _) => Activity::GivenUp,
             (Phase::Running, Some(Flight { batch: Sealed::Waiting(..), .. })) => Activity::Backoff,
+            (Phase::Running, Some(Flight { letters_refused: true, .. })) => Activity::Backoff,
             (Phase::Running, Some(_)) => Activity::InFlight,
             (Phase::Running, None) => Activity::Filling,
         }
@@ -349,6 +352,7 @@ impl Lane {
             letters: std::mem::take(&mut self.letters),
             letters_at: now.monotonic,
             letters_out: 0,
+            letters_refused: false,
         });
         self.letter_bytes = 0;
         self.filling_records = 0;
@@ -456,6 +460,7 @@ impl Lane {
             self.moved_at = now.monotonic;
         } else {
             self.attempts = self.attempts.saturating_add(1);
+            flight.letters_refused = true;
             flight.letters.extend(unsent);
             flight.letters_at = now.monotonic + pause(Verdict::Pause, self.attempts, self.claim.lane.0);
         }
@@ -617,7 +622,8 @@ fn left_over(
             }
             Outcome::Refused(refusal) => refusal,
         };
-        tally.refused.push((unit.entity, refusal));
+        let offset = unit.offsets.last().copied().unwrap_or_default();
+        tally.refused.push((offset, unit.entity, refusal));
         match on_refused {
             OnRefused::Skip => {}
             OnRefused::DeadLetter => {
@@ -628,7 +634,7 @@ fn left_over(
                 }))
             }
             OnRefused::Stop => {
-                out.push(Act::StopRefused(unit.offsets.last().copied().unwrap_or_default(), refusal));
+                out.push(Act::StopRefused(offset, refusal));
                 left.push(unit);
                 continue;
             }

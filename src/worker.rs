@@ -392,10 +392,10 @@ impl<R: AsRecord> Worker<R> {
         self.with(id, now, out, |owned, acts| owned.lane.applied(batch, outcomes, now, &mut tally, acts));
         self.counts.world.extend(tally.error);
         let Some(owned) = self.lanes.get(&id) else { return };
-        for (entity, refusal) in tally.refused {
+        for (offset, entity, refusal) in tally.refused {
             self.counts.failures.push(Failed {
                 lane: owned.lane.name().clone(),
-                offset: owned.lane.applied_position(),
+                offset,
                 entity: Some(entity),
                 stage: Stage::Apply,
                 kind: refusal.kind(),

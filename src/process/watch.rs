@@ -33,6 +33,8 @@ pub(super) struct Board {
 struct Told {
     lanes: Vec<LaneView>,
     redis: RedisStatus,
+    /// Why the dead letter topic takes no letters, while it does not.
+    letters: Option<String>,
 }
 
 impl Board {
@@ -49,6 +51,7 @@ impl Board {
     /// Puts the workers' and the source's words together.
     pub(super) fn show(&self, status: &Status, source: &kafka::Status) {
         let picture = source.picture();
+        metrics::commits(picture.commit_count, picture.commit_failure_count);
         let told: Vec<Told> = self
             .workers
             .iter()
@@ -60,6 +63,7 @@ impl Board {
             .map(|view| ((view.name.topic.as_str(), view.name.partition), view))
             .collect();
         let redis_error = told.iter().find_map(|told| told.redis.dependency.error.clone());
+        let letters_error = told.iter().find_map(|told| told.letters.clone());
         let lanes: BTreeMap<(String, i32), LaneStatus> = picture
             .partitions
             .iter()
@@ -73,7 +77,7 @@ impl Board {
                     lane.position = (lane.state != LaneState::TakingOver).then_some(view.applied);
                     lane.oldest_unapplied_ms = view.oldest_ms;
                     if lane.state == LaneState::Backoff {
-                        lane.last_error.clone_from(&redis_error);
+                        lane.last_error = redis_error.clone().or_else(|| letters_error.clone());
                     }
                 }
                 ((name.topic.clone(), name.partition), lane)
@@ -128,6 +132,38 @@ struct Inner {
     world: SummedLog<String>,
     truncates: SummedLog<()>,
     redis: DependencyStatus,
+    letters: SummedLog<String>,
+    letters_error: Option<String>,
+}
+
+impl Inner {
+    /// Redis answered, or did not. Told as it happens and not when the counters are taken: an error that has
+    /// passed would come after the success that ended it, and stand until the next batch.
+    fn redis_answered(&mut self, error: Option<&WorldError>, now: Duration) {
+        if let Some(error) = error {
+            metrics::retried(error);
+        }
+        match error {
+            // A slot on its way is no fault of Redis; a lane that another has is told as such.
+            Some(WorldError::Redirected | WorldError::NotOwner) => {}
+            Some(error) => {
+                if let Some(count) = self.world.hit(error.to_string(), now) {
+                    warn!(
+                        %error,
+                        count,
+                        "Redis does not take writes for now; nothing is lost, they are sent again"
+                    );
+                }
+                self.redis = DependencyStatus { up: false, error: Some(error.to_string()) };
+            }
+            None => {
+                if !self.redis.up && self.redis.error.is_some() {
+                    info!("Redis takes writes again");
+                }
+                self.redis = DependencyStatus { up: true, error: None };
+            }
+        }
+    }
 }
 
 impl<'a> Watcher<'a> {
@@ -145,6 +181,8 @@ impl<'a> Watcher<'a> {
             world: SummedLog::new(SUMMED_EVERY),
             truncates: SummedLog::new(SUMMED_EVERY),
             redis: DependencyStatus::default(),
+            letters: SummedLog::new(SUMMED_EVERY),
+            letters_error: None,
         });
         Watcher { worker, settings, clock, board, sink, inner }
     }
@@ -179,16 +217,6 @@ impl<'a> Watcher<'a> {
                     count,
                     "the table was truncated: its keys stay until their ttl (truncate = \"ignore\")"
                 );
-            }
-        }
-        for error in &counts.world {
-            metrics::retried(error);
-            if *error == WorldError::Redirected {
-                // A slot on its way is no fault.
-                continue;
-            }
-            if let Some(count) = inner.world.hit(error.to_string(), now) {
-                warn!(%error, count, "Redis does not take writes for now; nothing is lost, they are sent again");
             }
         }
         for (lane, to) in &counts.rewinds {
@@ -240,11 +268,6 @@ impl Observer for Watcher<'_> {
         for _ in 0..counts.taken_over {
             inner.metrics.taken_over();
         }
-        if let Some(error) = counts.world.iter().rev().find(|error| **error != WorldError::Redirected) {
-            inner.redis = DependencyStatus { up: false, error: Some(error.to_string()) };
-        } else if counts.taken_over > 0 {
-            inner.redis = DependencyStatus { up: true, error: None };
-        }
         self.log(inner, &counts, now.monotonic);
         let nodes = self.sink.nodes();
         let redis = RedisStatus {
@@ -255,7 +278,7 @@ impl Observer for Watcher<'_> {
                 .max_by_key(|skew| skew.unsigned_abs()),
             fencing_works: (!nodes.is_empty()).then(|| self.sink.fencing_works()),
         };
-        self.board.tell(self.worker, Told { lanes, redis });
+        self.board.tell(self.worker, Told { lanes, redis, letters: inner.letters_error.clone() });
     }
 
     fn batch_answered(&self, batch: &Batch, outcomes: &Outcomes, took: Duration, now_ms: i64) {
@@ -268,16 +291,35 @@ impl Observer for Watcher<'_> {
             for (entity, commit_ms) in &batch.commits {
                 inner.metrics.fresh(*entity, *commit_ms, now_ms);
             }
-            if !inner.redis.up {
-                if inner.redis.error.is_some() {
-                    info!("Redis takes writes again");
-                }
-                inner.redis = DependencyStatus { up: true, error: None };
-            }
         }
+        inner.redis_answered(outcomes.error.as_ref(), self.clock.now().monotonic);
     }
 
-    fn letters_sent(&self, stages: &[Stage]) {
+    fn claim_answered(&self, error: Option<&WorldError>) {
+        self.inner.borrow_mut().redis_answered(error, self.clock.now().monotonic);
+    }
+
+    fn letters_sent(&self, stages: &[Stage], error: Option<&WorldError>) {
         stages.iter().copied().for_each(metrics::dead_letter);
+        let mut inner = self.inner.borrow_mut();
+        let OnError::DeadLetter { topic } = &self.settings.errors.on_error else { return };
+        match error {
+            Some(error) => {
+                if let Some(count) = inner.letters.hit(error.to_string(), self.clock.now().monotonic) {
+                    warn!(
+                        topic,
+                        %error,
+                        count,
+                        "the dead letter topic does not take letters for now: their lane waits, nothing is skipped"
+                    );
+                }
+                inner.letters_error = Some(format!("no letters to {topic:?}: {error}"));
+            }
+            None => {
+                if inner.letters_error.take().is_some() {
+                    info!(topic, "the dead letter topic takes letters again");
+                }
+            }
+        }
     }
 }

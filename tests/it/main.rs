@@ -1,15 +1,21 @@
 //! Stoker's integration tests: one binary, so that it links once; one module a subject.
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
 
+mod admin;
 mod coalesce_law;
 mod demo;
 mod dependencies;
 mod end_to_end;
+mod errors;
 mod explain;
 mod fixtures;
+mod group;
 mod handler;
 mod kafka_source;
 mod mutated_captures;
+mod outage;
+mod peers;
+mod process;
 mod readme;
 mod redis_cluster;
 mod redis_sink;

@@ -268,9 +268,10 @@ pub fn rewound(reason: &'static str) {
     counter!(table::REWINDS, "reason" => reason).increment(1);
 }
 
-/// Positions were committed, or not.
-pub fn committed(ok: bool) {
-    counter!(table::COMMITS, "result" => if ok { "ok" } else { "failed" }).increment(1);
+/// How often positions were committed, and how often that failed, since the start.
+pub fn commits(ok_count: u64, failure_count: u64) {
+    counter!(table::COMMITS, "result" => "ok").absolute(ok_count);
+    counter!(table::COMMITS, "result" => "failed").absolute(failure_count);
 }
 
 /// A bounded label: the server's code, or what happened to the connection. Never a node's address.

@@ -50,7 +50,7 @@ fn rendered() -> String {
         skipped(Stage::Handle);
         retried(&WorldError::Timeout);
         rewound("missing");
-        committed(true);
+        commits(1, 0);
     });
     let mut snapshot = Status::new(2_500).snapshot();
     lane(&mut snapshot);

@@ -54,6 +54,7 @@ impl Loop<'_, '_> {
     /// The coordinator confirmed these.
     fn committed(&mut self, entries: Vec<Entry>) {
         self.answered();
+        self.source.status.change(|picture| picture.commit_count += 1);
         for entry in entries {
             let name = LaneName { topic: entry.topic, partition: entry.partition };
             let lane = self.lanes.named(&name).and_then(|id| self.lanes.get_mut(id));

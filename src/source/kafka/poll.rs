@@ -117,6 +117,7 @@ impl<'s, 'r> Loop<'s, 'r> {
                 break reason;
             }
         };
+        tracing::info!("stops: what is in flight is finished and committed, then the group is left");
         let reason = self.drain(reason);
         self.close();
         reason

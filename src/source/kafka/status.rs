@@ -26,6 +26,8 @@ pub struct Picture {
     pub assignment_count: u64,
     /// Partitions of this process, in the order in which they were assigned.
     pub partitions: Vec<PartitionStatus>,
+    /// Commits that the coordinator confirmed.
+    pub commit_count: u64,
     /// Commits that failed and were, or will be, tried again.
     pub commit_failure_count: u64,
     /// Records that came for a lane that was let go, or before a rewind: dropped, and read again.

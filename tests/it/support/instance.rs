@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::wait_for;
 
 /// A folder with settings and logs, from which instances are started.
 pub(crate) struct Bench {
-    folder: tempfile::TempDir,
+    folder: Rc<tempfile::TempDir>,
     started: std::cell::Cell<u32>,
 }
 
@@ -18,7 +19,7 @@ impl Bench {
     pub(crate) fn new(settings: &str) -> Bench {
         let folder = tempfile::Builder::new().prefix("stoker-bench-").tempdir().unwrap();
         std::fs::write(folder.path().join("stoker.toml"), settings).unwrap();
-        Bench { folder, started: std::cell::Cell::new(0) }
+        Bench { folder: Rc::new(folder), started: std::cell::Cell::new(0) }
     }
 
     /// The settings file.
@@ -28,18 +29,24 @@ impl Bench {
 
     /// Starts an instance of `stoker run`.
     pub(crate) fn start(&self) -> Instance {
+        self.start_with(&[])
+    }
+
+    /// Starts one with more arguments.
+    pub(crate) fn start_with(&self, arguments: &[&str]) -> Instance {
         let number = self.started.get() + 1;
         self.started.set(number);
         let log = self.folder.path().join(format!("{number}.log"));
         let child = Command::new(env!("CARGO_BIN_EXE_stoker"))
             .args(["run", "-c"])
             .arg(self.settings())
+            .args(arguments)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(File::create(&log).unwrap())
             .spawn()
             .unwrap();
-        Instance { child, log }
+        Instance { child, log, _folder: Rc::clone(&self.folder) }
     }
 }
 
@@ -47,12 +54,23 @@ impl Bench {
 pub(crate) struct Instance {
     child: Child,
     log: PathBuf,
+    // Its log outlives the bench.
+    _folder: Rc<tempfile::TempDir>,
 }
 
 impl Instance {
     /// What it logged so far.
     pub(crate) fn log(&self) -> String {
         read(&self.log)
+    }
+
+    /// The same without the settings: for the message of a test that fails.
+    pub(crate) fn story(&self) -> String {
+        let log = self.log();
+        let lines = log.lines().filter(|line| {
+            !line.contains(r#""message":"setting""#) && !line.contains("librdkafka properties")
+        });
+        lines.collect::<Vec<_>>().join("\n")
     }
 
     /// Sends a signal (`-TERM`, `-STOP`, …).
@@ -96,8 +114,8 @@ impl Drop for Instance {
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
-            let log = self.log();
-            let tail: Vec<&str> = log.lines().rev().take(40).collect();
+            let story = self.story();
+            let tail: Vec<&str> = story.lines().rev().take(40).collect();
             eprintln!("--- the end of {}", self.log.display());
             tail.iter().rev().for_each(|line| eprintln!("{line}"));
         }

@@ -1,6 +1,7 @@
 //! Private Redis servers: on free ports of 127.0.0.1, without persistence, ended with the test.
 
 use std::net::TcpListener;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ pub(crate) struct RedisServer {
     child: Child,
     pub(crate) port: u16,
     // Deleted after the server has ended.
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl RedisServer {
@@ -25,6 +26,25 @@ impl RedisServer {
         RedisServer::start_by(options, free_port)
     }
 
+    /// Kills it (with -9) and starts another in its place. Empty, unless the options lead to a snapshot.
+    pub(crate) fn restart(&mut self, options: &[&str]) {
+        self.kill();
+        let port = self.port;
+        *self = RedisServer::start_by(options, || port);
+    }
+
+    /// The same with a server that takes its time to load its snapshot: does not wait until it answers.
+    pub(crate) fn restart_loading(&mut self, options: &[&str]) {
+        self.kill();
+        self.child = spawn(self.port, self.folder.path(), options);
+    }
+
+    /// Kills it (with -9).
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     /// Starts one on a port that another has just left.
     pub(crate) fn start_at(port: u16) -> RedisServer {
         RedisServer::start_by(&[], || port)
@@ -35,21 +55,11 @@ impl RedisServer {
         // A port that was free may be taken by the time the server binds it: try others.
         for _ in 0..20 {
             let port = choose_port();
-            let mut child = Command::new("redis-server")
-                .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"])
-                .args(["--loglevel", "warning", "--port", &port.to_string()])
-                .arg("--dir")
-                .arg(folder.path())
-                .args(options)
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .expect("redis-server starts: `apt-get install redis-server`, or run `make test`");
+            let mut child = spawn(port, folder.path(), options);
             if wait_for(Duration::from_secs(10), || child.try_wait().unwrap().is_some() || answers(port))
                 && child.try_wait().unwrap().is_none()
             {
-                return RedisServer { child, port, _folder: folder };
+                return RedisServer { child, port, folder };
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -73,6 +83,20 @@ impl RedisServer {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
     }
+}
+
+fn spawn(port: u16, folder: &Path, options: &[&str]) -> Child {
+    Command::new("redis-server")
+        .args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"])
+        .args(["--loglevel", "warning", "--port", &port.to_string()])
+        .arg("--dir")
+        .arg(folder)
+        .args(options)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("redis-server starts: `apt-get install redis-server`, or run `make test`")
 }
 
 impl Drop for RedisServer {
@@ -212,7 +236,7 @@ pub(crate) fn wait_for(limit: Duration, mut claim: impl FnMut() -> bool) -> bool
 }
 
 #[expect(clippy::disallowed_methods, reason = "a test waits in real time")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
 }
 
