@@ -53,7 +53,7 @@
 //! 9. Nothing from outside panics the process, and no secret and no row value is logged.
 //!    `src/decode/tests/arbitrary.rs::arbitrary_bytes_give_an_answer_and_never_a_panic`,
 //!    `src/types/property_tests.rs::nothing_panics_and_an_error_leaves_the_buffer`,
-//!    `tests/it/mutated_captures.rs::broken_captures_never_panic`,
+//!    `tests/it/mutated_captures.rs::broken_captures_never_panic_and_never_write_what_is_no_json`,
 //!    `tests/it/redis_sink.rs::what_is_no_redis_is_an_error_and_no_panic`,
 //!    `src/settings/tests/secrets.rs::mangled_files_are_read_or_refused`,
 //!    `tests/it/errors.rs::errors_are_told_once_a_kind_and_no_row_value_or_secret_is_logged`
