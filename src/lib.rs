@@ -16,12 +16,13 @@
 //!
 //! # Invariants
 //!
-//! Each with tests that fail where it is broken; the end-to-end test
-//! (`tests/it/end_to_end.rs::redis_equals_the_database_after_load_kills_and_a_member_that_joins_and_leaves`)
-//! stands behind all of them.
+//! Each with tests that fail where it is broken. Behind all of them stand the simulation, whose oracle looks at every
+//! action (`tests/it/simulation/mod.rs::the_cache_is_the_fold_of_the_log_whatever_happens`), and the end-to-end test
+//! (`tests/it/end_to_end.rs::redis_equals_the_database_after_load_kills_and_a_member_that_joins_and_leaves`).
 //!
 //! 1. A committed position passes no record that is not applied, unless the record is in the dead letter topic,
 //!    or was skipped by a setting that says so, or lies before where the partition was started.
+//!    `tests/it/process.rs::sigterm_under_load_commits_exactly_what_it_applied`,
 //!    `tests/it/kafka_source.rs::a_worker_that_misses_the_drain_deadline_commits_nothing_more`,
 //!    `src/source/kafka/lanes.rs::only_what_is_stored_is_committed_and_a_start_once`
 //! 2. The mutations of one key reach Redis in the order of their partition's offsets: over batches, resends,
@@ -34,24 +35,28 @@
 //!    `tests/it/coalesce_law.rs::a_unit_applied_twice_leaves_what_it_leaves_once`,
 //!    `tests/it/sink_contract.rs::a_resend_extends_no_expiry`
 //! 4. A lane has at most one batch in flight; the next one fills meanwhile, and a lone record goes out at once.
-//!    [`lane::Lane::applied`] asserts it, so that every test that runs lanes does.
-//!    `src/source/kafka/feed.rs::a_lone_record_leaves_at_once`
+//!    [`lane::Lane::applied`] asserts the one, so that every test that runs lanes does.
+//!    `tests/it/admin.rs::a_lone_record_is_visible_at_once`,
+//!    `tests/it/admin.rs::batches_grow_under_load_and_every_record_is_counted`
 //! 5. A batch holds one atomic unit for each key, and the reply to every command is looked at.
 //!    `tests/it/coalesce_law.rs::plain_mutations_composed_leave_what_they_leave_one_by_one`,
 //!    `tests/it/coalesce_law.rs::guarded_mutations_composed_leave_what_they_leave_one_by_one`,
 //!    `tests/it/sink_contract.rs::a_poisoned_key_is_refused_and_the_rest_applied`
 //! 6. The core does no IO, reads neither clock nor environment, and draws no randomness.
+//!    `tests/it/tidy.rs::every_source_file_keeps_to_its_layer`,
 //!    `src/entity/lifetime.rs::jitter_is_the_same_on_every_machine`
 //! 7. Every queue, batch, retry and wait has a bound with a name, in records and in bytes.
 //!    `src/source/kafka/feed.rs::a_chunk_is_full_by_bytes_and_by_count`,
 //!    `src/coalesce.rs::bytes_follow_what_is_held`,
 //!    `src/retry.rs::pauses_grow_to_their_bound_and_never_vanish`
-//! 8. A record that yields nothing still moves the position.
+//! 8. A record that yields nothing still moves the position. (The simulation's database writes such records.)
 //! 9. Nothing from outside panics the process, and no secret and no row value is logged.
 //!    `src/decode/tests/arbitrary.rs::arbitrary_bytes_give_an_answer_and_never_a_panic`,
 //!    `src/types/property_tests.rs::nothing_panics_and_an_error_leaves_the_buffer`,
+//!    `tests/it/mutated_captures.rs::broken_captures_never_panic_and_never_write_what_is_no_json`,
 //!    `tests/it/redis_sink.rs::what_is_no_redis_is_an_error_and_no_panic`,
-//!    `src/settings/tests/secrets.rs::mangled_files_are_read_or_refused`
+//!    `src/settings/tests/secrets.rs::mangled_files_are_read_or_refused`,
+//!    `tests/it/errors.rs::errors_are_told_once_a_kind_and_no_row_value_or_secret_is_logged`
 //! 10. What reads history never replaces a value that is newer than its own, and brings no deleted key back. Of
 //!    this the version guard is built; refill, preload and replay are not.
 //!    `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
@@ -65,7 +70,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`cli`] | one file a command: run, check, explain, test; exit codes |
+//! | [`cli`] | one file a command: run, check, explain, test, demo; exit codes |
 //! | [`process`] | a running process: threads, channels, what the admin side sees |
 //! | [`engine`] | awaits for one worker: the only loop that does |
 //! | [`source`] | the border to Kafka; `source::kafka` is the only user of librdkafka |
