@@ -58,11 +58,11 @@
 //!    `src/settings/tests/secrets.rs::mangled_files_are_read_or_refused`,
 //!    `tests/it/errors.rs::errors_are_told_once_a_kind_and_no_row_value_or_secret_is_logged`
 //! 10. What reads history never replaces a value that is newer than its own, and brings no deleted key back. Of
-//!    this the version guard is built; refill, preload and replay are not.
-//!    `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
-//!    `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`
+//!     this the version guard is built; refill, preload and replay are not.
+//!     `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
+//!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`
 //! 11. Only keys that the entities' templates give are touched, and Stoker's own.
-//!    `src/sink/own.rs::names_are_unambiguous_and_hash_by_their_own_tag`; the end-to-end test finds no other key
+//!     `src/sink/own.rs::names_are_unambiguous_and_hash_by_their_own_tag`; the end-to-end test finds no other key
 //!
 //! # Code map
 //!

@@ -102,6 +102,8 @@ pub struct Counts {
     pub changes: BTreeMap<usize, u64>,
     /// Mutations composed into one that was there.
     pub coalesced: u64,
+    /// Conditions that could not be evaluated, by entity.
+    pub undecided: BTreeMap<usize, u64>,
     /// Ignored records by reason.
     pub ignored: BTreeMap<&'static str, (Ignored, u64)>,
     /// Errors of records.
@@ -600,6 +602,9 @@ fn handle(
             counts.failures.push(told);
         }
     });
+    for (entity, _) in pipeline.undecided() {
+        *counts.undecided.entry(*entity).or_default() += 1;
+    }
     if let Some(reason) = stop {
         return Err(reason);
     }

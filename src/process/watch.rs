@@ -261,6 +261,9 @@ impl Observer for Watcher<'_> {
         for (entity, count) in &counts.changes {
             inner.metrics.changes(*entity, *count);
         }
+        for (entity, count) in &counts.undecided {
+            inner.metrics.undecided(*entity, *count);
+        }
         inner.metrics.coalesced(counts.coalesced);
         for (why, count) in counts.ignored.values() {
             inner.metrics.ignored(*why, *count);

@@ -133,6 +133,7 @@ struct EntityMetrics {
     compared_deletes: Counter,
     guarded: Counter,
     rejected: Counter,
+    undecided: Counter,
     freshness: Histogram,
 }
 
@@ -172,6 +173,13 @@ impl WorkerMetrics {
     pub fn changes(&self, entity: usize, count: u64) {
         if let Some(entity) = self.entities.get(entity) {
             entity.changes.increment(count);
+        }
+    }
+
+    /// Conditions of an entity that could not be evaluated.
+    pub fn undecided(&self, entity: usize, count: u64) {
+        if let Some(entity) = self.entities.get(entity) {
+            entity.undecided.increment(count);
         }
     }
 
@@ -238,6 +246,7 @@ impl EntityMetrics {
             compared_deletes: mutations("delete_if"),
             guarded: mutations("guarded"),
             rejected: counter!(table::REJECTED, "entity" => name.to_owned()),
+            undecided: counter!(table::UNDECIDED, "entity" => name.to_owned()),
             freshness: histogram!(table::FRESHNESS, "entity" => name.to_owned()),
         }
     }

@@ -72,6 +72,9 @@ metrics! {
     IGNORED = "stoker_ignored_records_total", Counter, "records", ["reason"],
         "Records with nothing to do, by reason.",
         "A rising reason=\"truncate\": a table was truncated, and its keys stay until their TTL.";
+    UNDECIDED = "stoker_undecided_conditions_total", Counter, "conditions", ["entity"],
+        "Conditions (when, delete_when) that could not be evaluated, and so deleted.",
+        "Try a record with stoker explain: it says which condition, and why.";
     RECORD_ERRORS = "stoker_record_errors_total", Counter, "errors", ["stage", "kind"],
         "Errors of a record, by where and what.",
         "Look at the log line of that kind, and try a record with stoker explain.";

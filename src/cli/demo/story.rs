@@ -139,8 +139,11 @@ fn moved_address(changes: &[&Envelope]) -> Option<(String, Vec<(String, Becomes)
     Some((title, keys))
 }
 
+/// A row image.
+type Image = Map<String, Value>;
+
 /// Both images of an update of a customer who is cached before and after it.
-fn customer(change: &Envelope) -> Option<(&Map<String, Value>, &Map<String, Value>)> {
+fn customer(change: &Envelope) -> Option<(&Image, &Image)> {
     let (before, after) = (change.before.as_ref()?, change.after.as_ref()?);
     let cached = |row: &Map<String, Value>| row.get("deleted_at").is_some_and(Value::is_null);
     let is_one = change.op == "u" && change.source.table == "customers" && cached(before) && cached(after);
