@@ -6,10 +6,11 @@
 help:
 	@sed -n '1,2s/^# //p' Makefile
 
-# The ordinary development build: half the wait of an optimised one, and the demo's records need no more.
+# The ordinary development build: half the wait of an optimised one, and the demo's records need no more. What cargo
+# compiles is shown, for it takes a minute or two the first time. ARGS=--keep leaves it running.
 demo:
 	@tests/rig/setup demo
-	@cargo run --locked --quiet -- demo $(ARGS)
+	@cargo run --locked -- demo $(ARGS)
 
 test:
 	@echo "== setup: what the tests need (nothing where it is there)"

@@ -114,6 +114,8 @@ pub fn demo(args: &DemoArgs, output: Output) -> Exit {
     match played {
         Ok(true) => Exit::Done,
         Ok(false) => Exit::Failed,
+        // A signal also cuts short what a part waits for.
+        Err(Trouble::Failed(_)) if stop.load(Ordering::Acquire) => told(&Trouble::Interrupted, None),
         Err(trouble) => told(&trouble, Some(&log)),
     }
 }

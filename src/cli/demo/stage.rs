@@ -109,7 +109,10 @@ impl Engine {
         while !self.is_level_with(broker) {
             self.check()?;
             if clock.now() > deadline {
-                return Err(Trouble::Failed("the engine does not catch up".to_owned()));
+                return Err(Trouble::Failed(format!(
+                    "the engine does not catch up: {}",
+                    self.behind(broker)
+                )));
             }
             clock.wait(LOOK_INTERVAL)?;
             look()?;
@@ -123,6 +126,20 @@ impl Engine {
             let position = snapshot.lanes.get(partition).and_then(|lane| lane.position);
             *end == 0 || position.is_some_and(|position| position >= *end)
         })
+    }
+
+    /// The partitions that are behind, and what their lanes do.
+    fn behind(&self, broker: &Broker) -> String {
+        let snapshot = self.status.snapshot();
+        let lanes = broker.ends.iter().filter_map(|(partition, end)| {
+            let (topic, number) = partition;
+            let Some(lane) = snapshot.lanes.get(partition) else {
+                return Some(format!("{topic} {number} is not assigned"));
+            };
+            let (state, position) = (lane.state.as_str(), lane.position.unwrap_or(0));
+            (position < *end).then(|| format!("{topic} {number} is {state} at {position} of {end}"))
+        });
+        lanes.collect::<Vec<String>>().join(", ")
     }
 
     /// An error where it has ended.

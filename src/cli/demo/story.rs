@@ -12,6 +12,8 @@ use super::shop::{Envelope, Event};
 /// Most records of one step: others that arrived between its own go along.
 const STEP_RECORDS_MAX: usize = 8;
 
+type Row = Map<String, Value>;
+
 /// One step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Step {
@@ -139,13 +141,10 @@ fn moved_address(changes: &[&Envelope]) -> Option<(String, Vec<(String, Becomes)
     Some((title, keys))
 }
 
-/// A row image.
-type Image = Map<String, Value>;
-
 /// Both images of an update of a customer who is cached before and after it.
-fn customer(change: &Envelope) -> Option<(&Image, &Image)> {
+fn customer(change: &Envelope) -> Option<(&Row, &Row)> {
     let (before, after) = (change.before.as_ref()?, change.after.as_ref()?);
-    let cached = |row: &Map<String, Value>| row.get("deleted_at").is_some_and(Value::is_null);
+    let cached = |row: &Row| row.get("deleted_at").is_some_and(Value::is_null);
     let is_one = change.op == "u" && change.source.table == "customers" && cached(before) && cached(after);
     is_one.then_some((before, after))
 }
@@ -155,7 +154,7 @@ fn deleted_id(change: &Envelope) -> Option<&Value> {
     is_one.then_some(change.before.as_ref()?.get("id")?)
 }
 
-fn email(row: &Map<String, Value>) -> Option<String> {
+fn email(row: &Row) -> Option<String> {
     row.get("email").and_then(Value::as_str).map(str::to_lowercase)
 }
 
