@@ -6,6 +6,7 @@ mod end_to_end;
 mod kafka_source;
 mod redis_cluster;
 mod redis_sink;
+mod simulation;
 mod sink_contract;
 mod support;
 mod zombie;

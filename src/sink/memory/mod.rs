@@ -107,6 +107,21 @@ impl Pipeline {
         true
     }
 
+    /// The server carries out the first `count` units, and then the connection breaks: the rest and the
+    /// watermark never land. How many were carried out; `None` where the connection was gone before.
+    pub fn land_in_part(&mut self, count: usize) -> Option<usize> {
+        if self.landed.is_some() || !self.server.is_connected(&self.peer) {
+            return None;
+        }
+        let refusing = self.server.refusing().is_some();
+        let taken = self.units.iter().zip(&self.too_large).take(count);
+        for (unit, _) in taken.filter(|(_, too_large)| !refusing && !**too_large) {
+            self.server.carry_out(unit, &self.own, self.sealed_at_ms);
+        }
+        self.server.cut(&self.peer);
+        Some(count.min(self.units.len()))
+    }
+
     /// The lane that it belongs to.
     pub fn lane(&self) -> LaneId {
         self.lane
