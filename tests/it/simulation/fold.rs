@@ -40,6 +40,7 @@ ttl = "none"
 [[entity.write]]
 key = "email:{email}"
 value = { text = "{id}/{v}" }
+when = "after.email != null"
 ttl = "3h"
 "#;
 
