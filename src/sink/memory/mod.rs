@@ -17,7 +17,7 @@ use crate::batch::{
 };
 use crate::error::WorldError;
 use crate::record::Position;
-use crate::sink::own::{Entry, Found, OwnKeys, OwnerRecord, Peer, standing};
+use crate::sink::own::{Entry, Found, OwnKeys, OwnerRecord, Peer, epoch_above, standing};
 use crate::sink::slots::slot_of;
 use crate::sink::{Sink, largest_value};
 
@@ -189,7 +189,7 @@ impl MemorySink {
         let former = self.server.record(&record_key).unwrap_or_default();
         let held = self.server.mark(&mark);
         let newest = held.map_or(Epoch(0), |held| held.epoch).max(former.epoch).max(claim.above);
-        let epoch = Epoch(newest.0.saturating_add(1));
+        let epoch = epoch_above(newest, self.server.now_ms());
         for named in former.entries.values().filter_map(|entry| entry.peer.as_ref()) {
             if *named != peer {
                 self.server.kill(named);
