@@ -29,7 +29,6 @@ pub(super) struct Oracle {
 #[derive(Debug, Default)]
 struct PartitionCheck {
     needs: Vec<Need>,
-    letters: BTreeSet<i64>,
     /// Counts readings: each take-over and each rewind begins one.
     era: u64,
     /// Nothing of an earlier reading may be carried out any more.
@@ -53,6 +52,8 @@ struct LaneCheck {
     in_flight: bool,
     left: BTreeSet<Vec<u8>>,
     acknowledged: HashSet<(CacheKey, i64)>,
+    /// Records of refused units whose letters are not out yet.
+    refused: BTreeSet<i64>,
     /// End and sealing time of the batch that was sent last in this reading.
     last: Option<(Position, i64)>,
 }
@@ -86,6 +87,7 @@ impl Oracle {
             in_flight: false,
             left: BTreeSet::new(),
             acknowledged: HashSet::new(),
+            refused: BTreeSet::new(),
             last: None,
         };
         assert!(self.lanes.insert(lane, check).is_none(), "a lane's number is never used twice");
@@ -109,6 +111,8 @@ impl Oracle {
         check.in_flight = false;
         check.left.clear();
         check.acknowledged.clear();
+        // Composed anew, the same records may fit.
+        check.refused.clear();
         check.last = None;
         assert!(position <= partition.needs.len() as Position, "a rewind goes back");
     }
@@ -207,8 +211,8 @@ impl Oracle {
                     if unit.action != Action::Delete {
                         check.left.insert(key.to_vec());
                     }
-                    for offset in &unit.offsets {
-                        needs[*offset as usize].letter |= self.dead_letters;
+                    if self.dead_letters {
+                        check.refused.extend(&unit.offsets);
                     }
                 }
             }
@@ -216,19 +220,22 @@ impl Oracle {
     }
 
     /// The broker acknowledged a letter.
-    pub(super) fn letter(&mut self, partition: Partition, letter: &PendingLetter) {
+    pub(super) fn letter(&mut self, lane: LaneOf, partition: Partition, letter: &PendingLetter) {
         let offset = match letter {
             PendingLetter::Whole(letter) => letter.record.offset,
             PendingLetter::ByOffset { offset, .. } => *offset,
         };
-        let partition = &mut self.partitions[partition];
-        partition.letters.insert(offset);
-        partition.needs[offset as usize].letter = false;
+        self.partitions[partition].needs[offset as usize].letter = false;
+        if let Some(check) = self.lanes.get_mut(&lane) {
+            check.refused.remove(&offset);
+        }
     }
 
     /// A worker says that a position may be committed. Checks invariant 1.
     pub(super) fn stored(&self, lane: LaneOf, position: Position) {
         let check = self.lanes.get(&lane).expect("a position of an assigned lane");
+        let refused = check.refused.range(..position).next();
+        assert!(refused.is_none(), "invariant 1: {position} passes {refused:?}, refused and not set aside");
         self.committed(check.partition, position);
     }
 

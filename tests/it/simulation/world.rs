@@ -50,7 +50,7 @@ enum Event {
     RefuseNoMore,
     Calm,
     Coordinate,
-    Notice(u64, Notice),
+    Notice(u64, Member, Notice),
     Poll(u64),
     Work(u64, usize),
     CommitTick(u64),
@@ -218,15 +218,17 @@ impl World {
                 for (member, notice) in self.kafka.coordinate() {
                     let found = self.processes.iter().find(|(_, process)| process.member == Some(member));
                     if let Some((process, _)) = found {
-                        self.plan_in(MS, 200 * MS, Event::Notice(*process, notice));
+                        self.plan_in(MS, 200 * MS, Event::Notice(*process, member, notice));
                     }
                 }
             }
-            Event::Notice(process, notice) => {
-                if let Some(found) = self.processes.get_mut(&process) {
+            Event::Notice(process, member, notice) => {
+                // What was said to the member that it was before is void.
+                let found = self.processes.get_mut(&process).filter(|it| it.member == Some(member));
+                if let Some(found) = found {
                     found.notices.push_back(notice);
+                    self.nudge_poll(process, 0);
                 }
-                self.nudge_poll(process, 0);
             }
             Event::Poll(process) => self.with_process(process, World::poll),
             Event::Work(process, seat) => {
@@ -282,7 +284,7 @@ impl World {
     /// Keeps what a frozen process would do for when it wakes up. What is on the network goes on.
     fn defer(&mut self, event: Event) -> Option<Event> {
         let process = match &event {
-            Event::Notice(process, _)
+            Event::Notice(process, ..)
             | Event::Poll(process)
             | Event::Work(process, _)
             | Event::CommitTick(process)
@@ -413,6 +415,8 @@ impl World {
                 Notice::Lost => {
                     process.lost();
                     process.notices.clear();
+                    process.commit_open_since = None;
+                    process.commit_count += 1;
                     process.member = Some(self.kafka.join());
                     self.plan_in(0, SECOND, Event::Coordinate);
                 }
@@ -628,7 +632,7 @@ impl World {
                 unsent.push(letter);
             } else {
                 self.trace.line(self.now, || format!("letter {partition} {letter:?}"));
-                self.oracle.letter(partition, &letter);
+                self.oracle.letter((no, lane), partition, &letter);
             }
         }
         let input = Input::LettersSent { lane, flight, sent, unsent };
@@ -794,8 +798,8 @@ impl World {
         }
         self.nudge_poll(no, 3 * MS);
         (0..seats).for_each(|seat| self.nudge_work(no, seat));
-        if member.is_some_and(|member| !self.kafka.has_member(member)) {
-            self.plan_in(0, 3 * SECOND, Event::Notice(no, Notice::Lost));
+        if let Some(member) = member.filter(|member| !self.kafka.has_member(*member)) {
+            self.plan_in(0, 3 * SECOND, Event::Notice(no, member, Notice::Lost));
         }
     }
 
