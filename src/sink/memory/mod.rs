@@ -122,6 +122,11 @@ impl Pipeline {
         Some(count.min(self.units.len()))
     }
 
+    /// The connection that it was sent over: what is sent over one lands in the order of sending.
+    pub fn connection(&self) -> &Peer {
+        &self.peer
+    }
+
     /// The lane that it belongs to.
     pub fn lane(&self) -> LaneId {
         self.lane

@@ -106,8 +106,11 @@ impl Oracle {
     pub(super) fn rewound(&mut self, lane: LaneOf, position: Position) {
         let Some(check) = self.lanes.get_mut(&lane) else { return };
         let partition = &mut self.partitions[check.partition];
-        partition.era += 1;
-        check.era = partition.era;
+        // A former owner's reading stays a former one.
+        if check.era == partition.era {
+            partition.era += 1;
+            check.era = partition.era;
+        }
         check.in_flight = false;
         check.left.clear();
         check.acknowledged.clear();

@@ -88,6 +88,9 @@ struct Flying {
     sent: Sent,
     part: Option<usize>,
     answered: bool,
+    /// When it reaches the server, until it has.
+    lands_at: Option<u64>,
+    returns_at: u64,
 }
 
 /// One run.
@@ -109,6 +112,8 @@ pub(super) struct World {
     processes: BTreeMap<u64, Process>,
     process_count: u64,
     starting: usize,
+    /// When each member hears the last thing that it was told: notices come in order.
+    noticed_at: BTreeMap<Member, u64>,
     /// What happened to frozen processes, to be looked at when they wake up.
     deferred: BTreeMap<u64, Vec<Event>>,
     flying: BTreeMap<u64, Flying>,
@@ -150,6 +155,7 @@ impl World {
             processes: BTreeMap::new(),
             process_count: 0,
             starting: plan.processes,
+            noticed_at: BTreeMap::new(),
             deferred: BTreeMap::new(),
             flying: BTreeMap::new(),
             flying_count: 0,
@@ -217,9 +223,11 @@ impl World {
             Event::Coordinate => {
                 for (member, notice) in self.kafka.coordinate() {
                     let found = self.processes.iter().find(|(_, process)| process.member == Some(member));
-                    if let Some((process, _)) = found {
-                        self.plan_in(MS, 200 * MS, Event::Notice(*process, member, notice));
-                    }
+                    let Some((process, _)) = found else { continue };
+                    let (process, last) = (*process, self.noticed_at.get(&member).copied().unwrap_or(0));
+                    let at = (self.now + self.rng.between(MS, 200 * MS)).max(last + 1);
+                    self.noticed_at.insert(member, at);
+                    self.plan_at(at, Event::Notice(process, member, notice));
                 }
             }
             Event::Notice(process, member, notice) => {
@@ -249,6 +257,17 @@ impl World {
                 }
             }
             Event::Claim(process, seat, claim) => {
+                // It goes over the worker's connection, behind what was sent before and is still awaited.
+                let of_seat = self.flying.values().filter(|it| it.process == process && it.seat == seat);
+                let ahead = of_seat.filter(|it| it.batch.is_some());
+                let awaited = |it: &Flying| {
+                    let lands_at = it.lands_at?;
+                    Some(if it.returns_at > self.now { lands_at.min(it.returns_at) } else { lands_at })
+                };
+                let behind = ahead.filter_map(awaited).max();
+                if let Some(at) = behind {
+                    return self.plan_at(at + 1, Event::Claim(process, seat, claim));
+                }
                 self.with_process(process, |world, no, it| world.claim(no, it, seat, &claim));
             }
             Event::Land(flight) => self.land(flight),
@@ -445,7 +464,7 @@ impl World {
         }
         process.seats[index].works_at = None;
         if let Some(input) = process.seats[index].next_input(now.monotonic) {
-            self.look_at(no, process, &input);
+            self.look_at(no, &input);
             let mut actions = std::mem::take(&mut self.actions);
             process.seats[index].worker.apply(input, now, &mut actions);
             for action in actions.drain(..) {
@@ -473,7 +492,7 @@ impl World {
     }
 
     /// Lets the oracle see what a worker hears.
-    fn look_at(&mut self, no: u64, process: &Process, input: &Input<Delivered>) {
+    fn look_at(&mut self, no: u64, input: &Input<Delivered>) {
         match input {
             Input::Applied(batch, outcomes) => {
                 self.trace.line(self.now, || {
@@ -485,7 +504,7 @@ impl World {
                 });
                 self.oracle.answered((no, batch.lane), batch, outcomes);
             }
-            Input::Source(ToWorker::Rewound { lane, position, .. }) if process.lanes.contains_key(lane) => {
+            Input::Source(ToWorker::Rewound { lane, position, .. }) => {
                 self.trace.line(self.now, || format!("process {no} lane {} reads from {position}", lane.0));
                 self.oracle.rewound((no, *lane), *position);
             }
@@ -578,6 +597,14 @@ impl World {
             Sending::Sent(pipeline) => {
                 self.flying_count += 1;
                 let flight = self.flying_count;
+                // A connection is a queue: nothing overtakes what was sent over it before.
+                let ahead =
+                    self.flying.values().filter(|it| it.pipeline.connection() == pipeline.connection());
+                let after = ahead.filter_map(|it| it.lands_at).max().unwrap_or(0) + 1;
+                let lands_at = (self.now + passage.lands).max(after);
+                let timeout = self.now + ANSWER_WITHIN;
+                let answered_at = passage.answered.map(|answered| lands_at + answered - passage.lands);
+                let answered_at = answered_at.filter(|at| *at < timeout);
                 let flying = Flying {
                     process: no,
                     seat: index,
@@ -585,18 +612,20 @@ impl World {
                     batch: Some(batch),
                     sent,
                     part: passage.part,
-                    answered: passage.answered.is_some(),
+                    answered: answered_at.is_some(),
+                    lands_at: Some(lands_at),
+                    returns_at: answered_at.unwrap_or(timeout),
                 };
+                self.plan_at(lands_at, Event::Land(flight));
+                self.plan_at(flying.returns_at, Event::Return(flight));
                 self.flying.insert(flight, flying);
-                self.plan_at(self.now + passage.lands, Event::Land(flight));
-                let returns = passage.answered.unwrap_or(ANSWER_WITHIN);
-                self.plan_at(self.now + returns, Event::Return(flight));
             }
         }
     }
 
     fn land(&mut self, flight: u64) {
         let Some(flying) = self.flying.get_mut(&flight) else { return };
+        flying.lands_at = None;
         let count = match flying.part {
             Some(part) => flying.pipeline.land_in_part(part),
             None => flying.pipeline.land().then_some(usize::MAX),
@@ -792,8 +821,10 @@ impl World {
         let (seats, member) = (process.seats.len(), process.member);
         self.calm_since = self.calm_since.max(self.now);
         for event in self.deferred.remove(&no).unwrap_or_default() {
-            if !matches!(event, Event::Work(..) | Event::Poll(_)) {
-                self.plan_in(0, 3 * MS, event);
+            match event {
+                Event::Work(..) | Event::Poll(_) => {}
+                Event::Notice(..) => self.plan_at(self.now, event),
+                other => self.plan_in(0, 3 * MS, other),
             }
         }
         self.nudge_poll(no, 3 * MS);
