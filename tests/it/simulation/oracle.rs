@@ -24,6 +24,8 @@ pub(super) struct Oracle {
     batch_records: usize,
     partitions: Vec<PartitionCheck>,
     lanes: HashMap<LaneOf, LaneCheck>,
+    /// Losses of the server's data so far.
+    losses: u64,
 }
 
 #[derive(Debug, Default)]
@@ -63,15 +65,15 @@ struct LaneCheck {
 pub(super) struct Sent {
     partition: Partition,
     era: u64,
-    /// The owner looked at its record before it sent this.
-    everywhere: bool,
+    /// The owner looked at its record before it sent this, so many losses of data into the run.
+    looked: Option<u64>,
     keys: Vec<(CacheKey, i64, bool)>,
 }
 
 impl Oracle {
     pub(super) fn new(partitions: usize, dead_letters: bool, batch_records: usize) -> Oracle {
         let partitions = (0..partitions).map(|_| PartitionCheck::default()).collect();
-        Oracle { dead_letters, batch_records, partitions, lanes: HashMap::new() }
+        Oracle { dead_letters, batch_records, partitions, lanes: HashMap::new(), losses: 0 }
     }
 
     pub(super) fn appended(&mut self, partition: Partition, entry: &Entry) {
@@ -122,6 +124,7 @@ impl Oracle {
 
     /// The server's data was lost or set back: what the owner records knew is gone with it.
     pub(super) fn lost_data(&mut self) {
+        self.losses += 1;
         for partition in &mut self.partitions {
             partition.unfenced = true;
         }
@@ -158,7 +161,12 @@ impl Oracle {
             (unit.key.clone(), offset, !matches!(unit.action, Action::Guarded(_)))
         });
         let keys = keys.collect();
-        Sent { partition: check.partition, era: check.era, everywhere: batch.everywhere, keys }
+        Sent {
+            partition: check.partition,
+            era: check.era,
+            looked: batch.everywhere.then_some(self.losses),
+            keys,
+        }
     }
 
     /// The server carries out the first `count` units of a batch. Checks invariant 2, and that nothing of a
@@ -169,7 +177,7 @@ impl Oracle {
             if sent.era < partition.era {
                 return;
             }
-            partition.unfenced = !sent.everywhere;
+            partition.unfenced = sent.looked != Some(self.losses);
         }
         let Sent { era, .. } = *sent;
         assert!(
