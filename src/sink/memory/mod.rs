@@ -351,7 +351,8 @@ impl Lane {
     fn answered(&mut self, seen: WatermarkSeen, target: Position) {
         match seen {
             WatermarkSeen::Current => (self.told, self.sent) = (Some(target), None),
-            WatermarkSeen::Missing | WatermarkSeen::Behind(_) => (self.told, self.sent) = (None, None),
+            WatermarkSeen::Missing => (self.told, self.sent) = (None, None),
+            WatermarkSeen::Behind(position) => (self.told, self.sent) = (Some(position), None),
             WatermarkSeen::NotOwner | WatermarkSeen::Unknown => {}
         }
     }
