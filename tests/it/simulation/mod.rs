@@ -5,23 +5,29 @@
 //! that the cache is the fold of the log. Read [`world::World`] first; a new fault is a `faults::Blow` or an odd
 //! of `faults::Plan`, a new invariant a method of `oracle::Oracle`.
 //!
+//! A double fault that DESIGN leaves to the guard alone is not played: where the server has lost its owner
+//! records, every connection is cut before the next take-over, since nobody knows any more whom to fence.
+//!
 //! A run that fails prints its seed and the command that replays it with a trace.
 
+mod blows;
 mod faults;
 mod fold;
 mod kafka;
+mod network;
 mod oracle;
 mod process;
 mod rng;
 mod shop;
 mod trace;
+mod turns;
 mod world;
 
 use trace::Trace;
 use world::World;
 
-/// Seeds of the ordinary run; `STOKER_SEEDS` asks for more.
-const SEEDS: u64 = 3_000;
+/// Seeds of the ordinary run, 12 ms each in a debug build; `STOKER_SEEDS` asks for more.
+const SEEDS: u64 = 2_000;
 /// The first seed, for who wants others: `STOKER_SEED_FROM`.
 const FIRST_SEED: u64 = 1;
 

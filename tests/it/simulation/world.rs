@@ -8,21 +8,17 @@ use stoker::batch::{Batch, Claim, LaneId};
 use stoker::clock::Now;
 use stoker::dead_letter::PendingLetter;
 use stoker::entity::{Entity, Handlers};
-use stoker::error::{ServerCode, WorldError};
-use stoker::lane::{Activity, LaneOptions, OnRefused};
-use stoker::pipeline::Pipeline;
+use stoker::lane::Activity;
 use stoker::record::Position;
 use stoker::settings::{ProcessEnvironment, parse};
-use stoker::sink::Sink as _;
-use stoker::sink::memory::{self, MemoryRedis, MemorySink, Sending, Snapshot};
-use stoker::source::ToWorker;
-use stoker::worker::{Action, Input, Worker, WorkerOptions};
+use stoker::sink::memory::{self, MemoryRedis, Snapshot};
+use stoker::worker::{Action, Input};
 
-use super::faults::{ANSWER_WITHIN, Blow, MS, Plan, SECOND};
-use super::fold::{self, SETTINGS, VALUE_BYTES_MAX};
+use super::faults::{MS, Plan, SECOND};
+use super::fold::{self, SETTINGS};
 use super::kafka::{Committed, Kafka, Member, Notice, Owner, Partition};
-use super::oracle::{Oracle, Sent, in_words};
-use super::process::{Process, Release, Seat};
+use super::oracle::{Oracle, Sent};
+use super::process::Process;
 use super::rng::Rng;
 use super::shop::{Delivered, Shop};
 use super::trace::Trace;
@@ -30,12 +26,12 @@ use super::trace::Trace;
 /// Where the wall clock stands when a run begins.
 const BEGAN_MS: i64 = 1_700_000_000_000;
 /// A member that says nothing for so long is thrown out.
-const SESSION: u64 = 6 * SECOND;
+pub(super) const SESSION: u64 = 6 * SECOND;
 /// Time to drain at a revoke.
-const DRAIN: u64 = 10 * SECOND;
+pub(super) const DRAIN: u64 = 10 * SECOND;
 /// As in `source::kafka`: how often positions are committed, and how long an answer is waited for.
-const COMMIT_EVERY: u64 = SECOND;
-const COMMIT_ANSWERED_WITHIN: u64 = 60 * SECOND;
+pub(super) const COMMIT_EVERY: u64 = SECOND;
+pub(super) const COMMIT_ANSWERED_WITHIN: u64 = 60 * SECOND;
 /// After the last fault: what was held lands, and every loss shows within that.
 const SETTLES: u64 = 25 * SECOND;
 /// Liveness: by then everything must be applied and committed. Three turns of the longest wait (a lane that
@@ -44,7 +40,7 @@ const QUIET_WITHIN: u64 = 300 * SECOND;
 
 /// What happens at some moment.
 #[derive(Debug)]
-enum Event {
+pub(super) enum Event {
     Transaction,
     Blow,
     RefuseNoMore,
@@ -70,62 +66,62 @@ enum Event {
 
 /// Letters on their way to the broker.
 #[derive(Debug)]
-struct Letters {
-    lane: LaneId,
-    partition: Partition,
-    flight: u64,
-    letters: Vec<PendingLetter>,
+pub(super) struct Letters {
+    pub(super) lane: LaneId,
+    pub(super) partition: Partition,
+    pub(super) flight: u64,
+    pub(super) letters: Vec<PendingLetter>,
 }
 
 /// A batch on its way to the server, or held somewhere.
 #[derive(Debug)]
-struct Flying {
-    process: u64,
-    seat: usize,
-    pipeline: memory::Pipeline,
+pub(super) struct Flying {
+    pub(super) process: u64,
+    pub(super) seat: usize,
+    pub(super) pipeline: memory::Pipeline,
     /// With the sink until it is answered or given up.
-    batch: Option<Batch>,
-    sent: Sent,
-    part: Option<usize>,
-    answered: bool,
+    pub(super) batch: Option<Batch>,
+    pub(super) sent: Sent,
+    pub(super) part: Option<usize>,
+    pub(super) answered: bool,
     /// When it reaches the server, until it has.
-    lands_at: Option<u64>,
-    returns_at: u64,
+    pub(super) lands_at: Option<u64>,
+    pub(super) returns_at: u64,
 }
 
 /// One run.
 pub(super) struct World {
-    plan: Plan,
-    rng: Rng,
-    trace: Trace,
-    oracle: Oracle,
-    now: u64,
-    events: BTreeMap<(u64, u64), Event>,
-    event_count: u64,
-    shop: Shop,
-    transactions_left: u64,
-    kafka: Kafka,
-    server: MemoryRedis,
-    snapshot: Snapshot,
-    refusing: bool,
-    unfenced: bool,
-    processes: BTreeMap<u64, Process>,
-    process_count: u64,
-    starting: usize,
+    pub(super) plan: Plan,
+    pub(super) rng: Rng,
+    pub(super) trace: Trace,
+    pub(super) oracle: Oracle,
+    pub(super) now: u64,
+    pub(super) events: BTreeMap<(u64, u64), Event>,
+    pub(super) event_count: u64,
+    pub(super) shop: Shop,
+    pub(super) transactions_left: u64,
+    pub(super) kafka: Kafka,
+    pub(super) server: MemoryRedis,
+    pub(super) snapshot: Snapshot,
+    pub(super) refusing: bool,
+    pub(super) unfenced: bool,
+    pub(super) processes: BTreeMap<u64, Process>,
+    pub(super) process_count: u64,
+    pub(super) starting: usize,
     /// When each member hears the last thing that it was told: notices come in order.
-    noticed_at: BTreeMap<Member, u64>,
+    pub(super) noticed_at: BTreeMap<Member, u64>,
     /// What happened to frozen processes, to be looked at when they wake up.
-    deferred: BTreeMap<u64, Vec<Event>>,
-    flying: BTreeMap<u64, Flying>,
-    flying_count: u64,
-    faulty: bool,
-    calm_since: u64,
-    done: bool,
-    actions: Vec<Action>,
+    pub(super) deferred: BTreeMap<u64, Vec<Event>>,
+    pub(super) flying: BTreeMap<u64, Flying>,
+    pub(super) flying_count: u64,
+    pub(super) faulty: bool,
+    pub(super) calm_since: u64,
+    pub(super) done: bool,
+    pub(super) actions: Vec<Action>,
 }
 
 thread_local! {
-    static ENTITIES: [Arc<[Entity]>; 2] = ["[errors]\non_error = \"skip\"", "[errors]\ndead_letter_topic = \"letters\""]
+    pub(super) static ENTITIES: [Arc<[Entity]>; 2] = ["[errors]\non_error = \"skip\"", "[errors]\ndead_letter_topic = \"letters\""]
         .map(|policy| {
             let environment = ProcessEnvironment::new(std::path::PathBuf::new());
             let loaded = parse(&SETTINGS.replace("{POLICY}", policy), &environment, &Handlers::default());
@@ -194,22 +190,22 @@ impl World {
         self.trace.into_lines()
     }
 
-    fn clock(&self) -> Now {
+    pub(super) fn clock(&self) -> Now {
         let unix_ms = BEGAN_MS + (self.now / MS) as i64;
         Now { monotonic: Duration::from_micros(self.now), unix_ms }
     }
 
-    fn plan_at(&mut self, at: u64, event: Event) {
+    pub(super) fn plan_at(&mut self, at: u64, event: Event) {
         self.event_count += 1;
         self.events.insert((at, self.event_count), event);
     }
 
-    fn plan_in(&mut self, from: u64, to: u64, event: Event) {
+    pub(super) fn plan_in(&mut self, from: u64, to: u64, event: Event) {
         let at = self.now + self.rng.between(from, to);
         self.plan_at(at, event);
     }
 
-    fn happen(&mut self, event: Event) {
+    pub(super) fn happen(&mut self, event: Event) {
         let Some(event) = self.defer(event) else { return };
         match event {
             Event::Transaction => self.transaction(),
@@ -301,7 +297,7 @@ impl World {
     }
 
     /// Keeps what a frozen process would do for when it wakes up. What is on the network goes on.
-    fn defer(&mut self, event: Event) -> Option<Event> {
+    pub(super) fn defer(&mut self, event: Event) -> Option<Event> {
         let process = match &event {
             Event::Notice(process, ..)
             | Event::Poll(process)
@@ -322,7 +318,7 @@ impl World {
         }
     }
 
-    fn with_process(&mut self, no: u64, act: impl FnOnce(&mut World, u64, &mut Process)) {
+    pub(super) fn with_process(&mut self, no: u64, act: impl FnOnce(&mut World, u64, &mut Process)) {
         if let Some(mut process) = self.processes.remove(&no) {
             act(self, no, &mut process);
             self.processes.insert(no, process);
@@ -331,7 +327,7 @@ impl World {
 
     // ---- the database
 
-    fn transaction(&mut self) {
+    pub(super) fn transaction(&mut self) {
         if self.transactions_left == 0 {
             return;
         }
@@ -352,491 +348,9 @@ impl World {
         self.plan_in(0, pace, Event::Transaction);
     }
 
-    // ---- processes
-
-    fn start(&mut self) {
-        self.starting -= 1;
-        self.process_count += 1;
-        let no = self.process_count;
-        let entities = ENTITIES.with(|both| Arc::clone(&both[usize::from(self.plan.dead_letters)]));
-        let on_refused = if self.plan.dead_letters { OnRefused::DeadLetter } else { OnRefused::Skip };
-        let options = WorkerOptions {
-            lane: LaneOptions { batch_records: self.plan.batch_records, batch_bytes: 4_096, on_refused },
-            backlog_bytes: 1 << 20,
-            backlog_records: self.plan.backlog_records,
-            breaker_share: 1.0,
-            breaker_of: 1_000,
-        };
-        let seats = (0..self.plan.workers).map(|_| {
-            let sink = MemorySink::new(self.server.clone(), "stoker:", "simulation", VALUE_BYTES_MAX);
-            Seat::new(Worker::new(Pipeline::new(Arc::clone(&entities)), options), sink)
-        });
-        let mut process = Process::new(seats.collect());
-        process.member = Some(self.kafka.join());
-        self.trace.line(self.now, || format!("process {no} starts as member {:?}", process.member));
-        self.processes.insert(no, process);
-        self.plan_in(0, 100 * MS, Event::Coordinate);
-        self.plan_in(0, COMMIT_EVERY, Event::CommitTick(no));
-    }
-
-    fn nudge_poll(&mut self, no: u64, within_us: u64) {
-        let at = self.now + self.rng.between(10, 10 + within_us);
-        if let Some(process) = self.processes.get_mut(&no)
-            && process.polls_at.is_none_or(|planned| planned > at)
-        {
-            process.polls_at = Some(at);
-            self.plan_at(at, Event::Poll(no));
-        }
-    }
-
-    fn nudge_work(&mut self, no: u64, seat: usize) {
-        let at = self.now + self.rng.between(5, 300);
-        if let Some(process) = self.processes.get_mut(&no) {
-            let seat_ = &mut process.seats[seat];
-            if seat_.works_at.is_none_or(|planned| planned > at) {
-                seat_.works_at = Some(at);
-                self.plan_at(at, Event::Work(no, seat));
-            }
-        }
-    }
-
-    /// One turn of the poll thread.
-    fn poll(&mut self, no: u64, process: &mut Process) {
-        process.polls_at = None;
-        if process.releasing.is_some() {
-            let Some(Release { partitions, in_time }) = process.released() else {
-                return;
-            };
-            self.last_commit(process, &in_time);
-            let lanes = process.lanes_of(&partitions);
-            process.forget(&lanes);
-            if let Some(member) = process.member {
-                self.kafka.given_back(member, &partitions);
-            }
-            self.trace.line(self.now, || format!("process {no} gave back {partitions:?}"));
-            self.plan_in(0, 50 * MS, Event::Coordinate);
-        }
-        while let Some(ask) = process.asks.pop_front() {
-            self.trace.line(self.now, || format!("process {no} is asked {ask:?}"));
-            process.heed(ask);
-        }
-        while process.releasing.is_none()
-            && let Some(notice) = process.notices.pop_front()
-        {
-            self.trace.line(self.now, || format!("process {no} hears {notice:?}"));
-            match notice {
-                Notice::Assigned(partitions) => {
-                    for (lane, partition) in process.assigned(&partitions, &self.kafka) {
-                        self.oracle.assigned((no, lane), partition);
-                    }
-                }
-                Notice::Revoked(partitions) => process.revoked(partitions, DRAIN),
-                Notice::Lost => {
-                    process.lost();
-                    process.notices.clear();
-                    process.commit_open_since = None;
-                    process.commit_count += 1;
-                    process.member = Some(self.kafka.join());
-                    self.plan_in(0, SECOND, Event::Coordinate);
-                }
-            }
-        }
-        // A release that concerns no lane has nobody to answer for it.
-        let mut again = process.releasing.is_some();
-        if process.releasing.is_none() {
-            again = process.fetch(&self.kafka, self.plan.chunks, &mut self.rng);
-        }
-        for seat in 0..process.seats.len() {
-            self.plan_work(no, process, seat);
-        }
-        if again {
-            let at = self.now + self.rng.between(100, 5 * MS);
-            process.polls_at = Some(at);
-            self.plan_at(at, Event::Poll(no));
-        }
-    }
-
-    /// One turn of a worker: one input, and what comes of it.
-    fn work(&mut self, no: u64, process: &mut Process, index: usize) {
-        let now = self.clock();
-        if process.seats[index].works_at != Some(self.now) && process.seats[index].works_at.is_some() {
-            return;
-        }
-        process.seats[index].works_at = None;
-        if let Some(input) = process.seats[index].next_input(now.monotonic) {
-            self.look_at(no, &input);
-            let mut actions = std::mem::take(&mut self.actions);
-            process.seats[index].worker.apply(input, now, &mut actions);
-            for action in actions.drain(..) {
-                self.carry_out(no, process, index, action);
-            }
-            self.actions = actions;
-        }
-        self.plan_work(no, process, index);
-    }
-
-    fn plan_work(&mut self, no: u64, process: &mut Process, index: usize) {
-        let seat = &mut process.seats[index];
-        let at = if seat.has_input() {
-            Some(self.now + self.rng.between(5, 300))
-        } else {
-            let wake = seat.worker.next_wake();
-            wake.map(|wake| (wake.as_nanos().div_ceil(1_000) as u64).max(self.now + 1))
-        };
-        if let Some(at) = at
-            && seat.works_at.is_none_or(|planned| planned > at)
-        {
-            seat.works_at = Some(at);
-            self.plan_at(at, Event::Work(no, index));
-        }
-    }
-
-    /// Lets the oracle see what a worker hears.
-    fn look_at(&mut self, no: u64, input: &Input<Delivered>) {
-        match input {
-            Input::Applied(batch, outcomes) => {
-                self.trace.line(self.now, || {
-                    let Batch { lane, start, end, .. } = batch;
-                    format!(
-                        "process {no} lane {} {start}..{end} answered {:?} {:?} {:?}",
-                        lane.0, outcomes.units, outcomes.watermark, outcomes.error
-                    )
-                });
-                self.oracle.answered((no, batch.lane), batch, outcomes);
-            }
-            Input::Source(ToWorker::Rewound { lane, position, .. }) => {
-                self.trace.line(self.now, || format!("process {no} lane {} reads from {position}", lane.0));
-                self.oracle.rewound((no, *lane), *position);
-            }
-            Input::Claimed(lane, result) => {
-                self.trace.line(self.now, || format!("process {no} lane {} claimed {result:?}", lane.0));
-            }
-            _ => {}
-        }
-    }
-
-    /// Does what a worker wants done: what `engine::drive` does with real parts.
-    fn carry_out(&mut self, no: u64, process: &mut Process, index: usize, action: Action) {
-        match action {
-            Action::Claim(claim) => {
-                let slow = self.faulty && self.rng.chance(self.plan.slow_claim);
-                let most = if slow { 8 * SECOND } else { 2 * MS };
-                self.plan_in(200, most, Event::Claim(no, index, claim));
-            }
-            Action::Apply(batch) => self.send(no, process, index, batch),
-            Action::SendLetters { lane, name, flight, letters } => {
-                let letters = Letters { lane, partition: name.partition as Partition, flight, letters };
-                self.plan_in(200, 5 * MS, Event::Letters(no, index, letters));
-            }
-            Action::Store(lane, stored) => {
-                self.trace.line(self.now, || format!("process {no} lane {} stores {stored:?}", lane.0));
-                self.oracle.stored((no, lane), stored.position);
-                process.progress.store(lane, stored);
-            }
-            Action::Source(ask) => {
-                process.asks.push_back(ask);
-                self.plan_poll(no, process);
-            }
-            Action::Leave(lane) => self.plan_in(100, 2 * MS, Event::Leave(no, index, lane)),
-            Action::Abandon(lane) => {
-                self.trace.line(self.now, || format!("process {no} lane {} abandoned", lane.0));
-                process.seats[index].sink.abandon(lane);
-            }
-            Action::Answer(done, released) => {
-                let _ = done.try_send(released);
-                self.plan_poll(no, process);
-            }
-        }
-    }
-
-    fn plan_poll(&mut self, no: u64, process: &mut Process) {
-        let at = self.now + self.rng.between(10, 20 * MS);
-        if process.polls_at.is_none_or(|planned| planned > at) {
-            process.polls_at = Some(at);
-            self.plan_at(at, Event::Poll(no));
-        }
-    }
-
-    // ---- the server
-
-    fn claim(&mut self, no: u64, process: &mut Process, index: usize, claim: &Claim) {
-        if self.unfenced {
-            // Nobody knows any more whom to fence: what the former owner still has under way is DESIGN's
-            // documented gap, where only the guard covers. The run goes on as if it had been cut.
-            self.server.kill_connections();
-            self.unfenced = false;
-        }
-        let taken = process.seats[index].sink.take_over_now(claim);
-        self.trace.line(self.now, || format!("process {no} takes over {claim:?}: {taken:?}"));
-        if taken.is_ok() {
-            self.oracle.claimed((no, claim.lane));
-        }
-        let lost = self.faulty && self.rng.chance(self.plan.lose_claim);
-        let (taken, within) = if lost { (Err(WorldError::Timeout), ANSWER_WITHIN) } else { (taken, MS) };
-        self.plan_in(50, within, Event::Answer(no, index, Input::Claimed(claim.lane, taken)));
-    }
-
-    fn send(&mut self, no: u64, process: &mut Process, index: usize, batch: Batch) {
-        let sent = self.oracle.sends((no, batch.lane), &batch);
-        let passage = self.plan.passage(&mut self.rng, batch.units.len(), self.faulty);
-        self.trace.line(self.now, || {
-            let Batch { lane, attempt, start, end, everywhere, units, .. } = &batch;
-            let units: Vec<String> = units
-                .iter()
-                .map(|unit| format!("{} {} {:?}", unit.key, in_words(&unit.action), unit.offsets))
-                .collect();
-            let lane = lane.0;
-            format!(
-                "process {no} lane {lane} sends {start}..{end} #{attempt} {everywhere} {units:?} {passage:?}"
-            )
-        });
-        match process.seats[index].sink.send(&batch) {
-            Sending::Failed(outcomes) => {
-                self.plan_in(50, MS, Event::Answer(no, index, Input::Applied(batch, outcomes)));
-            }
-            Sending::Sent(pipeline) => {
-                self.flying_count += 1;
-                let flight = self.flying_count;
-                // A connection is a queue: nothing overtakes what was sent over it before.
-                let ahead =
-                    self.flying.values().filter(|it| it.pipeline.connection() == pipeline.connection());
-                let after = ahead.filter_map(|it| it.lands_at).max().unwrap_or(0) + 1;
-                let lands_at = (self.now + passage.lands).max(after);
-                let timeout = self.now + ANSWER_WITHIN;
-                let answered_at = passage.answered.map(|answered| lands_at + answered - passage.lands);
-                let answered_at = answered_at.filter(|at| *at < timeout);
-                let flying = Flying {
-                    process: no,
-                    seat: index,
-                    pipeline: *pipeline,
-                    batch: Some(batch),
-                    sent,
-                    part: passage.part,
-                    answered: answered_at.is_some(),
-                    lands_at: Some(lands_at),
-                    returns_at: answered_at.unwrap_or(timeout),
-                };
-                self.plan_at(lands_at, Event::Land(flight));
-                self.plan_at(flying.returns_at, Event::Return(flight));
-                self.flying.insert(flight, flying);
-            }
-        }
-    }
-
-    fn land(&mut self, flight: u64) {
-        let Some(flying) = self.flying.get_mut(&flight) else { return };
-        flying.lands_at = None;
-        let count = match flying.part {
-            Some(part) => flying.pipeline.land_in_part(part),
-            None => flying.pipeline.land().then_some(usize::MAX),
-        };
-        self.trace.line(self.now, || format!("flight of process {} lands: {count:?}", flying.process));
-        if let Some(count) = count.filter(|_| !self.refusing) {
-            self.oracle.carried_out(&flying.sent, count);
-        }
-        if flying.batch.is_none() {
-            self.flying.remove(&flight);
-        }
-    }
-
-    fn answer_flight(&mut self, flight: u64) {
-        let Some(flying) = self.flying.get_mut(&flight) else { return };
-        let (no, seat, answered) = (flying.process, flying.seat, flying.answered);
-        let (Some(process), Some(batch)) = (self.processes.get_mut(&no), flying.batch.take()) else { return };
-        let sink = &process.seats[seat].sink;
-        let outcomes = if answered { sink.answer(&flying.pipeline) } else { sink.lose(&flying.pipeline) };
-        process.seats[seat].answers.push_back(Input::Applied(batch, outcomes));
-        if answered {
-            self.flying.remove(&flight);
-        }
-        self.nudge_work(no, seat);
-    }
-
-    fn letters_arrive(&mut self, no: u64, seat: usize, letters: Letters) {
-        let Letters { lane, partition, flight, letters } = letters;
-        let sent = letters.len();
-        let mut unsent = Vec::new();
-        for letter in letters {
-            if self.faulty && self.rng.chance(self.plan.fail_letters) {
-                unsent.push(letter);
-            } else {
-                self.trace.line(self.now, || format!("letter {partition} {letter:?}"));
-                self.oracle.letter((no, lane), partition, &letter);
-            }
-        }
-        let input = Input::LettersSent { lane, flight, sent, unsent };
-        self.plan_in(100, 5 * MS, Event::Answer(no, seat, input));
-    }
-
-    fn refuse(&mut self, code: Option<ServerCode>) {
-        self.refusing = code.is_some();
-        self.server.refuse_writes(code);
-    }
-
-    // ---- commits
-
-    fn commit(&mut self, no: u64, process: &mut Process) {
-        self.plan_at(self.now + COMMIT_EVERY, Event::CommitTick(no));
-        let open = process.commit_open_since.is_some_and(|since| self.now - since < COMMIT_ANSWERED_WITHIN);
-        let Some(member) = process.member else { return };
-        if open || process.releasing.is_some() {
-            return;
-        }
-        let lanes: Vec<LaneId> = process.lanes.keys().copied().collect();
-        let commits = process.to_commit(&lanes);
-        if commits.is_empty() {
-            return;
-        }
-        process.commit_open_since = Some(self.now);
-        process.commit_count += 1;
-        if !(self.faulty && self.rng.chance(self.plan.lose_commit)) {
-            self.plan_in(MS, 50 * MS, Event::CommitArrives(no, member, process.commit_count, commits));
-        }
-    }
-
-    fn commit_arrives(
-        &mut self,
-        no: u64,
-        member: Member,
-        count: u64,
-        commits: Vec<(LaneId, Partition, Committed)>,
-    ) {
-        let late = self.processes.get(&no).is_some_and(|process| process.commit_count != count);
-        if late {
-            return;
-        }
-        let accepted = self.accept(no, member, &commits);
-        if !(self.faulty && self.rng.chance(self.plan.lose_commit)) {
-            self.plan_in(MS, 50 * MS, Event::CommitAnswered(no, count, accepted));
-        }
-    }
-
-    /// The coordinator looks at who commits, not at who owns what.
-    fn accept(
-        &mut self,
-        no: u64,
-        member: Member,
-        commits: &[(LaneId, Partition, Committed)],
-    ) -> Vec<(LaneId, Position)> {
-        if !self.kafka.has_member(member) {
-            return Vec::new();
-        }
-        let mut accepted = Vec::new();
-        for (lane, partition, committed) in commits {
-            self.trace.line(self.now, || format!("process {no} commits {partition} {committed:?}"));
-            self.oracle.committed(*partition, committed.position);
-            self.kafka.logs[*partition].committed = Some(*committed);
-            accepted.push((*lane, committed.position));
-        }
-        accepted
-    }
-
-    /// The commit that a revoke waits for. One that was under way before is answered or lost by then.
-    fn last_commit(&mut self, process: &mut Process, lanes: &[LaneId]) {
-        process.commit_count += 1;
-        process.commit_open_since = None;
-        let commits = process.to_commit(lanes);
-        let lost = self.faulty && self.rng.chance(self.plan.lose_commit);
-        if let Some(member) = process.member.filter(|_| !lost) {
-            self.accept(member, member, &commits);
-        }
-    }
-
-    // ---- faults
-
-    fn blow(&mut self) {
-        if !self.faulty {
-            return;
-        }
-        let Some(blow) = self.rng.pick(&self.plan.blows).copied() else { return };
-        self.trace.line(self.now, || format!("BLOW {blow:?}"));
-        match blow {
-            Blow::Rebalance => {
-                let turn = self.rng.below(5);
-                self.kafka.balance(turn);
-                self.plan_in(0, 100 * MS, Event::Coordinate);
-            }
-            Blow::Crash => self.crash(),
-            Blow::Freeze => self.freeze(),
-            Blow::CutConnections => self.server.kill_connections(),
-            Blow::Refuse => {
-                let codes = [ServerCode::OutOfMemory, ServerCode::ReadOnly, ServerCode::Loading];
-                let code = self.rng.pick(&codes).copied();
-                self.refuse(code);
-                self.plan_in(10 * MS, 8 * SECOND, Event::RefuseNoMore);
-            }
-            Blow::FlushAll => self.lose_data(|server, _| server.flush_all()),
-            Blow::RestartEmpty => self.lose_data(|server, _| {
-                server.restart();
-                server.flush_all();
-            }),
-            Blow::RestartFromSnapshot => self.lose_data(|server, snapshot| {
-                server.restart();
-                server.rollback(snapshot);
-            }),
-            Blow::Restart => self.server.restart(),
-            Blow::Snapshot => self.snapshot = self.server.snapshot(),
-        }
-        let pause = self.plan.blow_pause_us;
-        self.plan_in(pause / 4, pause * 2, Event::Blow);
-    }
-
-    fn lose_data(&mut self, lose: impl FnOnce(&MemoryRedis, &Snapshot)) {
-        lose(&self.server, &self.snapshot);
-        self.oracle.lost_data();
-        self.unfenced = true;
-    }
-
-    fn crash(&mut self) {
-        let numbers: Vec<u64> = self.processes.keys().copied().collect();
-        let Some(no) = self.rng.pick(&numbers).copied() else { return };
-        let Some(process) = self.processes.remove(&no) else { return };
-        self.deferred.remove(&no);
-        self.trace.line(self.now, || format!("process {no} dies"));
-        if let Some(member) = process.member {
-            self.plan_in(100 * MS, SESSION, Event::SessionOver(no, member));
-        }
-        self.starting += 1;
-        self.plan_in(10 * MS, 3 * SECOND, Event::Start);
-    }
-
-    fn freeze(&mut self) {
-        let awake: Vec<u64> = self.processes.iter().filter(|(_, it)| !it.frozen).map(|(no, _)| *no).collect();
-        let Some(no) = self.rng.pick(&awake).copied() else { return };
-        let Some(process) = self.processes.get_mut(&no) else { return };
-        self.trace.line(self.now, || format!("process {no} stands still"));
-        process.frozen = true;
-        if let Some(member) = process.member {
-            self.plan_at(self.now + SESSION, Event::SessionOver(no, member));
-        }
-        self.plan_in(100 * MS, 20 * SECOND, Event::Thaw(no));
-    }
-
-    fn thaw(&mut self, no: u64) {
-        let Some(process) = self.processes.get_mut(&no) else { return };
-        self.trace.line(self.now, || format!("process {no} goes on"));
-        process.frozen = false;
-        process.polls_at = None;
-        process.seats.iter_mut().for_each(|seat| seat.works_at = None);
-        let (seats, member) = (process.seats.len(), process.member);
-        self.calm_since = self.calm_since.max(self.now);
-        for event in self.deferred.remove(&no).unwrap_or_default() {
-            match event {
-                Event::Work(..) | Event::Poll(_) => {}
-                Event::Notice(..) => self.plan_at(self.now, event),
-                other => self.plan_in(0, 3 * MS, other),
-            }
-        }
-        self.nudge_poll(no, 3 * MS);
-        (0..seats).for_each(|seat| self.nudge_work(no, seat));
-        if let Some(member) = member.filter(|member| !self.kafka.has_member(*member)) {
-            self.plan_in(0, 3 * SECOND, Event::Notice(no, member, Notice::Lost));
-        }
-    }
-
     // ---- the end
 
-    fn watch(&mut self) {
+    pub(super) fn watch(&mut self) {
         let settled = self.now >= self.calm_since + SETTLES;
         if settled && self.unquiet().is_none() {
             self.done = true;
@@ -852,7 +366,7 @@ impl World {
     }
 
     /// What is still to be done, if anything.
-    fn unquiet(&self) -> Option<String> {
+    pub(super) fn unquiet(&self) -> Option<String> {
         if self.transactions_left > 0 || self.starting > 0 {
             return Some("somebody is about to start".to_owned());
         }
