@@ -22,7 +22,8 @@ pub struct LaneName {
     pub partition: i32,
 }
 
-/// Counts the owners of a lane; who holds the highest owns it.
+/// Orders the owners of a lane; who holds the highest owns it. Rises with each take-over, by one or to the
+/// server's clock (see `sink::own::epoch_above`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Hash)]
 pub struct Epoch(pub u64);
 

@@ -274,12 +274,12 @@ impl Lane {
             Phase::Running => {
                 self.flight.is_none() && self.filling_records == 0 && self.applied <= self.stored
             }
+            // A claim that is out may still enter this process in the record, after it was struck from it.
+            Phase::Claiming => false,
             // Nothing is applied before the claim, nothing may be after giving up, and a rewind starts over.
-            Phase::Claiming
-            | Phase::ClaimLater(_)
-            | Phase::Rewinding
-            | Phase::RewindLater(..)
-            | Phase::GivenUp(_) => self.flight.is_none(),
+            Phase::ClaimLater(_) | Phase::Rewinding | Phase::RewindLater(..) | Phase::GivenUp(_) => {
+                self.flight.is_none()
+            }
         }
     }
 

@@ -246,7 +246,8 @@ impl<R: AsRecord> Worker<R> {
 
     /// When [`Input::Tick`] has something to do, on the monotonic clock.
     pub fn next_wake(&self) -> Option<Duration> {
-        let lanes = self.lanes.values().filter_map(|owned| owned.lane.next_wake());
+        let lanes = self.lanes.values().filter(|owned| owned.leave != Leave::Leaving);
+        let lanes = lanes.filter_map(|owned| owned.lane.next_wake());
         let releases = self.releasing.iter().map(|releasing| releasing.until);
         let pauses = self
             .lanes
@@ -349,6 +350,10 @@ impl<R: AsRecord> Worker<R> {
         event: impl FnOnce(&mut Owned<R>, &mut Vec<Act>),
     ) {
         let Some(owned) = self.lanes.get_mut(&id) else { return };
+        if owned.leave == Leave::Leaving {
+            // Its connections are being struck from the record: nothing of it may be sent any more.
+            return;
+        }
         let mut acts = std::mem::take(&mut self.acts);
         event(owned, &mut acts);
         if matches!(owned.lane.phase(), Phase::Rewinding | Phase::RewindLater(..) | Phase::GivenUp(_)) {
@@ -663,6 +668,69 @@ impl Breaker {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::{Epoch, Standing, WatermarkSeen};
+    use crate::record::OwnedRecord;
+
+    const LANE: LaneId = LaneId(1);
+
+    fn at(ms: u64) -> Now {
+        Now { monotonic: Duration::from_millis(ms), unix_ms: 0 }
+    }
+
+    /// A worker whose one lane was assigned and is to be released; what it asked for meanwhile.
+    fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
+        let lane = LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip };
+        let options = WorkerOptions {
+            lane,
+            backlog_bytes: 1_000,
+            backlog_records: 8,
+            breaker_share: 1.0,
+            breaker_of: 8,
+        };
+        let mut worker = Worker::new(Pipeline::new(Arc::from([])), options);
+        let name = LaneName { topic: "t".to_owned(), partition: 0 };
+        let assignment = Assignment { lane: LANE, name, committed, start: 5, low: 0, above: Epoch(0) };
+        let mut out = Vec::new();
+        worker.apply(Input::Source(ToWorker::Assign(assignment)), at(0), &mut out);
+        let (done, _) = std::sync::mpsc::sync_channel(1);
+        let release = ToWorker::Release { lanes: vec![LANE], within: Duration::from_secs(9), done };
+        worker.apply(Input::Source(release), at(1), &mut out);
+        (worker, out)
+    }
+
+    fn taken() -> Input<OwnedRecord> {
+        Input::Claimed(LANE, Ok(Taken { epoch: Epoch(1), standing: Standing::Intact }))
+    }
+
+    #[test]
+    fn a_lane_is_not_left_while_its_claim_is_out() {
+        let (mut worker, mut out) = released(Some(5));
+        assert!(matches!(out.as_slice(), [Action::Claim(_)]), "{out:?}");
+        out.clear();
+        worker.apply(taken(), at(2), &mut out);
+        let look = match out.pop() {
+            Some(Action::Apply(batch)) if out.is_empty() => batch,
+            other => panic!("its first look is out: {other:?}"),
+        };
+        let seen = Outcomes { units: Vec::new(), watermark: WatermarkSeen::Current, error: None };
+        worker.apply(Input::Applied(look, seen), at(3), &mut out);
+        assert!(matches!(out.as_slice(), [Action::Leave(LANE)]), "{out:?}");
+    }
+
+    #[test]
+    fn nothing_of_a_lane_is_sent_while_the_sink_leaves_it() {
+        let (mut worker, mut out) = released(Some(5));
+        let refused = Err(WorldError::Disconnected);
+        out.clear();
+        worker.apply(Input::Claimed(LANE, refused), at(2), &mut out);
+        assert!(matches!(out.as_slice(), [Action::Leave(LANE)]), "{out:?}");
+        out.clear();
+        for ms in [100, 1_000, 8_000] {
+            worker.apply(Input::Tick, at(ms), &mut out);
+            worker.apply(taken(), at(ms), &mut out);
+        }
+        assert!(out.is_empty(), "{out:?}");
+    }
 
     #[test]
     fn the_breaker_trips_past_its_share_and_forgets_old_failures() {

@@ -130,6 +130,16 @@ impl OwnerRecord {
     }
 }
 
+/// The epoch of the next owner: above all that is known, and no lower than the server's clock (Unix
+/// milliseconds).
+///
+/// The clock counts because what is known can be lost: an owner that has committed nothing yet and whose
+/// record goes in a `FLUSHALL` leaves no trace of its epoch. Counted from what is left, the next owner would
+/// get the same one, and the two could not be told apart.
+pub fn epoch_above(known: Epoch, server_ms: i64) -> Epoch {
+    Epoch(known.0.saturating_add(1).max(u64::try_from(server_ms).unwrap_or(0)))
+}
+
 /// What a watermark key holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
@@ -253,6 +263,14 @@ mod tests {
         for bad in ["", "1", "1:", ":1", "1:x", "-1:1"] {
             assert_eq!(Mark::parse(bad.as_bytes()), None, "{bad}");
         }
+    }
+
+    #[test]
+    fn an_epoch_whose_traces_were_lost_does_not_come_again() {
+        let (committed, lost_later) = (Epoch(7), epoch_above(Epoch(7), 1_000));
+        assert!(epoch_above(committed, 1_001) > lost_later);
+        assert_eq!(epoch_above(Epoch(2_000), 1_000), Epoch(2_001), "a clock behind does not lower it");
+        assert_eq!(epoch_above(Epoch(7), -1), Epoch(8));
     }
 
     #[test]

@@ -19,6 +19,7 @@ mod process;
 mod readme;
 mod redis_cluster;
 mod redis_sink;
+mod simulation;
 mod sink_contract;
 mod support;
 mod tidy;

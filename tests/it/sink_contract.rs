@@ -37,6 +37,7 @@ on_both! {
     a_watermark_of_a_newer_owner_ends_the_lane
     taking_over_compares_with_what_was_committed
     taking_over_raises_the_epoch_above_all_that_is_known
+    an_owner_whose_traces_were_lost_is_told_from_the_next_one
     the_former_owner_gives_up
     a_lost_record_is_written_again_and_who_is_named_there_fenced
     a_released_lane_is_taken_over_in_peace
@@ -381,13 +382,30 @@ fn taking_over_compares_with_what_was_committed(cache: &Cache) {
 fn taking_over_raises_the_epoch_above_all_that_is_known(cache: &Cache) {
     let process = cache.process();
     let mut claim = fresh_claim(1);
-    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch(1));
-    claim.above = Epoch(40);
-    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch(41));
+    assert!(cache.take_over(&process, &claim).unwrap().epoch > Epoch(0));
+    // Past any clock.
+    claim.above = Epoch(1 << 60);
+    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch((1 << 60) + 1));
     claim.above = Epoch(7);
-    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch(42));
+    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch((1 << 60) + 2));
     cache.remove(&own_keys().owner_record(&lane_name()));
-    assert_eq!(cache.take_over(&process, &claim).unwrap().epoch, Epoch(43), "above the watermark's");
+    assert_eq!(
+        cache.take_over(&process, &claim).unwrap().epoch,
+        Epoch((1 << 60) + 3),
+        "above the watermark's"
+    );
+}
+
+fn an_owner_whose_traces_were_lost_is_told_from_the_next_one(cache: &Cache) {
+    let (first, second) = (cache.process(), cache.process());
+    let lost = cache.take_over(&first, &fresh_claim(1)).unwrap().epoch;
+    cache.flush_all();
+    // The server's clock tells them apart: by then it is some milliseconds later.
+    std::thread::sleep(std::time::Duration::from_millis(5));
+    if let Cache::Memory(server) = cache {
+        server.set_now(now_ms());
+    }
+    assert!(cache.take_over(&second, &fresh_claim(2)).unwrap().epoch > lost);
 }
 
 fn the_former_owner_gives_up(cache: &Cache) {
@@ -409,7 +427,7 @@ fn a_lost_record_is_written_again_and_who_is_named_there_fenced(cache: &Cache) {
     let (first, second) = (cache.process(), cache.process());
     let record = own_keys().owner_record(&lane_name());
     cache.take_over(&first, &fresh_claim(1)).unwrap();
-    cache.take_over(&second, &fresh_claim(2)).unwrap();
+    let owner = cache.take_over(&second, &fresh_claim(2)).unwrap().epoch;
     cache.flush_all();
     // With the record gone, the former owner can enter its new connection: until the owner looks.
     let mut zombie = (0..3).map(|_| cache.apply(&first, &look(1, 0)));
@@ -417,7 +435,7 @@ fn a_lost_record_is_written_again_and_who_is_named_there_fenced(cache: &Cache) {
     assert_eq!(cache.apply(&second, &look(2, 0)).error, None);
     let fields = cache.get(&record).unwrap().0;
     let MemoryValue::Hash(fields) = fields else { panic!() };
-    assert_eq!(fields.get(b"epoch".as_slice()).unwrap(), b"2");
+    assert_eq!(fields.get(b"epoch".as_slice()).unwrap(), owner.0.to_string().as_bytes());
     let last = (0..2).map(|_| cache.apply(&first, &batch(1, 0..1, vec![write("a", "x")]))).last().unwrap();
     assert_eq!(last.error, Some(WorldError::NotOwner));
 }

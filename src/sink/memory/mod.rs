@@ -17,7 +17,7 @@ use crate::batch::{
 };
 use crate::error::WorldError;
 use crate::record::Position;
-use crate::sink::own::{Entry, Found, OwnKeys, OwnerRecord, Peer, standing};
+use crate::sink::own::{Entry, Found, OwnKeys, OwnerRecord, Peer, epoch_above, standing};
 use crate::sink::slots::slot_of;
 use crate::sink::{Sink, largest_value};
 
@@ -107,6 +107,26 @@ impl Pipeline {
         true
     }
 
+    /// The server carries out the first `count` units, and then the connection breaks: the rest and the
+    /// watermark never land. How many were carried out; `None` where the connection was gone before.
+    pub fn land_in_part(&mut self, count: usize) -> Option<usize> {
+        if self.landed.is_some() || !self.server.is_connected(&self.peer) {
+            return None;
+        }
+        let refusing = self.server.refusing().is_some();
+        let taken = self.units.iter().zip(&self.too_large).take(count);
+        for (unit, _) in taken.filter(|(_, too_large)| !refusing && !**too_large) {
+            self.server.carry_out(unit, &self.own, self.sealed_at_ms);
+        }
+        self.server.cut(&self.peer);
+        Some(count.min(self.units.len()))
+    }
+
+    /// The connection that it was sent over: what is sent over one lands in the order of sending.
+    pub fn connection(&self) -> &Peer {
+        &self.peer
+    }
+
     /// The lane that it belongs to.
     pub fn lane(&self) -> LaneId {
         self.lane
@@ -174,7 +194,7 @@ impl MemorySink {
         let former = self.server.record(&record_key).unwrap_or_default();
         let held = self.server.mark(&mark);
         let newest = held.map_or(Epoch(0), |held| held.epoch).max(former.epoch).max(claim.above);
-        let epoch = Epoch(newest.0.saturating_add(1));
+        let epoch = epoch_above(newest, self.server.now_ms());
         for named in former.entries.values().filter_map(|entry| entry.peer.as_ref()) {
             if *named != peer {
                 self.server.kill(named);
@@ -331,7 +351,8 @@ impl Lane {
     fn answered(&mut self, seen: WatermarkSeen, target: Position) {
         match seen {
             WatermarkSeen::Current => (self.told, self.sent) = (Some(target), None),
-            WatermarkSeen::Missing | WatermarkSeen::Behind(_) => (self.told, self.sent) = (None, None),
+            WatermarkSeen::Missing => (self.told, self.sent) = (None, None),
+            WatermarkSeen::Behind(position) => (self.told, self.sent) = (Some(position), None),
             WatermarkSeen::NotOwner | WatermarkSeen::Unknown => {}
         }
     }

@@ -152,7 +152,14 @@ impl MemoryRedis {
     }
 
     pub(super) fn kill(&self, peer: &Peer) {
-        if self.state.borrow().kills && self.is_connected(peer) {
+        if self.state.borrow().kills {
+            self.cut(peer);
+        }
+    }
+
+    /// Breaks one connection.
+    pub(super) fn cut(&self, peer: &Peer) {
+        if self.is_connected(peer) {
             self.state.borrow_mut().connections.remove(&peer.id);
         }
     }

@@ -19,7 +19,7 @@ use super::scripts::{ENTER, RAISE};
 use super::watermark::LaneMark;
 use crate::batch::{Claim, Epoch, Standing, Taken, WatermarkSeen};
 use crate::error::{ServerCode, WorldError};
-use crate::sink::own::{Entry, Found, Mark, OwnerRecord, standing};
+use crate::sink::own::{Entry, Found, Mark, OwnerRecord, epoch_above, standing};
 use crate::sink::slots::slot_of;
 
 /// How often the epoch is raised anew, where the record or a watermark turns out to hold a newer one, before
@@ -42,12 +42,13 @@ impl RedisSink {
         let record_key = self.own.owner_record(&claim.name);
         let home = link_of(&map, &links, &record_key)?;
 
-        let (mut epoch, former) = self.raise(&home, &record_key, claim.above).await?;
+        let server_ms = self.server_ms(&map, &record_key)?;
+        let (mut epoch, former) = self.raise(&home, &record_key, epoch_above(claim.above, server_ms)).await?;
         self.fence(&former).await;
         let looked = self.look_at_marks(claim, &map, &links, &former).await?;
         if looked.newest >= epoch {
             // The record was lost and a watermark was not: its epoch counts as well.
-            (epoch, _) = self.raise(&home, &record_key, looked.newest).await?;
+            (epoch, _) = self.raise(&home, &record_key, epoch_above(looked.newest, server_ms)).await?;
         }
 
         // The record names our connections and still the former watermarks, until ours are set.
@@ -151,9 +152,20 @@ impl RedisSink {
         }
     }
 
-    /// Raises the epoch above the record's and above `above`. Returns it, and the record as it was.
-    async fn raise(&self, home: &Link, key: &[u8], above: Epoch) -> Result<(Epoch, OwnerRecord), WorldError> {
-        let mut epoch = Epoch(above.0.saturating_add(1));
+    /// The clock of the server that has a key, Unix milliseconds.
+    fn server_ms(&self, map: &SlotMap, key: &[u8]) -> Result<i64, WorldError> {
+        let address = map.master_of(slot_of(key)).ok_or(WorldError::Redirected)?;
+        Ok(self.clock.now().unix_ms.saturating_add(self.node(address).clock_offset_ms()))
+    }
+
+    /// Raises the record's epoch to `epoch`, or above its own where that is newer. Returns it, and the record
+    /// as it was.
+    async fn raise(
+        &self,
+        home: &Link,
+        key: &[u8],
+        mut epoch: Epoch,
+    ) -> Result<(Epoch, OwnerRecord), WorldError> {
         for _ in 0..RAISES_MAX {
             let mut cmd = RAISE.call(&[key]);
             cmd.arg(epoch.0);

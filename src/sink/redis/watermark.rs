@@ -54,7 +54,8 @@ impl LaneMark {
         (cmd, target)
     }
 
-    /// Takes the script's answer in. A loss is reported once: the next batch sets the mark anew.
+    /// Takes the script's answer in. A loss is reported once: the next batch moves the mark on from there, or
+    /// sets it anew where it was missing.
     pub(super) fn answered(&mut self, reply: &Reply, target: Position) -> Result<WatermarkSeen, Fault> {
         let answer = bytes_of(checked(reply)?).unwrap_or_default();
         let seen = match answer {
@@ -71,8 +72,13 @@ impl LaneMark {
         self.sent = None;
         match seen {
             WatermarkSeen::Current => self.told = Some(target),
-            WatermarkSeen::Missing | WatermarkSeen::Behind(_) => {
+            WatermarkSeen::Missing => {
                 self.told = None;
+                self.settled = None;
+            }
+            // The lane reads again from there, perhaps only after a pause: a further loss must show.
+            WatermarkSeen::Behind(position) => {
+                self.told = Some(position);
                 self.settled = None;
             }
             WatermarkSeen::NotOwner | WatermarkSeen::Unknown => {}
@@ -107,11 +113,22 @@ mod tests {
         let mut mark = LaneMark { told: Some(10), settled: Some(10), ..LaneMark::new(b"w".to_vec()) };
         let (_, target) = mark.advance(Epoch(1), 20);
         assert_eq!(target, 20);
-        assert_eq!(mark.answered(&reply("behind:5"), target), Ok(WatermarkSeen::Behind(5)));
+        assert_eq!(mark.answered(&reply("missing"), target), Ok(WatermarkSeen::Missing));
         assert_eq!((mark.told, mark.sent, mark.settled), (None, None, None));
         let (_, target) = mark.advance(Epoch(1), 7);
         assert_eq!(mark.answered(&reply("ok"), target), Ok(WatermarkSeen::Current));
         assert_eq!(mark.told, Some(7));
+    }
+
+    #[test]
+    fn after_a_fall_back_a_further_loss_still_shows() {
+        let mut mark = LaneMark { told: Some(10), settled: Some(10), ..LaneMark::new(b"w".to_vec()) };
+        let (_, target) = mark.advance(Epoch(1), 20);
+        assert_eq!(mark.answered(&reply("behind:5"), target), Ok(WatermarkSeen::Behind(5)));
+        assert_eq!((mark.told, mark.sent, mark.settled), (Some(5), None, None));
+        let (_, target) = mark.advance(Epoch(1), 7);
+        assert_eq!(mark.answered(&reply("behind:3"), target), Ok(WatermarkSeen::Behind(3)));
+        assert_eq!(mark.told, Some(3));
     }
 
     #[test]

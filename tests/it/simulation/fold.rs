@@ -1,0 +1,170 @@
+//! What the cache must hold, from what the log means: the model that the oracle compares with.
+//!
+//! Written from the settings below and DESIGN's words, not from Stoker's code: keys that a partition orders
+//! follow its order; a secondary key follows the source's positions, and is deleted only for the row that
+//! has it.
+
+use std::collections::BTreeMap;
+
+use stoker::sink::memory::MemoryValue;
+
+use super::shop::{Does, Entry, Row, Version};
+
+/// The entity that every run follows. `{POLICY}` is the run's `[errors]`.
+pub(super) const SETTINGS: &str = r#"
+kafka = { brokers = "localhost:9092", group = "simulation" }
+redis = { url = "redis://localhost" }
+{POLICY}
+[[entity]]
+name = "customer"
+topics = ["shop.public.customers"]
+replica_identity = "full"
+
+[[entity.write]]
+key = "customer:{id}"
+value = "json"
+ttl = "1h"
+jitter = "10%"
+
+[[entity.write]]
+key = "customer:{id}:h"
+value = { hash = ["id", "email", "v"] }
+ttl = "2h"
+
+[[entity.write]]
+key = "active:{id}"
+value = { text = "{v}" }
+when = "after.status == 'active'"
+ttl = "none"
+
+[[entity.write]]
+key = "email:{email}"
+value = { text = "{id}/{v}" }
+when = "after.email != null"
+ttl = "3h"
+"#;
+
+/// Largest value that the sink takes: a row with a long note is refused.
+pub(super) const VALUE_BYTES_MAX: usize = 300;
+
+const HOUR_MS: i64 = 3_600_000;
+
+/// A value that a key must hold, and how long it lives after it was written.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Expected {
+    pub(super) value: MemoryValue,
+    pub(super) ttl_ms: Option<(i64, i64)>,
+}
+
+/// What one record does to one key.
+#[derive(Debug)]
+pub(super) struct Effect {
+    pub(super) key: String,
+    /// `None` deletes.
+    pub(super) value: Option<Expected>,
+    /// Where the key is secondary: position and row.
+    pub(super) guard: Option<(Version, u64)>,
+}
+
+/// What a record does, key by key.
+pub(super) fn effects(does: &Does) -> Vec<Effect> {
+    let mut list = Vec::new();
+    match does {
+        Does::Upsert { before, after, version } => {
+            let [json, hash, active] = primary_keys(after.id);
+            list.push(plain(json, json_value(after)));
+            list.push(plain(hash, Some(hash_value(after))));
+            list.push(plain(active, after.active.then(|| text(after.v.to_string(), None))));
+            let guard = Some((*version, after.id));
+            if let Some(left) = before.as_ref().and_then(|row| row.email)
+                && after.email != Some(left)
+            {
+                list.push(Effect { key: email_key(left), value: None, guard });
+            }
+            if let Some(email) = after.email {
+                let ttl = Some((3 * HOUR_MS, 3 * HOUR_MS));
+                let value = Some(text(format!("{}/{}", after.id, after.v), ttl));
+                list.push(Effect { key: email_key(email), value, guard });
+            }
+        }
+        Does::Delete { before, version } | Does::Unhandled { before, version } => {
+            list.extend(primary_keys(before.id).map(|key| plain(key, None)));
+            if let Some(email) = before.email {
+                list.push(Effect { key: email_key(email), value: None, guard: Some((*version, before.id)) });
+            }
+        }
+        Does::Tombstone { id } | Does::Undecodable { id: Some(id) } => {
+            list.extend(primary_keys(*id).map(|key| plain(key, None)));
+        }
+        Does::Undecodable { id: None } | Does::Nothing => {}
+    }
+    list
+}
+
+/// True where the record must be set aside.
+pub(super) fn is_set_aside(does: &Does) -> bool {
+    matches!(does, Does::Undecodable { .. } | Does::Unhandled { .. })
+}
+
+/// Everything that the cache must hold once these logs (each in order) are applied.
+pub(super) fn fold<'e>(logs: impl Iterator<Item = &'e Entry>) -> BTreeMap<Vec<u8>, Expected> {
+    let mut primary: BTreeMap<String, Option<Expected>> = BTreeMap::new();
+    let mut secondary: BTreeMap<String, Vec<(Version, u64, Option<Expected>)>> = BTreeMap::new();
+    for effect in logs.flat_map(|entry| effects(&entry.does)) {
+        match effect.guard {
+            None => {
+                primary.insert(effect.key, effect.value);
+            }
+            Some((version, row)) => {
+                secondary.entry(effect.key).or_default().push((version, row, effect.value));
+            }
+        }
+    }
+    for (key, mut history) in secondary {
+        // Of one position a key change's delete comes before its create.
+        history.sort_by_key(|(version, _, value)| (*version, value.is_some()));
+        let mut held: Option<(u64, Expected)> = None;
+        for (_, row, value) in history {
+            match value {
+                Some(value) => held = Some((row, value)),
+                None => held = held.filter(|(owner, _)| *owner != row),
+            }
+        }
+        primary.insert(key, held.map(|(_, value)| value));
+    }
+    primary.into_iter().filter_map(|(key, value)| Some((key.into_bytes(), value?))).collect()
+}
+
+fn primary_keys(id: u64) -> [String; 3] {
+    [format!("customer:{id}"), format!("customer:{id}:h"), format!("active:{id}")]
+}
+
+fn email_key(email: u64) -> String {
+    format!("email:e{email}")
+}
+
+fn plain(key: String, value: Option<Expected>) -> Effect {
+    Effect { key, value, guard: None }
+}
+
+fn text(text: String, ttl_ms: Option<(i64, i64)>) -> Expected {
+    Expected { value: MemoryValue::String(text.into_bytes()), ttl_ms }
+}
+
+/// `None` where it is too large: the key is deleted then.
+fn json_value(row: &Row) -> Option<Expected> {
+    let json = row.json();
+    let ttl = Some((HOUR_MS * 9 / 10, HOUR_MS * 11 / 10));
+    (json.len() <= VALUE_BYTES_MAX).then(|| text(json, ttl))
+}
+
+fn hash_value(row: &Row) -> Expected {
+    let mut fields = BTreeMap::from([
+        (b"id".to_vec(), row.id.to_string().into_bytes()),
+        (b"v".to_vec(), row.v.to_string().into_bytes()),
+    ]);
+    if let Some(email) = row.email {
+        fields.insert(b"email".to_vec(), format!("e{email}").into_bytes());
+    }
+    Expected { value: MemoryValue::Hash(fields), ttl_ms: Some((2 * HOUR_MS, 2 * HOUR_MS)) }
+}
