@@ -159,6 +159,8 @@ pub struct Lane {
     moved_at: Duration,
     attempts: u32,
     must_rewind: bool,
+    /// True once a command was refused under the stop policy.
+    stopped: bool,
 }
 
 /// A sealed batch and its letters, until both are done.
@@ -214,6 +216,7 @@ impl Lane {
             moved_at: now.monotonic,
             attempts: 0,
             must_rewind: false,
+            stopped: false,
             claim,
         }
     }
@@ -281,6 +284,12 @@ impl Lane {
                 self.flight.is_none()
             }
         }
+    }
+
+    /// True where a command was refused under the stop policy: what is in flight stays as it is, its position
+    /// before the record, and no drain can finish it.
+    pub fn is_stopped(&self) -> bool {
+        self.stopped
     }
 
     /// Adds one mutation of the record at `offset`; true where it was composed into another.
@@ -416,6 +425,7 @@ impl Lane {
         let before = batch.units.len();
         let units = std::mem::take(&mut batch.units);
         batch.units = left_over(units, results, self.options.on_refused, &mut flight.letters, tally, out);
+        self.stopped |= self.options.on_refused == OnRefused::Stop && !tally.refused.is_empty();
         let moved = batch.units.len() < before;
         tally.error.clone_from(&error);
 
@@ -524,7 +534,7 @@ impl Lane {
 
     /// Sends what is waiting and due: the batch's units that were not acknowledged, and its letters.
     fn resend(&mut self, now: Now, out: &mut Vec<Act>) {
-        let Some(flight) = &mut self.flight else { return };
+        let Some(flight) = self.flight.as_mut().filter(|_| !self.stopped) else { return };
         if let Sealed::Waiting(_, at) = flight.batch
             && at <= now.monotonic
             && let Sealed::Waiting(batch, _) = std::mem::replace(&mut flight.batch, Sealed::Out)

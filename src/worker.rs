@@ -442,7 +442,7 @@ impl<R: AsRecord> Worker<R> {
             let late = now.monotonic >= release.until;
             release.lanes.retain(|&id| {
                 let Some(owned) = self.lanes.get_mut(&id) else { return false };
-                if late {
+                if late || owned.lane.is_stopped() {
                     release.abandoned = true;
                     self.drop_lane(id);
                     out.push(Action::Abandon(id));

@@ -18,16 +18,18 @@ pub struct ConfigArgs {
 
 /// The settings, with their warnings printed to standard error; or all problems there, and the exit code.
 pub fn load(config: &ConfigArgs, handlers: &Handlers) -> Result<Settings, Exit> {
-    match settings::load(&config.config, handlers) {
-        Ok(Loaded { settings, warnings }) => {
-            print(Level::Warning, &warnings);
-            Ok(settings)
-        }
-        Err(error) => {
-            print(Level::Error, &error.problems);
-            Err(Exit::Usage)
-        }
-    }
+    let Loaded { settings, warnings } = read(config, handlers)?;
+    print(Level::Warning, &warnings);
+    Ok(settings)
+}
+
+/// The settings and their warnings, for a command that has a log for them; or all problems on standard error,
+/// and the exit code.
+pub fn read(config: &ConfigArgs, handlers: &Handlers) -> Result<Loaded, Exit> {
+    settings::load(&config.config, handlers).map_err(|error| {
+        print(Level::Error, &error.problems);
+        Exit::Usage
+    })
 }
 
 fn print(level: Level, problems: &[Problem]) {

@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use super::complain;
 use super::config::{self, ConfigArgs};
@@ -18,7 +18,7 @@ use crate::admin::{self, AdminError, Status};
 use crate::clock::SystemClock;
 use crate::entity::Handlers;
 use crate::process;
-use crate::settings::Settings;
+use crate::settings::{Loaded, Problem, Settings};
 use crate::source::StopReason;
 use crate::source::linked::librdkafka_version;
 use crate::telemetry::{self, chain};
@@ -60,8 +60,8 @@ pub enum Ended {
 
 /// Runs the engine until it ends, with logs, metrics and the admin server around it.
 pub fn run(args: &RunArgs, handlers: &Handlers, engine: impl FnOnce(Parts) -> Ended) -> Exit {
-    let settings = match config::load(&args.config, handlers) {
-        Ok(settings) => settings,
+    let Loaded { settings, warnings } = match config::read(&args.config, handlers) {
+        Ok(loaded) => loaded,
         Err(exit) => return exit,
     };
     if let Err(error) = telemetry::init(&settings.log) {
@@ -76,6 +76,9 @@ pub fn run(args: &RunArgs, handlers: &Handlers, engine: impl FnOnce(Parts) -> En
         entity_count = settings.entities.len(),
         "starts"
     );
+    for Problem { line, place, message, help, .. } in &warnings {
+        warn!(line, place, help, "{message}");
+    }
     let clock = SystemClock::new();
     let status = Arc::new(Status::new(clock.now().unix_ms));
     let _admin = match settings.admin.map(|address| admin::serve(address, &status, settings.ready.lag, clock))

@@ -81,7 +81,7 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
     let (to_source, from_workers) = sync_channel(ASKS);
     let ended = AtomicBool::new(false);
 
-    std::thread::scope(|scope| {
+    let reason = std::thread::scope(|scope| {
         let mut senders = Vec::with_capacity(count);
         let mut threads = Vec::with_capacity(count);
         for index in 0..count {
@@ -132,7 +132,9 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
         ended.store(true, Ordering::Release);
         let _ = view.join();
         panicked.map_or(reason, failed)
-    })
+    });
+    source.end();
+    reason
 }
 
 fn run_source<'s>(

@@ -173,7 +173,9 @@ fn a_refused_command_stops_with_6_before_its_record_under_the_stop_policy() {
     append(0, "fine");
     append(1, "refused");
     scene.topic.flush();
+    scene.draft.limits = "workers = 1\ndrain = \"300s\"".to_owned();
     let mut instance = scene.draft.bench().start();
+    // Long before the drain deadline: there is nothing that a drain could finish.
     assert!(wait_for(LONG, || !instance.runs()), "{}", instance.story());
     let log = instance.log();
     assert_eq!(instance.exit_code(LONG), 6, "{log}");

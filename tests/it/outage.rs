@@ -5,10 +5,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::mocking::MockCluster;
+use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Producer as _};
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 
+use crate::support::broker;
 use crate::support::instance::Instance;
-use crate::support::redis::{Client, RedisServer};
+use crate::support::redis::RedisServer;
 use crate::support::scene::{Draft, LONG, Scene, event, record_key, row};
 use crate::support::wait_for;
 
@@ -224,40 +227,108 @@ fn a_redis_that_hangs_for_a_while_gets_what_came_meanwhile() {
     assert_eq!(instance.stop(), 0);
 }
 
-#[test]
-fn brokers_that_are_away_for_a_while_are_waited_for() {
-    // Of its own: the shared broker is in use.
-    let mut config = ClientConfig::new();
-    config.set("test.mock.num.brokers", "1").set("linger.ms", "0").set("acks", "all");
-    let producer: BaseProducer = config.create().unwrap();
-    let cluster = producer.client().mock_cluster().unwrap();
-    let name = "outage-brokers";
-    cluster.create_topic(name, 1, 1).unwrap();
-    let redis = RedisServer::start();
-    let instance = Draft::new(name, &cluster.bootstrap_servers(), redis.port).bench().start();
-    let mut client = redis.client();
-    let mut append_and_wait = |id: usize| {
+/// A broker of its own, for faults that a shared one cannot be given.
+struct OwnBroker {
+    name: &'static str,
+    producer: BaseProducer,
+    redis: RedisServer,
+}
+
+impl OwnBroker {
+    fn start(name: &'static str) -> OwnBroker {
+        let mut config = ClientConfig::new();
+        config.set("test.mock.num.brokers", "1").set("linger.ms", "0").set("acks", "all");
+        let own = OwnBroker { name, producer: config.create().unwrap(), redis: RedisServer::start() };
+        own.cluster().create_topic(name, 1, 1).unwrap();
+        own
+    }
+
+    fn cluster(&self) -> MockCluster<'_, DefaultProducerContext> {
+        self.producer.client().mock_cluster().unwrap()
+    }
+
+    fn draft(&self) -> Draft {
+        Draft::new(self.name, &self.cluster().bootstrap_servers(), self.redis.port)
+    }
+
+    /// Appends a row and waits until it is cached.
+    fn append_and_wait(&self, id: usize, instance: &Instance) {
         let (key, value) = (record_key(id), event(id, 1));
-        let record = BaseRecord::to(name).key(&key).payload(&value);
-        producer.send(record).map_err(|(error, _)| error).unwrap();
+        let record = BaseRecord::to(self.name).key(&key).payload(&value);
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
         let done = wait_for(LONG, || {
-            let _ = producer.flush(Duration::from_millis(10));
-            held(&mut client, name, id).as_deref() == Some(&row(id, 1))
+            // Not acknowledged for as long as the broker is away.
+            let _ = self.producer.flush(Duration::from_millis(10));
+            self.held(id) == Some(row(id, 1))
         });
         assert!(done, "row {id}:\n{}", instance.story());
-    };
-    append_and_wait(1);
+    }
+
+    fn held(&self, id: usize) -> Option<String> {
+        self.redis.client().run(&["GET", &format!("{}:{id}", self.name)])
+    }
+}
+
+#[test]
+fn brokers_that_are_away_for_a_while_are_waited_for() {
+    let own = OwnBroker::start("outage-brokers");
+    let instance = own.draft().bench().start();
+    own.append_and_wait(1, &instance);
     instance.await_ready();
-    cluster.broker_down(1).unwrap();
+    own.cluster().broker_down(1).unwrap();
     instance.await_reason("kafka_down");
-    assert_eq!(held(&mut redis.client(), name, 1), Some(row(1, 1)));
+    assert_eq!(own.held(1), Some(row(1, 1)), "Redis is left alone");
     assert_eq!(instance.get("/livez").0, 200);
-    cluster.broker_up(1).unwrap();
-    append_and_wait(2);
+    own.cluster().broker_up(1).unwrap();
+    own.append_and_wait(2, &instance);
     instance.await_ready();
     assert_eq!(instance.stop(), 0);
 }
 
-fn held(client: &mut Client, name: &str, id: usize) -> Option<String> {
-    client.run(&["GET", &format!("{name}:{id}")])
+#[test]
+fn commits_that_fail_are_made_again_and_hold_nothing_up() {
+    use RDKafkaRespErr::{
+        RD_KAFKA_RESP_ERR_COORDINATOR_LOAD_IN_PROGRESS as LOADING,
+        RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION as OUTDATED, RD_KAFKA_RESP_ERR_NOT_COORDINATOR as MOVED,
+        RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS as REBALANCING, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT as LATE,
+        RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID as UNKNOWN,
+    };
+    let own = OwnBroker::start("outage-commits");
+    let mut instance = own.draft().bench().start();
+    own.append_and_wait(0, &instance);
+    for (id, error) in (1..).zip([REBALANCING, LOADING, LATE, MOVED, OUTDATED, UNKNOWN]) {
+        let failed = instance.metric("stoker_commits_total", "failed");
+        let requests = [error, error];
+        own.cluster().request_errors(RDKafkaApiKey::OffsetCommit, &requests);
+        // Applied all the same.
+        own.append_and_wait(id, &instance);
+        let brokers = own.cluster().bootstrap_servers();
+        let end = i64::try_from(id + 1).unwrap();
+        let committed = || broker::committed(&brokers, own.name, own.name, 1)[0];
+        let done = wait_for(LONG, || committed() == Some(end));
+        assert!(done, "{error:?}: {:?} of {end}\n{}", committed(), instance.story());
+        if error == REBALANCING {
+            // The others are librdkafka's to try again, or end with the membership.
+            let told = wait_for(LONG, || instance.metric("stoker_commits_total", "failed") > failed);
+            assert!(told, "{}", instance.story());
+        }
+        own.cluster().clear_request_errors(RDKafkaApiKey::OffsetCommit);
+    }
+    instance.await_ready();
+    assert!(instance.runs());
+    assert_eq!(instance.stop(), 0);
+}
+
+#[test]
+fn sigterm_ends_in_bounded_time_while_kafka_is_away() {
+    let own = OwnBroker::start("outage-leave");
+    let instance = own.draft().bench().start();
+    own.append_and_wait(1, &instance);
+    instance.await_ready();
+    own.cluster().broker_down(1).unwrap();
+    instance.await_reason("kafka_down");
+    instance.signal("-TERM");
+    // All was applied. The last commit has 5 s and leaving the group 10 s; the next start repeats a second's work.
+    assert_eq!(instance.exit_code(LONG), 0);
+    assert_eq!(own.held(1), Some(row(1, 1)));
 }

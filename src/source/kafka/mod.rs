@@ -140,6 +140,15 @@ impl KafkaSource {
     ) -> StopReason {
         poll::Loop::new(self, workers, from_workers, progress, stop).run()
     }
+
+    /// Lets the client go. Where the group could not be left within its time it is left to the end of the
+    /// process: the library's destructor would wait for Kafka without a bound.
+    pub fn end(self) {
+        if !self.consumer.closed() {
+            tracing::warn!("Kafka does not answer: the group learns by its session that this member is gone");
+            std::mem::forget(self);
+        }
+    }
 }
 
 /// A pattern that matches only whole names: librdkafka itself looks for one anywhere in the name. A name is

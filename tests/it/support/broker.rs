@@ -34,7 +34,9 @@ impl Read {
 /// The group's committed positions of a topic's first partitions, as any other tool sees them.
 pub(crate) fn committed(brokers: &str, group: &str, topic: &str, partitions: i32) -> Vec<Option<i64>> {
     let mut asked = TopicPartitionList::new();
-    (0..partitions).for_each(|partition| drop(asked.add_partition(topic, partition)));
+    (0..partitions).for_each(|partition| {
+        asked.add_partition(topic, partition);
+    });
     let found = consumer(brokers, group).committed_offsets(asked, WITHIN).unwrap();
     let elements = found.elements();
     let positions = elements.iter().map(|element| match element.offset() {
