@@ -11,6 +11,7 @@ use std::time::Duration;
 use futures_util::future::LocalBoxFuture;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::Receiver;
+use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::batch::{Batch, LaneName, Outcomes};
 use crate::clock::SystemClock;
@@ -46,21 +47,49 @@ pub struct Channels<R> {
     pub control: Receiver<ToWorker<R>>,
     /// Records: taken only while the worker has room.
     pub records: Receiver<ToWorker<R>>,
+    /// Records that were received and not handed out yet; `None` at the start.
+    pub received: Option<ToWorker<R>>,
     /// What the worker asks of the source.
     pub to_source: SyncSender<ToSource>,
+}
+
+impl<R> Channels<R> {
+    /// The next message in the order in which the source sent it, as far as that matters: never records before
+    /// a control word that was sent ahead of them. `None` once the control channel is closed.
+    ///
+    /// Polling the control channel first is not enough: a word and the records behind it may both arrive
+    /// between the look at the one channel and the look at the other. So records that were received wait until
+    /// the control channel was found empty afterwards. May be dropped and called again at any time.
+    async fn next(&mut self, hungry: bool) -> Option<ToWorker<R>> {
+        loop {
+            match self.control.try_recv() {
+                Ok(word) => return Some(word),
+                Err(TryRecvError::Disconnected) => return None,
+                Err(TryRecvError::Empty) => {}
+            }
+            if let Some(records) = self.received.take() {
+                return Some(records);
+            }
+            tokio::select! {
+                biased;
+                word = self.control.recv() => return word,
+                Some(records) = self.records.recv(), if hungry => self.received = Some(records),
+            }
+        }
+    }
 }
 
 /// Runs a worker until the source has closed its control channel.
 pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
     mut worker: Worker<R>,
-    channels: Channels<R>,
+    mut channels: Channels<R>,
     sink: &S,
     letters: &D,
     progress: &Progress,
     clock: SystemClock,
     observer: &O,
 ) {
-    let Channels { mut control, mut records, to_source } = channels;
+    let to_source = channels.to_source.clone();
     let mut waiting: FuturesUnordered<LocalBoxFuture<'_, Input<R>>> = FuturesUnordered::new();
     let mut actions = Vec::new();
     let mut answers: Vec<(SyncSender<Released>, Released)> = Vec::new();
@@ -79,12 +108,11 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
         }
         let input = tokio::select! {
             biased;
-            message = control.recv() => match message {
+            Some(answer) = waiting.next(), if !waiting.is_empty() => answer,
+            message = channels.next(worker.hungry()) => match message {
                 Some(message) => Input::Source(message),
                 None => break,
             },
-            Some(answer) = waiting.next(), if !waiting.is_empty() => answer,
-            Some(delivered) = records.recv(), if worker.hungry() => Input::Source(delivered),
             () = tokio::time::sleep(wake.saturating_sub(now.monotonic)) => Input::Tick,
         };
         let now = clock.now();
@@ -188,4 +216,45 @@ async fn send_letters<D: DeadLetters>(
         }
     }
     (acknowledged, Vec::new(), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::batch::LaneId;
+    use crate::source::Delivery;
+
+    /// Found by the demo on a busy machine: a lane's first records were received before its assignment, taken
+    /// for a stranger's, and dropped.
+    #[test]
+    fn records_never_overtake_the_assignment_that_was_sent_before_them() {
+        const LANES: u64 = 30_000;
+        let (control_sender, control) = tokio::sync::mpsc::channel(64);
+        let (records_sender, records) = tokio::sync::mpsc::channel(4);
+        let (to_source, _asks) = std::sync::mpsc::sync_channel(1);
+        let mut channels = Channels::<()> { control, records, received: None, to_source };
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                for lane in 0..LANES {
+                    let delivery = Delivery { lane: LaneId(lane), reading: 0, record: () };
+                    control_sender.blocking_send(ToWorker::Lost(vec![LaneId(lane)])).unwrap();
+                    records_sender.blocking_send(ToWorker::Records(vec![delivery])).unwrap();
+                }
+            });
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let (mut known, mut received) = (None, 0);
+            while let Some(message) = runtime.block_on(channels.next(true)) {
+                match message {
+                    ToWorker::Lost(lanes) => known = lanes.first().copied(),
+                    ToWorker::Records(deliveries) => {
+                        let lane = deliveries.first().map(|delivery| delivery.lane);
+                        assert!(lane <= known, "records of {lane:?} while {known:?} was the last assignment");
+                        received += 1;
+                    }
+                    other => panic!("nobody sent {other:?}"),
+                }
+            }
+            assert!(received > LANES / 2, "{received}");
+        });
+    }
 }

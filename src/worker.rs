@@ -193,6 +193,8 @@ pub struct Worker<R> {
     breaker: Breaker,
     counts: Counts,
     stopped: bool,
+    /// The lane with the highest number that was ever assigned here. Numbers rise and are never used twice.
+    newest: Option<LaneId>,
     acts: Vec<Act>,
 }
 
@@ -208,6 +210,7 @@ impl<R: AsRecord> Worker<R> {
             breaker: Breaker::new(options.breaker_share, options.breaker_of),
             counts: Counts::default(),
             stopped: false,
+            newest: None,
             acts: Vec::new(),
         }
     }
@@ -305,6 +308,7 @@ impl<R: AsRecord> Worker<R> {
 
     fn assign(&mut self, assignment: Assignment, now: Now, out: &mut Vec<Action>) {
         let id = assignment.lane;
+        self.newest = self.newest.max(Some(id));
         let mut acts = std::mem::take(&mut self.acts);
         let lane = Lane::new(assignment, self.options.lane, now, &mut acts);
         self.lanes.insert(
@@ -326,6 +330,9 @@ impl<R: AsRecord> Worker<R> {
                 touched = Some(id);
             }
             let Some(owned) = self.lanes.get_mut(&id) else {
+                // Of a lane that is gone, and read again by its next owner. A lane that was never here would be
+                // a record lost.
+                assert!(Some(id) <= self.newest, "a lane's assignment comes before its records");
                 self.counts.stale += 1;
                 continue;
             };

@@ -91,6 +91,7 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
             let channels = Channels {
                 control: control_received,
                 records: records_received,
+                received: None,
                 to_source: to_source.clone(),
             };
             let (letters, progress, board) = (&letters, &progress, &board);
