@@ -220,6 +220,8 @@ async fn send_letters<D: DeadLetters>(
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::mpsc::Sender;
+
     use super::*;
     use crate::batch::LaneId;
     use crate::source::Delivery;
@@ -228,33 +230,42 @@ mod tests {
     /// for a stranger's, and dropped.
     #[test]
     fn records_never_overtake_the_assignment_that_was_sent_before_them() {
-        const LANES: u64 = 30_000;
-        let (control_sender, control) = tokio::sync::mpsc::channel(64);
-        let (records_sender, records) = tokio::sync::mpsc::channel(4);
-        let (to_source, _asks) = std::sync::mpsc::sync_channel(1);
-        let mut channels = Channels::<()> { control, records, received: None, to_source };
+        // Many pairs of threads, so that the machine takes one away between its look at the one channel and at
+        // the other.
+        const PAIRS: usize = 24;
         std::thread::scope(|scope| {
-            scope.spawn(move || {
-                for lane in 0..LANES {
-                    let delivery = Delivery { lane: LaneId(lane), reading: 0, record: () };
-                    control_sender.blocking_send(ToWorker::Lost(vec![LaneId(lane)])).unwrap();
-                    records_sender.blocking_send(ToWorker::Records(vec![delivery])).unwrap();
-                }
-            });
-            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-            let (mut known, mut received) = (None, 0);
-            while let Some(message) = runtime.block_on(channels.next(true)) {
-                match message {
-                    ToWorker::Lost(lanes) => known = lanes.first().copied(),
-                    ToWorker::Records(deliveries) => {
-                        let lane = deliveries.first().map(|delivery| delivery.lane);
-                        assert!(lane <= known, "records of {lane:?} while {known:?} was the last assignment");
-                        received += 1;
-                    }
-                    other => panic!("nobody sent {other:?}"),
-                }
+            for _ in 0..PAIRS {
+                let (control_sender, control) = tokio::sync::mpsc::channel(64);
+                let (records_sender, records) = tokio::sync::mpsc::channel(4);
+                let (to_source, _) = std::sync::mpsc::sync_channel(1);
+                let channels = Channels::<()> { control, records, received: None, to_source };
+                scope.spawn(move || assign_and_deliver(&control_sender, &records_sender));
+                scope.spawn(move || expect_order(channels));
             }
-            assert!(received > LANES / 2, "{received}");
         });
+    }
+
+    fn assign_and_deliver(control: &Sender<ToWorker<()>>, records: &Sender<ToWorker<()>>) {
+        for lane in (0..4_000).map(LaneId) {
+            let delivery = Delivery { lane, reading: 0, record: () };
+            // Any control word will do.
+            control.blocking_send(ToWorker::Lost(vec![lane])).unwrap();
+            records.blocking_send(ToWorker::Records(vec![delivery])).unwrap();
+        }
+    }
+
+    fn expect_order(mut channels: Channels<()>) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut known = None;
+        while let Some(message) = runtime.block_on(channels.next(true)) {
+            match message {
+                ToWorker::Lost(lanes) => known = lanes.first().copied(),
+                ToWorker::Records(deliveries) => {
+                    let lane = deliveries.first().map(|delivery| delivery.lane);
+                    assert!(lane <= known, "records of {lane:?}, but {known:?} was the last word");
+                }
+                other => panic!("nobody sent {other:?}"),
+            }
+        }
     }
 }
