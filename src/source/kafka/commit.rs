@@ -11,8 +11,9 @@ use super::lanes::Commit;
 use super::poll::Loop;
 use crate::batch::{LaneId, LaneName};
 
-/// A commit without an answer for this long is given up, and what it held is committed again.
-const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+/// A commit without an answer for this long is not waited for any more, and what it held is committed again: a
+/// position that is committed twice does no harm, and later ones do not wait a minute behind a lost answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
 /// Time for the last commit of a lane, beside the drain.
 pub(super) const COMMIT_WITHIN: Duration = Duration::from_secs(5);
