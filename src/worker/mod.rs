@@ -5,19 +5,25 @@
 //! simulation with a model). Memory is bounded by [`Worker::hungry`]: a driver hands in records only while it
 //! is true.
 
+mod breaker;
+mod counts;
+mod handle;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::breaker::Breaker;
+pub use self::counts::{Counts, Failed, LaneView};
+use self::handle::handle;
 use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Taken};
 use crate::clock::Now;
-use crate::dead_letter::{Letter, PendingLetter, Stage};
-use crate::decode::Ignored;
+use crate::dead_letter::{PendingLetter, Stage};
 use crate::entity::Entity;
 use crate::error::WorldError;
-use crate::lane::{Act, Activity, Lane, LaneOptions, OnRefused, Phase, Tally};
-use crate::pipeline::{Emitted, Pipeline};
-use crate::record::{AsRecord, Position, Record};
+use crate::lane::{Act, Lane, LaneOptions, Phase, Tally};
+use crate::pipeline::Pipeline;
+use crate::record::{AsRecord, Record};
 use crate::source::{Assignment, Delivery, Released, StopReason, Stored, ToSource, ToWorker};
 
 /// Bounds and policy of a worker.
@@ -89,69 +95,6 @@ pub enum Action {
     Abandon(LaneId),
     /// Answer a [`ToWorker::Release`].
     Answer(std::sync::mpsc::SyncSender<Released>, Released),
-}
-
-/// What happened since the counters were last taken. Plain numbers: the driver makes metrics and logs of them.
-#[derive(Debug, Default)]
-pub struct Counts {
-    /// Records taken, whatever came of them, by topic.
-    pub records: BTreeMap<String, u64>,
-    /// Records that a source delivered again or after their lane was gone.
-    pub stale: u64,
-    /// Changes by entity.
-    pub changes: BTreeMap<usize, u64>,
-    /// Mutations composed into one that was there.
-    pub coalesced: u64,
-    /// Conditions that could not be evaluated, by entity.
-    pub undecided: BTreeMap<usize, u64>,
-    /// Ignored records by reason.
-    pub ignored: BTreeMap<&'static str, (Ignored, u64)>,
-    /// Errors of records.
-    pub failures: Vec<Failed>,
-    /// Errors of the world that batches and claims met.
-    pub world: Vec<WorldError>,
-    /// Truncates that were ignored, with their offsets: each one is an alarm.
-    pub truncates: Vec<(LaneName, i64)>,
-    /// Rewinds asked for.
-    pub rewinds: Vec<(LaneName, crate::source::RewindTo)>,
-    /// Lanes given up because another owner writes.
-    pub given_up: Vec<LaneName>,
-    /// Lanes taken over.
-    pub taken_over: u64,
-}
-
-/// A record's error, for log and counters: where it was, never what it held.
-#[derive(Debug, Clone)]
-pub struct Failed {
-    /// Topic and partition.
-    pub lane: LaneName,
-    /// Offset.
-    pub offset: i64,
-    /// The entity, where it got that far.
-    pub entity: Option<usize>,
-    /// Where it failed.
-    pub stage: Stage,
-    /// Short name.
-    pub kind: &'static str,
-    /// In words.
-    pub detail: String,
-}
-
-/// One lane as the status page shows it.
-#[derive(Debug, Clone)]
-pub struct LaneView {
-    /// Topic and partition.
-    pub name: LaneName,
-    /// What it is doing.
-    pub activity: Activity,
-    /// True while it finishes what was taken, before it is handed over.
-    pub draining: bool,
-    /// Below it everything is applied.
-    pub applied: Position,
-    /// Kafka's timestamp of the oldest record that is taken and not applied, Unix milliseconds.
-    pub oldest_ms: Option<i64>,
-    /// True where its partition is paused.
-    pub paused: bool,
 }
 
 #[derive(Debug)]
@@ -537,146 +480,13 @@ impl Waiting {
     }
 }
 
-/// Hands one record to the pipeline and what comes of it to the lane. `Err` says why the process must stop;
-/// the lane's position is then still before the record.
-fn handle(
-    pipeline: &mut Pipeline,
-    record: &Record<'_>,
-    lane: &mut Lane,
-    on_error: OnRefused,
-    counts: &mut Counts,
-    breaker: &mut Breaker,
-) -> Result<(), StopReason> {
-    if !lane.is_next(record.offset) {
-        counts.stale += 1;
-        return Ok(());
-    }
-    match counts.records.get_mut(record.topic) {
-        Some(count) => *count += 1,
-        None => {
-            counts.records.insert(record.topic.to_owned(), 1);
-        }
-    }
-    let mut failed = false;
-    let mut stop = None;
-    let names = Arc::clone(pipeline.entities());
-    pipeline.handle(record, &mut |emitted| match emitted {
-        Emitted::Mutations { entity, mutations, commit_ms } => {
-            *counts.changes.entry(entity).or_default() += 1;
-            if let Some(commit_ms) = commit_ms {
-                lane.committed(entity, commit_ms);
-            }
-            for mutation in mutations {
-                counts.coalesced += u64::from(lane.fill(mutation, record.offset, entity));
-            }
-        }
-        Emitted::Ignored { why, .. } => {
-            if why == Ignored::Truncate {
-                counts.truncates.push((lane.name().clone(), record.offset));
-            }
-            counts.ignored.entry(why.as_str()).or_insert((why, 0)).1 += 1;
-        }
-        Emitted::Failed(failure) => {
-            failed = true;
-            let told = Failed {
-                lane: lane.name().clone(),
-                offset: record.offset,
-                entity: failure.entity,
-                stage: failure.stage,
-                kind: failure.kind,
-                detail: failure.detail,
-            };
-            match on_error {
-                OnRefused::Stop => {
-                    stop.get_or_insert_with(|| StopReason::ErrorPolicy { detail: told.to_string() });
-                }
-                OnRefused::Skip | OnRefused::DeadLetter => {
-                    if on_error == OnRefused::DeadLetter {
-                        lane.set_aside(
-                            PendingLetter::Whole(Box::new(Letter {
-                                record: record.to_owned_record(),
-                                entity: told
-                                    .entity
-                                    .and_then(|index| names.get(index))
-                                    .map(|e| Arc::clone(&e.name)),
-                                stage: told.stage,
-                                kind: told.kind,
-                                detail: told.detail.clone(),
-                            })),
-                            record.size_bytes(),
-                        );
-                    }
-                    for mutation in failure.deletes {
-                        lane.fill(mutation, record.offset, failure.entity.unwrap_or_default());
-                    }
-                }
-            }
-            counts.failures.push(told);
-        }
-    });
-    for (entity, _) in pipeline.undecided() {
-        *counts.undecided.entry(*entity).or_default() += 1;
-    }
-    if let Some(reason) = stop {
-        return Err(reason);
-    }
-    lane.record_done(record.offset, record.timestamp_ms);
-    breaker.looked_at(failed);
-    if breaker.tripped() { Err(breaker.reason()) } else { Ok(()) }
-}
-
-impl std::fmt::Display for Failed {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Failed { lane, offset, stage, kind, detail, .. } = self;
-        let stage = stage.as_str();
-        write!(f, "{}/{} offset {offset}: {stage}: {kind}: {detail}", lane.topic, lane.partition)
-    }
-}
-
-/// Stops the process when too large a share of the last records failed: a wrong mapping must not turn a topic
-/// into dead letters. Speaks up only once it has seen as many records as it looks at.
-#[derive(Debug)]
-struct Breaker {
-    share: f64,
-    of: usize,
-    last: VecDeque<bool>,
-    failed: usize,
-}
-
-impl Breaker {
-    fn new(share: f64, of: usize) -> Breaker {
-        Breaker { share, of: of.max(1), last: VecDeque::new(), failed: 0 }
-    }
-
-    fn looked_at(&mut self, failed: bool) {
-        if self.last.len() == self.of && self.last.pop_front() == Some(true) {
-            self.failed -= 1;
-        }
-        self.last.push_back(failed);
-        self.failed += usize::from(failed);
-    }
-
-    fn tripped(&self) -> bool {
-        self.last.len() == self.of && self.failed as f64 > self.share * self.of as f64
-    }
-
-    fn reason(&self) -> StopReason {
-        StopReason::ErrorPolicy {
-            detail: format!(
-                "{} of the last {} records failed, more than errors.breaker allows ({}%)",
-                self.failed,
-                self.of,
-                self.share * 100.0
-            ),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::batch::{Epoch, Standing, WatermarkSeen};
+    use crate::lane::OnRefused;
     use crate::record::OwnedRecord;
+    use crate::record::Position;
 
     const LANE: LaneId = LaneId(1);
 
@@ -737,21 +547,5 @@ mod tests {
             worker.apply(taken(), at(ms), &mut out);
         }
         assert!(out.is_empty(), "{out:?}");
-    }
-
-    #[test]
-    fn the_breaker_trips_past_its_share_and_forgets_old_failures() {
-        let mut breaker = Breaker::new(0.1, 10);
-        breaker.looked_at(true);
-        for _ in 0..8 {
-            breaker.looked_at(false);
-            assert!(!breaker.tripped(), "fewer records than it looks at");
-        }
-        breaker.looked_at(false);
-        assert!(!breaker.tripped(), "one of ten is allowed");
-        breaker.looked_at(true);
-        assert!(!breaker.tripped(), "the oldest failure left the window");
-        breaker.looked_at(true);
-        assert!(breaker.tripped());
     }
 }

@@ -1,0 +1,81 @@
+//! What a worker tells about its work: plain numbers and names, never a key or a value.
+
+use std::collections::BTreeMap;
+
+use crate::batch::LaneName;
+use crate::dead_letter::Stage;
+use crate::decode::Ignored;
+use crate::error::WorldError;
+use crate::lane::Activity;
+use crate::record::Position;
+
+/// What happened since the counters were last taken. Plain numbers: the driver makes metrics and logs of them.
+#[derive(Debug, Default)]
+pub struct Counts {
+    /// Records taken, whatever came of them, by topic.
+    pub records: BTreeMap<String, u64>,
+    /// Records that a source delivered again or after their lane was gone.
+    pub stale: u64,
+    /// Changes by entity.
+    pub changes: BTreeMap<usize, u64>,
+    /// Mutations composed into one that was there.
+    pub coalesced: u64,
+    /// Conditions that could not be evaluated, by entity.
+    pub undecided: BTreeMap<usize, u64>,
+    /// Ignored records by reason.
+    pub ignored: BTreeMap<&'static str, (Ignored, u64)>,
+    /// Errors of records.
+    pub failures: Vec<Failed>,
+    /// Errors of the world that batches and claims met.
+    pub world: Vec<WorldError>,
+    /// Truncates that were ignored, with their offsets: each one is an alarm.
+    pub truncates: Vec<(LaneName, i64)>,
+    /// Rewinds asked for.
+    pub rewinds: Vec<(LaneName, crate::source::RewindTo)>,
+    /// Lanes given up because another owner writes.
+    pub given_up: Vec<LaneName>,
+    /// Lanes taken over.
+    pub taken_over: u64,
+}
+
+/// A record's error, for log and counters: where it was, never what it held.
+#[derive(Debug, Clone)]
+pub struct Failed {
+    /// Topic and partition.
+    pub lane: LaneName,
+    /// Offset.
+    pub offset: i64,
+    /// The entity, where it got that far.
+    pub entity: Option<usize>,
+    /// Where it failed.
+    pub stage: Stage,
+    /// Short name.
+    pub kind: &'static str,
+    /// In words.
+    pub detail: String,
+}
+
+/// One lane as the status page shows it.
+#[derive(Debug, Clone)]
+pub struct LaneView {
+    /// Topic and partition.
+    pub name: LaneName,
+    /// What it is doing.
+    pub activity: Activity,
+    /// True while it finishes what was taken, before it is handed over.
+    pub draining: bool,
+    /// Below it everything is applied.
+    pub applied: Position,
+    /// Kafka's timestamp of the oldest record that is taken and not applied, Unix milliseconds.
+    pub oldest_ms: Option<i64>,
+    /// True where its partition is paused.
+    pub paused: bool,
+}
+
+impl std::fmt::Display for Failed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Failed { lane, offset, stage, kind, detail, .. } = self;
+        let stage = stage.as_str();
+        write!(f, "{}/{} offset {offset}: {stage}: {kind}: {detail}", lane.topic, lane.partition)
+    }
+}

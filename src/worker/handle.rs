@@ -1,0 +1,100 @@
+//! One record on its way into its lane: what the pipeline makes of it, and what becomes of its errors.
+
+use std::sync::Arc;
+
+use super::breaker::Breaker;
+use super::counts::{Counts, Failed};
+use crate::dead_letter::{Letter, PendingLetter};
+use crate::decode::Ignored;
+use crate::lane::{Lane, OnRefused};
+use crate::pipeline::{Emitted, Pipeline};
+use crate::record::Record;
+use crate::source::StopReason;
+
+/// Hands one record to the pipeline and what comes of it to the lane. `Err` says why the process must stop;
+/// the lane's position is then still before the record.
+pub(super) fn handle(
+    pipeline: &mut Pipeline,
+    record: &Record<'_>,
+    lane: &mut Lane,
+    on_error: OnRefused,
+    counts: &mut Counts,
+    breaker: &mut Breaker,
+) -> Result<(), StopReason> {
+    if !lane.is_next(record.offset) {
+        counts.stale += 1;
+        return Ok(());
+    }
+    match counts.records.get_mut(record.topic) {
+        Some(count) => *count += 1,
+        None => {
+            counts.records.insert(record.topic.to_owned(), 1);
+        }
+    }
+    let mut failed = false;
+    let mut stop = None;
+    let names = Arc::clone(pipeline.entities());
+    pipeline.handle(record, &mut |emitted| match emitted {
+        Emitted::Mutations { entity, mutations, commit_ms } => {
+            *counts.changes.entry(entity).or_default() += 1;
+            if let Some(commit_ms) = commit_ms {
+                lane.committed(entity, commit_ms);
+            }
+            for mutation in mutations {
+                counts.coalesced += u64::from(lane.fill(mutation, record.offset, entity));
+            }
+        }
+        Emitted::Ignored { why, .. } => {
+            if why == Ignored::Truncate {
+                counts.truncates.push((lane.name().clone(), record.offset));
+            }
+            counts.ignored.entry(why.as_str()).or_insert((why, 0)).1 += 1;
+        }
+        Emitted::Failed(failure) => {
+            failed = true;
+            let told = Failed {
+                lane: lane.name().clone(),
+                offset: record.offset,
+                entity: failure.entity,
+                stage: failure.stage,
+                kind: failure.kind,
+                detail: failure.detail,
+            };
+            match on_error {
+                OnRefused::Stop => {
+                    stop.get_or_insert_with(|| StopReason::ErrorPolicy { detail: told.to_string() });
+                }
+                OnRefused::Skip | OnRefused::DeadLetter => {
+                    if on_error == OnRefused::DeadLetter {
+                        lane.set_aside(
+                            PendingLetter::Whole(Box::new(Letter {
+                                record: record.to_owned_record(),
+                                entity: told
+                                    .entity
+                                    .and_then(|index| names.get(index))
+                                    .map(|e| Arc::clone(&e.name)),
+                                stage: told.stage,
+                                kind: told.kind,
+                                detail: told.detail.clone(),
+                            })),
+                            record.size_bytes(),
+                        );
+                    }
+                    for mutation in failure.deletes {
+                        lane.fill(mutation, record.offset, failure.entity.unwrap_or_default());
+                    }
+                }
+            }
+            counts.failures.push(told);
+        }
+    });
+    for (entity, _) in pipeline.undecided() {
+        *counts.undecided.entry(*entity).or_default() += 1;
+    }
+    if let Some(reason) = stop {
+        return Err(reason);
+    }
+    lane.record_done(record.offset, record.timestamp_ms);
+    breaker.looked_at(failed);
+    if breaker.tripped() { Err(breaker.reason()) } else { Ok(()) }
+}
