@@ -32,6 +32,7 @@ on_both! {
     the_guard_remembers_past_the_value
     a_poisoned_key_is_refused_and_the_rest_applied
     a_value_over_the_limit_is_refused_and_the_rest_applied
+    a_watermark_does_not_pass_a_unit_that_comes_back_as_a_delete
     a_missing_watermark_is_told_once_and_set_again
     a_watermark_that_fell_back_is_told_once_and_set_again
     a_watermark_of_a_newer_owner_ends_the_lane
@@ -303,6 +304,27 @@ fn a_value_over_the_limit_is_refused_and_the_rest_applied(cache: &Cache) {
     assert_eq!(outcomes.units, [refused.clone(), refused, Outcome::Applied]);
     assert_done(&outcomes);
     assert_eq!(cache.text("large"), None);
+}
+
+/// Found by the simulation: a snapshot taken before the delete looked as if it held it, and after a rollback to
+/// it the stale value stayed for good.
+fn a_watermark_does_not_pass_a_unit_that_comes_back_as_a_delete(cache: &Cache) {
+    let process = cache.process();
+    let epoch = cache.take_over(&process, &fresh_claim(1)).unwrap().epoch;
+    let mark = cache.mark_key(&lane_name());
+    let stands_at = |position: i64| {
+        let text = format!("{}:{position}", epoch.0);
+        assert_eq!(cache.get(&mark).unwrap().0, MemoryValue::String(text.into()));
+    };
+    assert_done(&cache.apply(&process, &batch(1, 0..5, vec![write("large", "small as yet")])));
+    stands_at(5);
+    let units = vec![write("large", &"x".repeat(VALUE_BYTES_MAX + 1)), write("fits", "1")];
+    let outcomes = cache.apply(&process, &batch(1, 5..9, units));
+    assert_eq!(outcomes.units, [Outcome::Refused(Refusal::TooLarge), Outcome::Applied]);
+    stands_at(5);
+    assert_done(&cache.apply(&process, &batch(1, 5..9, vec![unit("large", Action::Delete)])));
+    stands_at(9);
+    assert_eq!((cache.text("large"), cache.text("fits")), (None, Some("1".into())));
 }
 
 fn a_missing_watermark_is_told_once_and_set_again(cache: &Cache) {

@@ -226,7 +226,9 @@ impl MemorySink {
         let too_large: Vec<bool> =
             batch.units.iter().map(|unit| largest_value(unit) > self.value_bytes_max).collect();
         let advance = (batch.everywhere || too_large.contains(&false)).then(|| {
-            let target = lane.told.map_or(batch.end, |told| told.max(batch.end)).max(0);
+            // What is refused comes back as a delete: the watermark does not pass it before.
+            let end = if too_large.contains(&true) { batch.start } else { batch.end };
+            let target = lane.told.map_or(end, |told| told.max(end)).max(0);
             let sent = lane.sent.replace(target);
             Advance { mark: lane.mark.clone(), epoch: lane.epoch, target, told: lane.told, sent }
         });

@@ -4,7 +4,7 @@
 //! the map stale, `ASK` sends it once to where it points, lost scripts are loaded and their units sent again, all
 //! within the one call. Nothing else is sent again here: that is the lane's. Read [`RedisSink::apply_batch`] first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use futures_util::future::join_all;
@@ -19,6 +19,7 @@ use super::lane::Lane;
 use super::watermark::together;
 use crate::batch::{Batch, Outcome, Outcomes, Refusal, WatermarkSeen};
 use crate::error::{ServerCode, WorldError};
+use crate::record::Position;
 use crate::retry::worse;
 use crate::sink::largest_value;
 use crate::sink::slots::slot_of;
@@ -33,12 +34,17 @@ struct Progress<'a> {
     lost: Vec<String>,
     /// Units that are to be sent to another node this once, by node.
     asked: BTreeMap<String, Vec<usize>>,
+    /// Masters of units that were refused without being sent, and come back as deletes: their watermark stays,
+    /// or a snapshot taken in between would look as if it held those deletes.
+    unfinished: BTreeSet<String>,
 }
 
 /// One master's part of a batch.
 struct Part<'a> {
     lane: &'a Lane,
     batch: &'a Batch,
+    /// Where its watermark is to stand.
+    end: Position,
     node: Rc<Node>,
     link: Rc<Link>,
     units: Vec<usize>,
@@ -68,7 +74,8 @@ impl RedisSink {
 
         let sending = parts.into_iter().filter_map(|(address, units)| {
             let link = Rc::clone(links.get(&address)?);
-            Some(Part { lane, batch, node: self.node(&address), link, units })
+            let end = if progress.unfinished.contains(&address) { batch.start } else { batch.end };
+            Some(Part { lane, batch, end, node: self.node(&address), link, units })
         });
         let answered = join_all(sending.map(|part| async {
             let answers = self.send_part(&part).await;
@@ -100,15 +107,21 @@ impl RedisSink {
             }
         }
         for (index, unit) in batch.units.iter().enumerate() {
-            if largest_value(unit) > self.value_bytes_max {
+            let too_large = largest_value(unit) > self.value_bytes_max;
+            if too_large {
                 progress.decide(index, Outcome::Refused(Refusal::TooLarge));
-                continue;
             }
             let Some(master) = map.master_of(slot_of(unit.key.as_bytes())) else {
-                progress.failed(WorldError::NotNow { code: ServerCode::ClusterDown });
-                self.noticed(&WorldError::Redirected);
+                if !too_large {
+                    progress.failed(WorldError::NotNow { code: ServerCode::ClusterDown });
+                    self.noticed(&WorldError::Redirected);
+                }
                 continue;
             };
+            if too_large {
+                progress.unfinished.insert(master.to_owned());
+                continue;
+            }
             if marks.get(master).is_some_and(|mark| mark.has(batch.end)) {
                 progress.decide(index, Outcome::Applied);
                 continue;
@@ -171,7 +184,7 @@ impl RedisSink {
         let (advance, target) = {
             let mut marks = part.lane.marks.borrow_mut();
             let mark = marks.get_mut(&part.node.address).ok_or(WorldError::Redirected)?;
-            mark.advance(part.lane.epoch, part.batch.end)
+            mark.advance(part.lane.epoch, part.end)
         };
         commands.add_command(advance);
         if part.batch.everywhere {
@@ -358,6 +371,7 @@ impl Progress<'_> {
             error: None,
             lost: Vec::new(),
             asked: BTreeMap::new(),
+            unfinished: BTreeSet::new(),
         }
     }
 
