@@ -29,6 +29,7 @@ mod poll;
 mod positions;
 pub mod probe;
 mod properties;
+mod range;
 mod rebalance;
 mod record;
 mod reread;

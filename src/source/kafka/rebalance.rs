@@ -97,7 +97,7 @@ impl Loop<'_, '_> {
     }
 
     /// Kafka has said where the lane starts: it is the worker's from now on.
-    fn settle(&mut self, id: LaneId, found: &Found) {
+    pub(super) fn settle(&mut self, id: LaneId, found: &Found) {
         let (position, because) = start(found.known, self.source.start);
         let (topic, partition) = (&found.name.topic, found.name.partition);
         let (committed, low, high) = (found.known.committed, found.known.low, found.known.high);
@@ -296,7 +296,7 @@ impl Loop<'_, '_> {
     }
 
     /// Tells the workers that these lanes are lost, and forgets them.
-    fn lose(&mut self, ids: &[LaneId]) {
+    pub(super) fn lose(&mut self, ids: &[LaneId]) {
         for (worker, lanes) in self.by_worker(ids) {
             if let Some(feed) = self.feeds.get_mut(worker) {
                 feed.drop_records(&lanes);

@@ -116,40 +116,4 @@ impl Loop<'_, '_> {
         }
         self.consumer().assign(&anew)
     }
-
-    /// Compares where each lane reads with what can be read, and starts those anew that are out of range.
-    pub(super) fn look_at_positions(&mut self) {
-        // Past the end is believed only where librdkafka was told so too: right after a change of leader the
-        // end can look lower than it is.
-        let told = self.out_of_range;
-        for id in self.lanes.that(|lane| lane.standing == Standing::Reading) {
-            let Some(lane) = self.lanes.get(id) else { continue };
-            let (low, high) = match ask_watermarks(self.consumer(), &lane.name, WATERMARKS_WITHIN) {
-                Ok(watermarks) => watermarks,
-                Err(error) => {
-                    self.count(&error);
-                    return;
-                }
-            };
-            let (name, position) = (lane.name.clone(), lane.next);
-            let in_range = position >= low && (!told || position <= high);
-            if in_range && told {
-                // librdkafka has stopped the partition that the error was of, whatever its range is by now.
-                self.reposition(id, position);
-                self.set_pauses(id);
-            }
-            if !in_range {
-                tracing::error!(
-                    topic = name.topic,
-                    partition = name.partition,
-                    position,
-                    low,
-                    high,
-                    "the position is out of range, so records were never applied: reading from the earliest position"
-                );
-                self.rewind(id, RewindTo::Earliest);
-            }
-        }
-        self.out_of_range = false;
-    }
 }
