@@ -47,6 +47,9 @@ impl Stage {
     }
 }
 
+/// Letters that were not acknowledged, and why; `None` where all of them were.
+pub type Unsent = Option<(Vec<PendingLetter>, WorldError)>;
+
 /// A letter on its way: whole, or one whose record must be read again because its bytes are gone.
 #[derive(Debug, Clone)]
 pub enum PendingLetter {

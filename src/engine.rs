@@ -15,7 +15,7 @@ use tokio::sync::mpsc::error::TryRecvError;
 
 use crate::batch::{Batch, LaneName, Outcomes};
 use crate::clock::SystemClock;
-use crate::dead_letter::{DeadLetters, Letter, PendingLetter, Stage};
+use crate::dead_letter::{DeadLetters, Letter, PendingLetter, Stage, Unsent};
 use crate::entity::Entity;
 use crate::error::WorldError;
 use crate::record::{AsRecord, OwnedRecord};
@@ -136,9 +136,8 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                     let entities = Arc::clone(worker.entities());
                     waiting.push(Box::pin(async move {
                         let sent = pending.len();
-                        let (acknowledged, unsent, error) =
-                            send_letters(letters, &entities, &name, pending).await;
-                        observer.letters_sent(&acknowledged, error.as_ref());
+                        let (acknowledged, unsent) = send_letters(letters, &entities, &name, pending).await;
+                        observer.letters_sent(&acknowledged, unsent.as_ref().map(|(_, error)| error));
                         Input::LettersSent { lane, flight, sent, unsent }
                     }));
                 }
@@ -178,7 +177,7 @@ async fn send_letters<D: DeadLetters>(
     entities: &[Entity],
     name: &LaneName,
     pending: Vec<PendingLetter>,
-) -> (Vec<Stage>, Vec<PendingLetter>, Option<WorldError>) {
+) -> (Vec<Stage>, Unsent) {
     let mut acknowledged = Vec::new();
     let mut pending = pending.into_iter();
     while let Some(letter) = pending.next() {
@@ -209,13 +208,13 @@ async fn send_letters<D: DeadLetters>(
         match (sent, &letter) {
             (Err(error), _) => {
                 let unsent = std::iter::once(letter).chain(pending).collect();
-                return (acknowledged, unsent, Some(error));
+                return (acknowledged, Some((unsent, error)));
             }
             (Ok(()), PendingLetter::Whole(whole)) => acknowledged.push(whole.stage),
             (Ok(()), PendingLetter::ByOffset { .. }) => acknowledged.push(Stage::Apply),
         }
     }
-    (acknowledged, Vec::new(), None)
+    (acknowledged, None)
 }
 
 #[cfg(test)]

@@ -22,7 +22,7 @@ use crate::batch::{
 };
 use crate::clock::Now;
 use crate::coalesce::Filling;
-use crate::dead_letter::PendingLetter;
+use crate::dead_letter::{PendingLetter, Unsent};
 use crate::error::WorldError;
 use crate::mutation::Mutation;
 use crate::record::Position;
@@ -400,11 +400,14 @@ impl Lane {
                     Some(_) | None => self.flush(now, false, out),
                 }
             }
-            Err(error) => {
-                self.attempts = self.attempts.saturating_add(1);
-                let wait = pause(verdict(&error), self.attempts, self.claim.lane.0);
-                self.phase = Phase::ClaimLater(now.monotonic + wait);
-            }
+            Err(error) => match verdict(&error) {
+                Verdict::GiveUp => self.give_up(now, out),
+                verdict => {
+                    self.attempts = self.attempts.saturating_add(1);
+                    let wait = pause(verdict, self.attempts, self.claim.lane.0);
+                    self.phase = Phase::ClaimLater(now.monotonic + wait);
+                }
+            },
         }
     }
 
@@ -435,19 +438,20 @@ impl Lane {
             WatermarkSeen::Behind(position) => return self.rewind_later(RewindTo::At(position), now, out),
             WatermarkSeen::Current | WatermarkSeen::Unknown => {}
         }
-        if error == Some(WorldError::NotOwner) {
+        let verdict = verdict(&error.unwrap_or(WorldError::Timeout));
+        let whole = batch.units.is_empty() && watermark == WatermarkSeen::Current;
+        if verdict == Verdict::GiveUp {
             return self.give_up(now, out);
         }
         if moved {
             self.attempts = 0;
             self.moved_at = now.monotonic;
         }
-        if batch.units.is_empty() && watermark == WatermarkSeen::Current {
+        if whole {
             flight.batch = Sealed::Done;
         } else {
             self.attempts = self.attempts.saturating_add(1);
             batch.attempt = batch.attempt.saturating_add(1);
-            let verdict = verdict(&error.unwrap_or(WorldError::Timeout));
             let wait = pause(verdict, self.attempts, self.claim.lane.0);
             flight.batch = Sealed::Waiting(batch, now.monotonic + wait);
         }
@@ -455,34 +459,31 @@ impl Lane {
         self.land(now, out);
     }
 
-    /// The producer's answer: so many letters of that flight were out, and these were not acknowledged.
-    pub fn letters_sent(
-        &mut self,
-        flight: u64,
-        sent: usize,
-        unsent: Vec<PendingLetter>,
-        now: Now,
-        out: &mut Vec<Act>,
-    ) {
+    /// The producer's answer: so many letters of that flight were out, and these were not acknowledged, for
+    /// that reason.
+    pub fn letters_sent(&mut self, flight: u64, sent: usize, unsent: Unsent, now: Now, out: &mut Vec<Act>) {
         let Some(flight) = self.flight.as_mut().filter(|open| open.number == flight) else { return };
         flight.letters_out = flight.letters_out.saturating_sub(sent);
-        if unsent.is_empty() {
-            self.moved_at = now.monotonic;
-        } else {
-            self.attempts = self.attempts.saturating_add(1);
-            flight.letters_refused = true;
-            flight.letters.extend(unsent);
-            flight.letters_at = now.monotonic + pause(Verdict::Pause, self.attempts, self.claim.lane.0);
+        match unsent {
+            None => self.moved_at = now.monotonic,
+            Some((letters, error)) => {
+                self.attempts = self.attempts.saturating_add(1);
+                flight.letters_refused = true;
+                flight.letters.extend(letters);
+                let wait = pause(verdict(&error), self.attempts, self.claim.lane.0);
+                flight.letters_at = now.monotonic + wait;
+            }
         }
         self.resend(now, out);
         self.land(now, out);
     }
 
-    /// The source reads again from `position`.
+    /// The source reads again from `position`, as it was asked to.
+    ///
+    /// # Panics
+    /// Where nobody asked: all records of the new reading would be taken for ones that were applied.
     pub fn rewound(&mut self, position: Position, now: Now, out: &mut Vec<Act>) {
-        if self.phase != Phase::Rewinding {
-            return;
-        }
+        assert_eq!(self.phase, Phase::Rewinding, "a lane is read again only where it asked for it");
         self.phase = Phase::Running;
         self.position = position;
         self.applied = position;
@@ -573,7 +574,7 @@ impl Lane {
         self.forget();
         self.claim.start = self.applied;
         self.claim.committed = (self.stored != Position::MIN).then_some(self.stored);
-        self.claim.above = self.epoch;
+        self.claim.above = self.claim.above.max(self.epoch);
         self.must_rewind = true;
         self.phase = Phase::GivenUp(now.monotonic + RECLAIM_AFTER);
         out.push(Act::Abandon);

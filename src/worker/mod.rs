@@ -18,7 +18,7 @@ pub use self::counts::{Counts, Failed, LaneView};
 use self::handle::handle;
 use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Taken};
 use crate::clock::Now;
-use crate::dead_letter::{PendingLetter, Stage};
+use crate::dead_letter::{PendingLetter, Stage, Unsent};
 use crate::entity::Entity;
 use crate::error::WorldError;
 use crate::lane::{Act, Lane, LaneOptions, Phase, Tally};
@@ -58,8 +58,8 @@ pub enum Input<R> {
         flight: u64,
         /// How many were out.
         sent: usize,
-        /// Those to send again.
-        unsent: Vec<PendingLetter>,
+        /// Those to send again, and why.
+        unsent: Unsent,
     },
     /// The sink has left the lane.
     Left(LaneId),

@@ -290,3 +290,37 @@ fn a_replica_that_lagged_and_took_over_shows_in_its_watermark() {
     let promoted = format!("127.0.0.1:{}", replica.port);
     assert!(sink.nodes().iter().any(|node| node.address == promoted));
 }
+
+/// Found by review: leaving a lane struck connections from its record over which a pipeline could still land.
+#[test]
+fn a_connection_with_unanswered_commands_stays_named_when_its_lane_is_left() {
+    let cluster = RedisCluster::start();
+    let settings = stoker::settings::RedisSettings {
+        timeout: std::time::Duration::from_millis(300),
+        ..cluster.settings()
+    };
+    let sink = RedisSink::new(settings, GROUP.into(), VALUE_BYTES_MAX);
+    let claim = fresh_claim(1);
+    let record_key = own_keys().owner_record(&claim.name);
+    let home = cluster.master_of(slot_of(&record_key));
+    let away = cluster.masters.iter().find(|master| master.port != home.port).unwrap();
+    let key = (0..)
+        .map(|n| format!("k{n}"))
+        .find(|key| cluster.master_of(slot_of(key.as_bytes())).port == away.port);
+    runtime().block_on(async {
+        sink.take_over(&claim).await.unwrap();
+        away.signal("-STOP");
+        let outcomes = sink.apply(&batch(1, 0..1, vec![write(&key.unwrap(), "late")])).await;
+        assert_eq!(outcomes.error, Some(WorldError::Timeout));
+        sink.release(claim.lane).await;
+        away.signal("-CONT");
+    });
+    let fields: BTreeMap<String, String> =
+        redis::cmd("HGETALL").arg(record_key).query(&mut home.client().0).unwrap();
+    let named: Vec<&str> = fields
+        .iter()
+        .filter(|(name, entry)| name.starts_with("n:") && entry.contains("\"peer\""))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    assert_eq!(named, [format!("n:127.0.0.1:{}", away.port)]);
+}

@@ -471,3 +471,23 @@ fn tls_is_spoken_and_a_certificate_of_nobody_known_refused() {
     });
     assert_eq!(server.client().run::<String>(&["GET", "a"]), "x");
 }
+
+/// Found by review: a claim that outlived its lane raised the epoch above the next owner's, and stopped it.
+#[test]
+fn a_claim_whose_lane_was_abandoned_meanwhile_takes_nothing() {
+    let server = RedisServer::start();
+    let (first, second) = (sink(server.settings()), sink(server.settings()));
+    runtime().block_on(async {
+        second.probe().await.unwrap();
+        server.signal("-STOP");
+        let claim = fresh_claim(1);
+        let mut late = Box::pin(first.take_over(&claim));
+        assert!(tokio::time::timeout(Duration::from_millis(100), &mut late).await.is_err(), "it connects");
+        first.abandon(claim.lane);
+        server.signal("-CONT");
+        second.take_over(&claim_from(2, 0)).await.unwrap();
+        assert_eq!(late.await, Err(WorldError::NotOwner));
+        let outcomes = second.apply(&look(2, 0)).await;
+        assert_eq!(outcomes.watermark, WatermarkSeen::Current, "still the owner");
+    });
+}

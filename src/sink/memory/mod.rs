@@ -284,10 +284,15 @@ impl MemorySink {
     pub fn release_now(&self, lane: LaneId) {
         let mut client = self.client.borrow_mut();
         let Some(lane) = client.lanes.remove(&lane) else { return };
+        let whole = client.connection.as_ref().filter(|peer| self.server.is_connected(peer));
         if let Some(mut record) = self.server.record(&lane.record)
             && record.epoch == lane.epoch
         {
-            record.entries.values_mut().for_each(|entry| entry.peer = None);
+            // What was sent over a connection that broke may still land: the next owner fences it.
+            record
+                .entries
+                .values_mut()
+                .for_each(|entry| drop(entry.peer.take_if(|peer| Some(&*peer) == whole)));
             self.server.set_record(&lane.record, &record);
         }
     }

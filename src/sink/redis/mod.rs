@@ -34,6 +34,7 @@ use crate::sink::own::OwnKeys;
 use cluster::SlotMap;
 use connect::{Connector, Node};
 use lane::Lane;
+use owner::Attempt;
 pub use reader::{Entry, Held, Reader};
 
 /// The real sink. One instance per worker: it lives on one thread, on connections of its own.
@@ -53,6 +54,8 @@ pub struct RedisSink {
     refreshing: tokio::sync::Mutex<()>,
     nodes: RefCell<BTreeMap<String, Rc<Node>>>,
     lanes: RefCell<HashMap<LaneId, Rc<Lane>>>,
+    /// Lanes that are being taken over.
+    attempts: RefCell<HashMap<LaneId, Rc<Attempt>>>,
 }
 
 impl std::fmt::Debug for RedisSink {
@@ -95,6 +98,7 @@ impl RedisSink {
             refreshing: tokio::sync::Mutex::new(()),
             nodes: RefCell::default(),
             lanes: RefCell::default(),
+            attempts: RefCell::default(),
             settings,
         }
     }
@@ -137,7 +141,14 @@ impl RedisSink {
 impl Sink for RedisSink {
     async fn take_over(&self, claim: &Claim) -> Result<Taken, WorldError> {
         self.abandon(claim.lane);
-        self.take_over_lane(claim).await
+        let attempt = Rc::new(Attempt::default());
+        self.attempts.borrow_mut().insert(claim.lane, Rc::clone(&attempt));
+        let taken = self.take_over_lane(claim, &attempt).await;
+        let mut attempts = self.attempts.borrow_mut();
+        if attempts.get(&claim.lane).is_some_and(|last| Rc::ptr_eq(last, &attempt)) {
+            attempts.remove(&claim.lane);
+        }
+        taken
     }
 
     async fn apply(&self, batch: &Batch) -> Outcomes {
@@ -158,6 +169,9 @@ impl Sink for RedisSink {
     }
 
     fn abandon(&self, lane: LaneId) {
+        if let Some(attempt) = self.attempts.borrow_mut().remove(&lane) {
+            attempt.call_off();
+        }
         if let Some(lane) = self.lanes.borrow_mut().remove(&lane) {
             lane.gone.set(true);
             for link in lane.sending.borrow_mut().drain(..) {

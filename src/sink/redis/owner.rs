@@ -30,7 +30,10 @@ type Links = BTreeMap<String, Rc<Link>>;
 
 impl RedisSink {
     /// Takes a lane over; see [`crate::sink::Sink::take_over`].
-    pub(super) async fn take_over_lane(&self, claim: &Claim) -> Result<Taken, WorldError> {
+    ///
+    /// `attempt` is looked at before each step: once it was called off, nothing more is sent, or the steps would
+    /// take the lane from who has it by then.
+    pub(super) async fn take_over_lane(&self, claim: &Claim, attempt: &Attempt) -> Result<Taken, WorldError> {
         self.refresh_if_stale().await?;
         let map = self.map();
         let links: Links = self
@@ -43,21 +46,36 @@ impl RedisSink {
         let home = link_of(&map, &links, &record_key)?;
 
         let server_ms = self.server_ms(&map, &record_key)?;
-        let (mut epoch, former) = self.raise(&home, &record_key, epoch_above(claim.above, server_ms)).await?;
-        self.fence(&former).await;
-        let looked = self.look_at_marks(claim, &map, &links, &former).await?;
-        if looked.newest >= epoch {
+        let mut epoch = epoch_above(claim.above, server_ms);
+        let mut former = Former::default();
+        let mut looked = Looked { newest: epoch, ..Looked::default() };
+        for _ in 0..RAISES_MAX {
+            let record;
+            (epoch, record) = self.raise(&home, &record_key, epoch, attempt).await?;
+            self.fence(&record).await;
+            former.add(record);
+            looked = self.look_at_marks(claim, &map, &links, &former.watermarks).await?;
+            if looked.newest < epoch {
+                break;
+            }
             // The record was lost and a watermark was not: its epoch counts as well.
-            (epoch, _) = self.raise(&home, &record_key, epoch_above(looked.newest, server_ms)).await?;
+            epoch = epoch_above(looked.newest, server_ms);
+        }
+        if looked.newest >= epoch {
+            return Err(WorldError::NotOwner);
         }
 
         // The record names our connections and still the former watermarks, until ours are set.
-        let mut record = OwnerRecord { epoch, entries: former.entries };
+        let mut record = OwnerRecord { epoch, entries: former.last };
         record.entries.values_mut().for_each(|entry| entry.peer = None);
         for (node, link) in &links {
             record.entries.entry(node.clone()).or_default().peer = Some(link.peer.clone());
         }
-        self.enter(&home, &record_key, &record).await?;
+        attempt.goes_on()?;
+        if let Some(older) = self.enter(&home, &record_key, &record).await? {
+            // Somebody wrote it anew after it was lost once more.
+            self.fence(&older).await;
+        }
 
         let found: Vec<Found> = looked.masters.values().map(|master| master.found).collect();
         let (standing, positions) = standing(claim, &found);
@@ -81,6 +99,7 @@ impl RedisSink {
             let mut mark = LaneMark::new(master.key);
             let link = links.get(&node).ok_or(WorldError::Redirected)?;
             let (cmd, target) = mark.advance(epoch, position);
+            attempt.goes_on()?;
             let reply = self.call(link, cmd).await?;
             match mark.answered(&reply, target) {
                 Ok(WatermarkSeen::Current) => {}
@@ -92,17 +111,24 @@ impl RedisSink {
         }
         self.name_marks(&lane, &links).await?;
         self.drop_keys(&looked.out_of_use).await;
+        attempt.goes_on()?;
         self.lanes.borrow_mut().insert(claim.lane, lane);
         Ok(Taken { epoch, standing })
     }
 
     /// Leaves a lane: strikes its connections from the record, keeps the watermarks named there.
+    ///
+    /// Only connections that are whole are struck. What was sent over one that broke may still land, so the
+    /// next owner has to fence it.
     pub(super) async fn leave(&self, lane: &Lane) -> Result<(), WorldError> {
         let map = self.map();
         let address = map.master_of(slot_of(&lane.record)).ok_or(WorldError::Redirected)?;
         let home = self.node(address).live().ok_or(WorldError::Disconnected)?;
         let mut record = lane.record_to_enter(&BTreeMap::new());
-        record.entries.values_mut().for_each(|entry| entry.peer = None);
+        for (address, entry) in &mut record.entries {
+            let whole = self.node(address).live().map(|link| link.peer.clone());
+            entry.peer.take_if(|peer| whole.as_ref() == Some(peer));
+        }
         self.enter(&home, &lane.record, &record).await.map(drop)
     }
 
@@ -165,8 +191,10 @@ impl RedisSink {
         home: &Link,
         key: &[u8],
         mut epoch: Epoch,
+        attempt: &Attempt,
     ) -> Result<(Epoch, OwnerRecord), WorldError> {
         for _ in 0..RAISES_MAX {
+            attempt.goes_on()?;
             let mut cmd = RAISE.call(&[key]);
             cmd.arg(epoch.0);
             let (raised, former) = state_and_record(&self.call(home, cmd).await?)?;
@@ -197,17 +225,16 @@ impl RedisSink {
         }
     }
 
-    /// Reads the watermarks that the former record names, wherever their slots are now; where a master has
+    /// Reads the watermarks that former records name, wherever their slots are now; where a master has
     /// none, the one that it would get.
     async fn look_at_marks(
         &self,
         claim: &Claim,
         map: &SlotMap,
         links: &Links,
-        former: &OwnerRecord,
+        watermarks: &BTreeSet<String>,
     ) -> Result<Looked, WorldError> {
-        let named: BTreeSet<&[u8]> =
-            former.entries.values().filter_map(named_watermark).map(str::as_bytes).collect();
+        let named: BTreeSet<&[u8]> = watermarks.iter().map(String::as_bytes).collect();
         let record_slot = slot_of(&self.own.owner_record(&claim.name));
         let mut looked = Looked::default();
         for (node, link) in links {
@@ -257,6 +284,39 @@ impl RedisSink {
     }
 }
 
+/// An attempt to take a lane over, from its start until it is answered or called off.
+#[derive(Debug, Default)]
+pub(super) struct Attempt {
+    called_off: Cell<bool>,
+}
+
+impl Attempt {
+    /// The lane was abandoned or claimed anew: this attempt sends nothing more.
+    pub(super) fn call_off(&self) {
+        self.called_off.set(true);
+    }
+
+    fn goes_on(&self) -> Result<(), WorldError> {
+        if self.called_off.get() { Err(WorldError::NotOwner) } else { Ok(()) }
+    }
+}
+
+/// What the records said that this claim put out of force.
+#[derive(Debug, Default)]
+struct Former {
+    /// Entries of the last one.
+    last: BTreeMap<String, Entry>,
+    /// Watermarks that any of them named.
+    watermarks: BTreeSet<String>,
+}
+
+impl Former {
+    fn add(&mut self, record: OwnerRecord) {
+        self.watermarks.extend(record.entries.values().filter_map(|entry| entry.watermark.clone()));
+        self.last = record.entries;
+    }
+}
+
 /// What was found on all masters.
 #[derive(Debug, Default)]
 struct Looked {
@@ -280,10 +340,6 @@ fn worst(one: Found, other: Found) -> Found {
         (Found::At(one), Found::At(other)) => Found::At(one.min(other)),
         (Found::Nothing, found) | (found, Found::Nothing) => found,
     }
-}
-
-fn named_watermark(entry: &Entry) -> Option<&str> {
-    entry.watermark.as_deref()
 }
 
 fn link_of(map: &SlotMap, links: &Links, key: &[u8]) -> Result<Rc<Link>, WorldError> {

@@ -14,6 +14,9 @@ use super::world::{COMMIT_ANSWERED_WITHIN, COMMIT_EVERY, Event, Flying, Letters,
 
 impl World {
     pub(super) fn claim(&mut self, no: u64, process: &mut Process, index: usize, claim: &Claim) {
+        if !process.seats[index].claiming.remove(&claim.lane) {
+            return;
+        }
         if self.unfenced {
             // Nobody knows any more whom to fence: what the former owner still has under way is DESIGN's
             // documented gap, where only the guard covers. The run goes on as if it had been cut.
@@ -118,6 +121,7 @@ impl World {
                 self.oracle.letter((no, lane), partition, &letter);
             }
         }
+        let unsent = (!unsent.is_empty()).then_some((unsent, WorldError::Timeout));
         let input = Input::LettersSent { lane, flight, sent, unsent };
         self.plan_in(100, 5 * MS, Event::Answer(no, seat, input));
     }

@@ -1,6 +1,6 @@
 //! One process of the group: the real workers on the model of the sink, and the model of the poll thread.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
 use stoker::batch::{Epoch, LaneId};
@@ -24,6 +24,8 @@ pub(super) struct Seat {
     pub(super) control: VecDeque<ToWorker<Delivered>>,
     pub(super) answers: VecDeque<Input<Delivered>>,
     pub(super) records: VecDeque<ToWorker<Delivered>>,
+    /// Lanes whose claims are on their way: abandoning a lane calls its claim off.
+    pub(super) claiming: BTreeSet<LaneId>,
     /// When it takes its next input; of several that were planned the earliest.
     pub(super) works_at: Option<u64>,
 }
@@ -31,7 +33,7 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn new(worker: Worker<Delivered>, sink: MemorySink) -> Seat {
         let (control, answers, records) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Seat { worker, sink, control, answers, records, works_at: None }
+        Seat { worker, sink, control, answers, records, claiming: BTreeSet::new(), works_at: None }
     }
 
     /// The next input, in the order in which `engine::drive` takes them.

@@ -185,6 +185,7 @@ impl World {
             Action::Claim(claim) => {
                 let slow = self.faulty && self.rng.chance(self.plan.slow_claim);
                 let most = if slow { 8 * SECOND } else { 2 * MS };
+                process.seats[index].claiming.insert(claim.lane);
                 self.plan_in(200, most, Event::Claim(no, index, claim));
             }
             Action::Apply(batch) => self.send(no, process, index, batch),
@@ -204,6 +205,7 @@ impl World {
             Action::Leave(lane) => self.plan_in(100, 2 * MS, Event::Leave(no, index, lane)),
             Action::Abandon(lane) => {
                 self.trace.line(self.now, || format!("process {no} lane {} abandoned", lane.0));
+                process.seats[index].claiming.remove(&lane);
                 process.seats[index].sink.abandon(lane);
             }
             Action::Answer(done, released) => {
