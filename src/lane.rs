@@ -572,8 +572,11 @@ impl Lane {
     /// Another owner has the lane: nothing of it is sent or committed any more.
     fn give_up(&mut self, now: Now, out: &mut Vec<Act>) {
         self.forget();
-        self.claim.start = self.applied;
-        self.claim.committed = (self.stored != Position::MIN).then_some(self.stored);
+        // The other owner may have begun as far back as the stored position: what was applied since is not
+        // there any more wherever it wrote.
+        let stored = (self.stored != Position::MIN).then_some(self.stored);
+        self.claim.start = self.applied.min(stored.unwrap_or(self.claim.start));
+        self.claim.committed = stored;
         self.claim.above = self.claim.above.max(self.epoch);
         self.must_rewind = true;
         self.phase = Phase::GivenUp(now.monotonic + RECLAIM_AFTER);
@@ -661,6 +664,7 @@ fn left_over(
 mod tests {
     use super::*;
     use crate::batch::LaneName;
+    use crate::mutation::{CacheKey, Effect};
 
     fn now() -> Now {
         Now { monotonic: Duration::from_secs(100), unix_ms: 0 }
@@ -698,6 +702,34 @@ mod tests {
             matches!(acts.as_slice(), [Act::Store(Stored { position: 0, .. })]),
             "the start is stored at once: {acts:?}"
         );
+    }
+
+    /// Found by the simulation: what a zombie wrote after the last stored position was never written over.
+    #[test]
+    fn a_lane_that_another_owner_took_is_read_again_from_the_stored_position() {
+        let (mut lane, acts) = lane(Some(7), 7);
+        answer(&mut lane, acts);
+        lane.record_done(7, None);
+        let mut acts = Vec::new();
+        lane.flush(now(), true, &mut acts);
+        answer(&mut lane, acts);
+        assert_eq!((lane.applied, lane.stored), (8, 8));
+        let mutation = Mutation { key: CacheKey::new(b"k"), effect: Effect::Delete, guard: None };
+        lane.fill(mutation, 8, 0);
+        lane.record_done(8, None);
+        let mut acts = Vec::new();
+        lane.flush(now(), false, &mut acts);
+        answer(&mut lane, acts);
+        assert_eq!((lane.applied, lane.stored), (9, 8));
+
+        let mut acts = Vec::new();
+        lane.give_up(now(), &mut acts);
+        lane.tick(Now { monotonic: now().monotonic + RECLAIM_AFTER, ..now() }, &mut acts);
+        let claim = acts.into_iter().find_map(|act| match act {
+            Act::Claim(claim) => Some(claim),
+            _ => None,
+        });
+        assert_eq!(claim.map(|claim| (claim.start, claim.committed)), Some((8, Some(8))));
     }
 
     #[test]
