@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::support::broker;
 use crate::support::instance::Instance;
 use crate::support::scene::{Draft, LONG, Scene, event, record_key};
+use crate::support::topic::Topic;
 use crate::support::wait_for;
 
 const PARTITIONS: i32 = 6;
@@ -147,4 +148,26 @@ fn a_position_that_retention_took_away_is_an_alarm_and_read_from_the_earliest() 
     assert_eq!(alarms, 2, "{}", second.story());
     scene.await_committed(1, &second);
     assert_eq!(second.stop(), 0);
+}
+
+/// Found by review: the lane took the new topic's records for ones that it had applied, and dropped them all.
+#[test]
+fn a_topic_that_is_made_anew_while_it_is_followed_is_read_from_its_start() {
+    let mut scene = Scene::new("group-anew", 1);
+    let bench = scene.draft.bench();
+    let instance = bench.start();
+    scene.write(0..30, 1, 1);
+    scene.await_applied(0..30, 1, &instance);
+    scene.await_committed(1, &instance);
+
+    instance.signal("-STOP");
+    broker::delete_topic(scene.brokers, scene.name);
+    scene.topic = Topic::create(scene.brokers, scene.name, 1);
+    scene.write(10..20, 2, 1);
+    instance.signal("-CONT");
+    scene.await_applied(10..20, 2, &instance);
+    scene.await_committed(1, &instance);
+    scene.write(20..25, 3, 1);
+    scene.await_applied(20..25, 3, &instance);
+    assert_eq!(instance.stop(), 0);
 }

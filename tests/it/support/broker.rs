@@ -101,6 +101,18 @@ pub(crate) fn add_partitions(brokers: &str, topic: &str, count: usize) {
     made.into_iter().for_each(|made| drop(made.unwrap()));
 }
 
+/// Deletes a topic, and waits until the broker has forgotten it.
+pub(crate) fn delete_topic(brokers: &str, topic: &str) {
+    let gone = block(admin(brokers).delete_topics(&[topic], &AdminOptions::new()));
+    gone.into_iter().for_each(|gone| drop(gone.unwrap()));
+    let consumer = consumer(brokers, "nobody");
+    let forgotten = wait_for(WITHIN, || {
+        let metadata = consumer.fetch_metadata(None, WITHIN).unwrap();
+        metadata.topics().iter().all(|known| known.name() != topic)
+    });
+    assert!(forgotten, "the topic is gone");
+}
+
 /// Takes all records below these positions away, as retention would.
 pub(crate) fn delete_below(brokers: &str, topic: &str, partition: i32, position: i64) {
     let mut below = TopicPartitionList::new();
