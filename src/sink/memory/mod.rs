@@ -13,7 +13,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::batch::{
-    Batch, Claim, Epoch, LaneId, LaneName, Outcome, Outcomes, Refusal, Taken, Unit, WatermarkSeen,
+    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcome, Outcomes, Refusal, Taken, Unit, WatermarkSeen,
 };
 use crate::error::WorldError;
 use crate::record::Position;
@@ -94,8 +94,11 @@ impl Pipeline {
         }
         let refusing = self.server.refusing().is_some();
         let carried_out = self.units.iter().zip(&self.too_large).map(|(unit, too_large)| match too_large {
-            true => Outcome::Refused(Refusal::TooLarge),
-            false if refusing => Outcome::NotAcknowledged,
+            _ if refusing => Outcome::NotAcknowledged,
+            true => {
+                self.server.carry_out(&deleted(unit), &self.own, self.sealed_at_ms);
+                Outcome::Refused(Refusal::TooLarge)
+            }
             false => self.server.carry_out(unit, &self.own, self.sealed_at_ms),
         });
         let outcomes = carried_out.collect();
@@ -115,8 +118,9 @@ impl Pipeline {
         }
         let refusing = self.server.refusing().is_some();
         let taken = self.units.iter().zip(&self.too_large).take(count);
-        for (unit, _) in taken.filter(|(_, too_large)| !refusing && !**too_large) {
-            self.server.carry_out(unit, &self.own, self.sealed_at_ms);
+        for (unit, too_large) in taken.filter(|_| !refusing) {
+            let sent = if *too_large { &deleted(unit) } else { unit };
+            self.server.carry_out(sent, &self.own, self.sealed_at_ms);
         }
         self.server.cut(&self.peer);
         Some(count.min(self.units.len()))
@@ -133,11 +137,8 @@ impl Pipeline {
     }
 
     fn unanswered(&self, error: WorldError) -> Outcomes {
-        let units = self.too_large.iter().map(|too_large| match too_large {
-            true => Outcome::Refused(Refusal::TooLarge),
-            false => Outcome::NotAcknowledged,
-        });
-        Outcomes { units: units.collect(), watermark: WatermarkSeen::Unknown, error: Some(error) }
+        let units = vec![Outcome::NotAcknowledged; self.units.len()];
+        Outcomes { units, watermark: WatermarkSeen::Unknown, error: Some(error) }
     }
 }
 
@@ -225,9 +226,8 @@ impl MemorySink {
         }
         let too_large: Vec<bool> =
             batch.units.iter().map(|unit| largest_value(unit) > self.value_bytes_max).collect();
-        let advance = (batch.everywhere || too_large.contains(&false)).then(|| {
-            // What is refused comes back as a delete: the watermark does not pass it before.
-            let end = if too_large.contains(&true) { batch.start } else { batch.end };
+        let advance = (batch.everywhere || !batch.units.is_empty()).then(|| {
+            let end = batch.end;
             let target = lane.told.map_or(end, |told| told.max(end)).max(0);
             let sent = lane.sent.replace(target);
             Advance { mark: lane.mark.clone(), epoch: lane.epoch, target, told: lane.told, sent }
@@ -365,6 +365,12 @@ impl Lane {
     }
 }
 
+/// What is sent in place of a unit whose value is over the limit.
+fn deleted(unit: &Unit) -> Unit {
+    let Unit { key, offsets, entity, .. } = unit;
+    Unit { key: key.clone(), action: Action::Delete, offsets: offsets.clone(), entity: *entity }
+}
+
 fn failed(batch: &Batch, error: WorldError) -> Outcomes {
     let watermark = match error {
         WorldError::NotOwner => WatermarkSeen::NotOwner,
@@ -394,7 +400,6 @@ impl Sink for MemorySink {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::batch::Action;
     use crate::mutation::{CacheKey, Expiry, StringKind, Value};
 
     fn claim(lane: u64) -> Claim {

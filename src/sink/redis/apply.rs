@@ -4,22 +4,21 @@
 //! the map stale, `ASK` sends it once to where it points, lost scripts are loaded and their units sent again, all
 //! within the one call. Nothing else is sent again here: that is the lane's. Read [`RedisSink::apply_batch`] first.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
-use redis::{Pipeline, Value as Reply};
+use redis::{Cmd, Pipeline, Value as Reply};
 
 use super::RedisSink;
 use super::classify::Fault;
 use super::cluster::{SlotMap, resolve};
-use super::command::{checked, encode, outcome};
+use super::command::{checked, delete, encode, outcome};
 use super::connect::{Link, Node};
 use super::lane::Lane;
 use super::watermark::together;
-use crate::batch::{Batch, Outcome, Outcomes, Refusal, WatermarkSeen};
+use crate::batch::{Batch, Outcome, Outcomes, Refusal, Unit, WatermarkSeen};
 use crate::error::{ServerCode, WorldError};
-use crate::record::Position;
 use crate::retry::worse;
 use crate::sink::largest_value;
 use crate::sink::slots::slot_of;
@@ -34,17 +33,12 @@ struct Progress<'a> {
     lost: Vec<String>,
     /// Units that are to be sent to another node this once, by node.
     asked: BTreeMap<String, Vec<usize>>,
-    /// Masters of units that were refused without being sent, and come back as deletes: their watermark stays,
-    /// or a snapshot taken in between would look as if it held those deletes.
-    unfinished: BTreeSet<String>,
 }
 
 /// One master's part of a batch.
 struct Part<'a> {
     lane: &'a Lane,
     batch: &'a Batch,
-    /// Where its watermark is to stand.
-    end: Position,
     node: Rc<Node>,
     link: Rc<Link>,
     units: Vec<usize>,
@@ -74,8 +68,7 @@ impl RedisSink {
 
         let sending = parts.into_iter().filter_map(|(address, units)| {
             let link = Rc::clone(links.get(&address)?);
-            let end = if progress.unfinished.contains(&address) { batch.start } else { batch.end };
-            Some(Part { lane, batch, end, node: self.node(&address), link, units })
+            Some(Part { lane, batch, node: self.node(&address), link, units })
         });
         let answered = join_all(sending.map(|part| async {
             let answers = self.send_part(&part).await;
@@ -95,7 +88,7 @@ impl RedisSink {
         progress.finish()
     }
 
-    /// Sorts the units by master. What cannot be sent is decided here.
+    /// Sorts the units by master.
     fn route(&self, lane: &Lane, map: &SlotMap, progress: &mut Progress<'_>) -> BTreeMap<String, Vec<usize>> {
         let batch = progress.batch;
         let marks = lane.marks.borrow();
@@ -107,21 +100,11 @@ impl RedisSink {
             }
         }
         for (index, unit) in batch.units.iter().enumerate() {
-            let too_large = largest_value(unit) > self.value_bytes_max;
-            if too_large {
-                progress.decide(index, Outcome::Refused(Refusal::TooLarge));
-            }
             let Some(master) = map.master_of(slot_of(unit.key.as_bytes())) else {
-                if !too_large {
-                    progress.failed(WorldError::NotNow { code: ServerCode::ClusterDown });
-                    self.noticed(&WorldError::Redirected);
-                }
+                progress.failed(WorldError::NotNow { code: ServerCode::ClusterDown });
+                self.noticed(&WorldError::Redirected);
                 continue;
             };
-            if too_large {
-                progress.unfinished.insert(master.to_owned());
-                continue;
-            }
             if marks.get(master).is_some_and(|mark| mark.has(batch.end)) {
                 progress.decide(index, Outcome::Applied);
                 continue;
@@ -174,17 +157,37 @@ impl RedisSink {
         Ok(())
     }
 
+    /// The command of a unit. A value over the limit is not sent but its key deleted, in the same place: the
+    /// watermark behind it must not vouch for a stale value.
+    fn command(&self, unit: &Unit, sealed_at_ms: i64) -> Cmd {
+        if self.is_too_large(unit) {
+            return delete(unit.key.as_bytes());
+        }
+        encode(unit, &self.own, sealed_at_ms)
+    }
+
+    fn outcome(&self, unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {
+        if self.is_too_large(unit) {
+            return checked(reply).map(|_| Outcome::Refused(Refusal::TooLarge));
+        }
+        outcome(&unit.action, reply)
+    }
+
+    fn is_too_large(&self, unit: &Unit) -> bool {
+        largest_value(unit) > self.value_bytes_max
+    }
+
     /// Sends one master's part: its units, then the lane's watermark.
     async fn send_part(&self, part: &Part<'_>) -> Result<Answers, WorldError> {
         let sealed_at_ms = part.batch.sealed_at_ms.saturating_add(part.node.clock_offset_ms());
         let mut commands = Pipeline::with_capacity(part.units.len() + 2);
         for unit in part.units.iter().filter_map(|index| part.batch.units.get(*index)) {
-            commands.add_command(encode(unit, &self.own, sealed_at_ms));
+            commands.add_command(self.command(unit, sealed_at_ms));
         }
         let (advance, target) = {
             let mut marks = part.lane.marks.borrow_mut();
             let mark = marks.get_mut(&part.node.address).ok_or(WorldError::Redirected)?;
-            mark.advance(part.lane.epoch, part.end)
+            mark.advance(part.lane.epoch, part.batch.end)
         };
         commands.add_command(advance);
         if part.batch.everywhere {
@@ -209,7 +212,7 @@ impl RedisSink {
         });
         let units = part.units.iter().zip(&replies).filter_map(|(index, reply)| {
             let unit = part.batch.units.get(*index)?;
-            Some((*index, outcome(&unit.action, reply)))
+            Some((*index, self.outcome(unit, reply)))
         });
         Ok(Answers { units: units.collect(), watermark, failed })
     }
@@ -329,7 +332,7 @@ impl RedisSink {
             let mut commands = Pipeline::with_capacity(units.len() * 2);
             for unit in units.iter().filter_map(|index| progress.batch.units.get(*index)) {
                 commands.cmd("ASKING");
-                commands.add_command(encode(unit, &self.own, sealed_at_ms));
+                commands.add_command(self.command(unit, sealed_at_ms));
             }
             let replies = match self.send_for_lane(lane, link, &commands).await {
                 Ok(replies) => replies,
@@ -340,7 +343,7 @@ impl RedisSink {
             };
             for (index, reply) in units.iter().zip(replies.iter().skip(1).step_by(2)) {
                 let Some(unit) = progress.batch.units.get(*index) else { continue };
-                match outcome(&unit.action, reply) {
+                match self.outcome(unit, reply) {
                     Ok(outcome) => progress.decide(*index, outcome),
                     Err(Fault::Refused(refusal)) => progress.decide(*index, Outcome::Refused(refusal)),
                     Err(Fault::World(error)) => progress.failed(error),
@@ -371,7 +374,6 @@ impl Progress<'_> {
             error: None,
             lost: Vec::new(),
             asked: BTreeMap::new(),
-            unfinished: BTreeSet::new(),
         }
     }
 

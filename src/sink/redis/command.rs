@@ -32,11 +32,7 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
             arg_fields(&mut cmd, fields);
             cmd
         }
-        Action::Delete => {
-            let mut cmd = redis::cmd("UNLINK");
-            cmd.arg(key);
-            cmd
-        }
+        Action::Delete => delete(key),
         Action::DeleteIf(values) => {
             let mut cmd = DELETE_IF.call(&[key]);
             for value in values {
@@ -46,6 +42,13 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
         }
         Action::Guarded(steps) => guarded(&GUARD, key, &own.side(key), steps, sealed_at_ms),
     }
+}
+
+/// Deletes a key, whatever it holds.
+pub(super) fn delete(key: &[u8]) -> Cmd {
+    let mut cmd = redis::cmd("UNLINK");
+    cmd.arg(key);
+    cmd
 }
 
 fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Cmd {
