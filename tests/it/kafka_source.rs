@@ -413,11 +413,20 @@ fn a_committed_position_past_the_end_is_read_from_the_beginning() {
     });
 }
 
+/// The mock broker refuses a follower whose `SyncGroup` comes before the leader's, where a real one waits: the
+/// follower joins again at once, and the generation in which the leader gives back is over before it can commit.
+/// Such a run shows nothing.
 #[test]
 fn partitions_pass_to_a_second_member_only_after_they_were_released() {
-    let cluster = Cluster::new("two-members", 4);
+    const RUNS_MAX: usize = 8;
+    assert!((0..RUNS_MAX).any(passes_to_a_second_member), "no run without the mock broker's race");
+}
+
+fn passes_to_a_second_member(run: usize) -> bool {
+    let cluster = Cluster::new(&format!("two-members-{run}"), 4);
     (0..4).for_each(|partition| cluster.append(partition, 20));
     let settings = cluster.settings();
+    let mut shown = false;
     cluster.run(&settings, |first| {
         first.wait("all records", |s| (0..4).all(|partition| s.offsets(partition, 0).len() == 20));
         *first.release_takes.lock().unwrap() = Duration::from_millis(700);
@@ -435,8 +444,13 @@ fn partitions_pass_to_a_second_member_only_after_they_were_released() {
                 }
                 s.assigned().len() == 2
             });
+            let given = second.assigned();
+            let raced = first.status.picture().error.as_deref() == Some("IllegalGeneration");
+            if raced && given.iter().any(|a| a.start == 0) {
+                return;
+            }
             // Everything was stored, so nothing is read again.
-            assert!(second.assigned().iter().all(|a| a.start == 20 && a.above == Epoch(7)));
+            assert!(given.iter().all(|a| a.start == 20 && a.above == Epoch(7)), "{given:?}");
             let its: Vec<i32> = second.assigned().iter().map(|a| a.partition).collect();
             (0..4).for_each(|partition| cluster.append(partition, 10));
             second.wait("its records", |s| its.iter().all(|p| s.offsets(*p, 0).len() == 10));
@@ -444,12 +458,17 @@ fn partitions_pass_to_a_second_member_only_after_they_were_released() {
                 (0..4).filter(|p| !its.contains(p)).all(|p| s.offsets(p, 0).len() == 30)
             });
             assert!(its.iter().all(|p| first.offsets(*p, 0).len() == 20));
+            shown = true;
         });
+        if !shown {
+            return;
+        }
         first.wait("all partitions again", |s| s.assigned().len() == 6);
         let again = &first.assigned()[4..];
         assert!(again.iter().all(|a| a.start == 30), "{again:?}");
         assert!(!first.got().iter().any(|got| matches!(got, Got::Lost(_))));
     });
+    shown
 }
 
 #[test]

@@ -155,9 +155,6 @@ impl Advance {
             if !expected && held.position < told {
                 return WatermarkSeen::Behind(held.position);
             }
-            if !expected && ours && held.position != told {
-                return WatermarkSeen::NotOwner;
-            }
         }
         let there = held.is_some_and(|held| held.epoch == self.epoch && held.position == self.target);
         if refusing && !there {

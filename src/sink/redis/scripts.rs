@@ -168,8 +168,10 @@ return applied
 /// Moves a watermark. `KEYS`: watermark. `ARGV`: epoch, position to set; position last acknowledged here, or
 /// empty to set it whatever is there; a position that was sent but not acknowledged, or empty.
 ///
-/// Returns `ok`, `missing`, `behind:<position>`, or `newer` where another owner writes. Where nothing
-/// changes nothing is written, so that a look succeeds on a server that is out of memory.
+/// Returns `ok`, `missing`, `behind:<position>`, or `newer` where another owner writes. A higher position is
+/// none of another owner's while its epoch is not newer: a snapshot of the time before a rewind was loaded. What
+/// is written meanwhile goes on from the lower one, so the watermark goes back to it. Where nothing changes
+/// nothing is written, so that a look succeeds on a server that is out of memory.
 pub(super) static ADVANCE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
@@ -183,7 +185,6 @@ if ARGV[3] ~= '' then
   local ours = epoch == ARGV[1]
   if not (ours and (position == ARGV[2] or position == ARGV[4])) then
     if newer(ARGV[3], position) then return 'behind:' .. position end
-    if ours and position ~= ARGV[3] then return 'newer' end
   end
 end
 if held ~= target then redis.call('SET', KEYS[1], target) end
