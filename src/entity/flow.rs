@@ -89,13 +89,14 @@ impl<'c> Flow<'c> {
             };
             let Ok(cache_key) = filled else { continue };
             let guard = match self.path(key) {
-                Path::Plain => None,
                 Path::Guarded => match self.guard(old) {
                     Ok(Some(guard)) => Some(guard),
                     Ok(None) | Err(_) => continue,
                 },
                 // Without its value, a delete could take the key from the row that has it now.
-                Path::Compared => continue,
+                Path::Compared if old => continue,
+                // The key of the row as it is now: as unconditional as the write in whose place it stands.
+                Path::Plain | Path::Compared => None,
             };
             let delete = Mutation { key: cache_key, effect: Effect::Delete, guard };
             if !deletes.contains(&delete) {

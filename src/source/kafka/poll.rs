@@ -69,6 +69,8 @@ pub(super) struct Loop<'s, 'r> {
     pub(super) commit_open_since: Option<Duration>,
     /// True where librdkafka said that some position is out of range, until all were looked at.
     pub(super) out_of_range: bool,
+    /// True where a rewind was asked for in this turn.
+    pub(super) rewinds_asked: bool,
     pub(super) tally: Tally,
     ticked_at: Duration,
     looked_at: Duration,
@@ -95,6 +97,7 @@ impl<'s, 'r> Loop<'s, 'r> {
             commits: CommitQueue::new(&source.consumer),
             commit_open_since: None,
             out_of_range: false,
+            rewinds_asked: false,
             tally: Tally::default(),
             ticked_at: now,
             looked_at: now,
@@ -133,6 +136,9 @@ impl<'s, 'r> Loop<'s, 'r> {
         self.take_asks()?;
         while let Some(ask) = self.asks.pop_front() {
             self.answer(ask)?;
+        }
+        if std::mem::take(&mut self.rewinds_asked) {
+            self.finish_rewinds();
         }
         let now = self.now();
         self.send(now)?;

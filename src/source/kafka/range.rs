@@ -74,7 +74,7 @@ impl Loop<'_, '_> {
 
     /// The log ends before the position: it was cut, or is another one of the same name. Its lane is lost, and
     /// another begins where a newly assigned one would.
-    fn start_anew(&mut self, id: LaneId, low: Position, high: Position) -> bool {
+    pub(super) fn start_anew(&mut self, id: LaneId, low: Position, high: Position) -> bool {
         let Some(lane) = self.lanes.get(id) else { return true };
         let epoch = self.progress.get(id).map_or(lane.start.epoch, |stored| stored.epoch);
         let known = Known { committed: lane.committed, low, high, added: false };

@@ -139,7 +139,8 @@ impl Loop<'_, '_> {
         let assignment = Assignment {
             lane: id,
             name: found.name.clone(),
-            committed,
+            // A commit past the end is of another log: no watermark is held against it, and none spares a master.
+            committed: committed.filter(|_| because != Because::AboveHigh),
             start: position,
             low,
             above: found.epoch,

@@ -20,6 +20,8 @@ use crate::source::RewindTo;
 /// Time for the broker to say what can be read, and for librdkafka to take up the new position.
 const WATERMARKS_WITHIN: Duration = Duration::from_secs(2);
 const SEEK_WITHIN: Duration = Duration::from_secs(2);
+/// Time that one turn spends on rewinds, but for the last one's answer.
+const REWINDS_WITHIN: Duration = Duration::from_secs(1);
 
 impl Loop<'_, '_> {
     /// A worker asks for it. Records that come meanwhile are stale, and dropped.
@@ -32,14 +34,16 @@ impl Loop<'_, '_> {
         if let Some(feed) = self.feeds.get_mut(lane.worker) {
             feed.drop_records(&[id]);
         }
-        self.finish_rewind(id);
+        self.rewinds_asked = true;
     }
 
-    /// Tries again what Kafka did not answer.
+    /// Carries out the rewinds that were asked for, and tries those again that Kafka did not answer. Once a turn, so that many of them at a time (a loss is every
+    /// lane's) hold up the poll by one answer that does not come, and not by one for each lane.
     pub(super) fn finish_rewinds(&mut self) {
+        let until = self.now().saturating_add(REWINDS_WITHIN);
         for id in self.lanes.that(|lane| matches!(lane.standing, Standing::Rewinding(_))) {
-            if !self.finish_rewind(id) {
-                // The others would wait as long for nothing.
+            if !self.finish_rewind(id) || self.now() >= until {
+                // The others would wait as long for nothing: a later turn's.
                 return;
             }
         }
@@ -58,7 +62,11 @@ impl Loop<'_, '_> {
         };
         let position = match to {
             RewindTo::Earliest => low,
-            RewindTo::At(position) => position.min(high).max(low),
+            RewindTo::At(position) if position > high => {
+                // The log went back meanwhile: its lane begins anew.
+                return self.start_anew(id, low, high);
+            }
+            RewindTo::At(position) => position.max(low),
         };
         if !self.reposition(id, position) {
             return false;
