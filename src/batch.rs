@@ -93,8 +93,10 @@ pub enum Step {
         expiry: Expiry,
     },
     /// Applies where nothing is remembered; or the remembered owner is this row and its version is not
-    /// newer than `version`; or the remembered version is not newer than `covers`. Then the key is deleted,
-    /// and this version and owner are remembered as a tombstone.
+    /// newer than `version`, or this delete has none ([`Version::NONE`]: a tombstone, which comes in the order
+    /// of its row's partition); or the remembered version is not newer than `covers`. Then the key is deleted,
+    /// and the newest of `version`, `covers` and what was remembered of this row is remembered, with the row, as
+    /// a tombstone.
     Delete {
         /// Version carried.
         version: Version,

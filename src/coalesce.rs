@@ -64,7 +64,7 @@ fn compose_guarded(earlier: Option<Action>, effect: Effect, guard: Guard) -> Act
 
 /// Adds a step, merged with the last one where the two are one step in every state of the guard's memory.
 ///
-/// Invariant of a delete: `covers` is not newer than its `version`.
+/// Invariant of a delete that has a version: `covers` is not newer.
 fn push_step(steps: &mut SmallVec<[Step; 1]>, later: Step) {
     let Some(last) = steps.pop() else {
         steps.push(later);
@@ -80,26 +80,29 @@ fn push_step(steps: &mut SmallVec<[Step; 1]>, later: Step) {
         } else {
             Step::Write { version: earlier_version, owner, value, expiry }
         }),
-        // Of the same row: a newer delete swallows the write but keeps its reach; an older one is stale
-        // whether or not the write applies.
+        // Of the same row: a newer delete swallows the write but keeps its reach, and so does one without a
+        // version; an older one is stale whether or not the write applies.
         (
             Step::Write { version: written, owner, value, expiry },
             Step::Delete { version, owner: deleter, covers },
-        ) if owner == deleter => steps.push(if version >= written {
+        ) if owner == deleter => steps.push(if version >= written || version.is_none() {
             Step::Delete { version, owner, covers: covers.max(Some(written)) }
         } else {
             Step::Write { version: written, owner, value, expiry }
         }),
-        // A write that is not older than the delete applies wherever the delete would, and decides alone.
+        // A write that is not older than the delete applies wherever the delete would, and decides alone. One
+        // without a version would, whatever is remembered of its row.
         (Step::Delete { version: deleted, .. }, write @ Step::Write { .. })
-            if write_version(&write) >= Some(&deleted) =>
+            if !deleted.is_none() && write_version(&write) >= Some(&deleted) =>
         {
             steps.push(write);
         }
         (
             Step::Delete { version: first, owner, covers },
             Step::Delete { version: second, owner: other, covers: None },
-        ) if owner == other => steps.push(Step::Delete { version: first.max(second), owner, covers }),
+        ) if owner == other && first.is_none() == second.is_none() => {
+            steps.push(Step::Delete { version: first.max(second), owner, covers });
+        }
         (last, later) => {
             steps.push(last);
             steps.push(later);

@@ -34,11 +34,13 @@ impl Slot {
                 }
             }
             (Effect::Delete | Effect::DeleteIf(_), Some(guard)) => {
-                let names_this_row =
-                    |(version, owner): &(Version, RowId)| *owner == guard.owner && *version <= guard.version;
+                let names_this_row = |(version, owner): &(Version, RowId)| {
+                    *owner == guard.owner && (*version <= guard.version || guard.version.is_none())
+                };
                 if self.remembered.as_ref().is_none_or(names_this_row) {
                     self.value = None;
-                    self.remembered = Some((guard.version.clone(), guard.owner.clone()));
+                    let held = self.remembered.take().map(|(version, _)| version).unwrap_or_default();
+                    self.remembered = Some((held.max(guard.version.clone()), guard.owner.clone()));
                 }
             }
         }
@@ -72,12 +74,15 @@ impl Slot {
                 let applies = match &self.remembered {
                     None => true,
                     Some((held, by)) => {
-                        (by == owner && held <= version) || covers.as_ref().is_some_and(|c| held <= c)
+                        (by == owner && (held <= version || version.is_none()))
+                            || covers.as_ref().is_some_and(|c| held <= c)
                     }
                 };
                 if applies {
                     self.value = None;
-                    self.remembered = Some((version.clone(), owner.clone()));
+                    let known = self.remembered.take().filter(|(_, by)| by == owner).map(|(held, _)| held);
+                    let newest = [known, covers.clone(), Some(version.clone())].into_iter().flatten().max();
+                    self.remembered = Some((newest.unwrap_or_default(), owner.clone()));
                 }
             }
         }

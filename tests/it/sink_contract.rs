@@ -28,6 +28,7 @@ on_both! {
     a_conditional_delete_spares_what_has_changed
     the_guard_takes_what_is_not_older
     the_guard_deletes_only_for_the_row_that_is_there
+    a_tombstone_deletes_what_its_row_wrote_under_the_guard
     the_guard_deletes_what_a_covered_write_would_have_replaced
     the_guard_remembers_past_the_value
     a_poisoned_key_is_refused_and_the_rest_applied
@@ -240,6 +241,16 @@ fn the_guard_deletes_only_for_the_row_that_is_there(cache: &Cache) {
     cache.remove(&own_keys().side(b"k"));
     assert_eq!(guard.apply(vec![guarded_delete(1, "r", None)]), (true, None), "nothing remembered");
     assert!(!guard.apply(vec![guarded_write(0, "s", "late")]).0, "and a tombstone stays");
+}
+
+/// Found by review: a tombstone has no position, so it was older than whatever its own row had written.
+fn a_tombstone_deletes_what_its_row_wrote_under_the_guard(cache: &Cache) {
+    let guard = Guarded::new(cache);
+    guard.apply(vec![guarded_write(5, "r", "v")]);
+    assert_eq!(guard.apply(vec![guarded_delete(0, "s", None)]), (false, there("v")), "another row's");
+    assert_eq!(guard.apply(vec![guarded_delete(0, "r", None)]), (true, None));
+    assert_eq!(guard.apply(vec![guarded_write(4, "s", "late")]), (false, None), "the version stays");
+    assert_eq!(guard.apply(vec![guarded_write(5, "r", "read again")]), (true, there("read again")));
 }
 
 fn the_guard_deletes_what_a_covered_write_would_have_replaced(cache: &Cache) {

@@ -219,9 +219,12 @@ impl MemoryRedis {
                 }
                 Step::Delete { version, owner, covers } => {
                     let mine = known.as_ref().is_none_or(|(_, held)| held == owner.as_bytes());
-                    let applies =
-                        (mine && not_newer_than(version)) || covers.as_ref().is_some_and(not_newer_than);
+                    let in_order = version.is_none() || not_newer_than(version);
+                    let applies = (mine && in_order) || covers.as_ref().is_some_and(not_newer_than);
                     if applies {
+                        let held = known.as_ref().filter(|_| mine).map(|(held, _)| held);
+                        let version = [Some(version), covers.as_ref(), held].into_iter().flatten().max();
+                        let version = &version.cloned().unwrap_or_default();
                         self.remove(key);
                         let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
                         self.put(side, MemoryValue::String(remembered(version, owner)), until);

@@ -133,9 +133,13 @@ while at <= #ARGV do
       at = step + 7 + 2 * tonumber(ARGV[step + 6])
     end
   else
+    local covers = ARGV[step + 4] == '1' and ARGV[step + 5]
+    local mine = version and owner == step_owner
     applies = not version
-      or (owner == step_owner and not newer(version, step_version))
-      or (ARGV[step + 4] == '1' and not newer(version, ARGV[step + 5]))
+      or (mine and (step_version == '' or not newer(version, step_version)))
+      or (covers and not newer(version, covers))
+    if mine and newer(version, step_version) then step_version = version end
+    if covers and newer(covers, step_version) then step_version = covers end
     at = step + 6
   end
   if applies then
