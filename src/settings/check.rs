@@ -5,7 +5,8 @@
 //! left out, so that what is right can be checked further. Reads the keywords that [`super::schema()`] makes
 //! and no others; a `pattern` is for editors, since the units' own errors say more.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 use toml::Spanned;
@@ -13,7 +14,7 @@ use toml::de::{DeInteger, DeTable, DeValue};
 
 use super::alternative::{Alternative, alternatives};
 use super::document::Path;
-use super::expand::{Environment, expand};
+use super::expand::{Environment, expand, without_line_end};
 use super::not_built::{advice, not_built};
 use super::problem::{Findings, one_of, suggestion};
 use super::raw::FILE;
@@ -24,14 +25,17 @@ pub(super) struct Checked {
     pub(super) tree: Value,
     /// Texts that a variable or a file has changed: their values are never shown.
     pub(super) filled_in: HashSet<Path>,
+    /// Files that texts came from.
+    pub(super) files: HashMap<Path, PathBuf>,
 }
 
 /// Checks the document of `findings`.
 pub(super) fn check(schema: &Value, environment: &dyn Environment, findings: &mut Findings<'_>) -> Checked {
     let root = findings.document().root();
-    let mut checker = Checker { schema, environment, findings, filled_in: HashSet::new() };
+    let mut checker =
+        Checker { schema, environment, findings, filled_in: HashSet::new(), files: HashMap::new() };
     let tree = checker.value(root, schema, &Path::default()).unwrap_or_else(|| json!({}));
-    Checked { tree, filled_in: checker.filled_in }
+    Checked { tree, filled_in: checker.filled_in, files: checker.files }
 }
 
 struct Checker<'c, 'd> {
@@ -39,6 +43,7 @@ struct Checker<'c, 'd> {
     environment: &'c dyn Environment,
     findings: &'c mut Findings<'d>,
     filled_in: HashSet<Path>,
+    files: HashMap<Path, PathBuf>,
 }
 
 impl<'c> Checker<'c, '_> {
@@ -324,8 +329,12 @@ impl<'c> Checker<'c, '_> {
         let (fields, whole) = self.fields(table, schema, &[], path);
         let name = fields.get("file").and_then(Value::as_str).filter(|_| whole)?;
         self.filled_in.insert(path.clone());
-        match self.environment.read(std::path::Path::new(name)) {
-            Ok(text) => Some(json!(text.trim_end_matches(['\r', '\n']))),
+        let file = std::path::Path::new(name);
+        match self.environment.read(file) {
+            Ok(text) => {
+                self.files.insert(path.clone(), self.environment.locate(file));
+                Some(json!(without_line_end(&text)))
+            }
             Err(error) => {
                 let at = path.key("file");
                 let shown =

@@ -61,6 +61,11 @@ pub(super) fn read_bounded(path: &Path) -> io::Result<String> {
     Ok(text)
 }
 
+/// A file's text without the line breaks at its end: editors and `echo` add one.
+pub(super) fn without_line_end(text: &str) -> &str {
+    text.trim_end_matches(['\r', '\n'])
+}
+
 /// Fills in `${NAME}` and `$$`. A dollar before anything else stands for itself.
 ///
 /// Errors are all that is wrong: the byte in `text`, and what.

@@ -23,6 +23,7 @@ mod tests;
 mod units;
 mod validate;
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -135,17 +136,37 @@ pub struct TlsSettings {
 
 /// A secret. Never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    /// The file that it came from.
+    file: Option<PathBuf>,
+}
 
 impl Secret {
     /// Wraps a secret.
     pub fn new(text: String) -> Secret {
-        Secret(text)
+        Secret { text, file: None }
     }
 
-    /// The secret itself: for the client that needs it, never for a log.
+    /// A secret that was read from a file, which may be given another one later.
+    pub fn of_file(text: String, file: PathBuf) -> Secret {
+        Secret { text, file: Some(file) }
+    }
+
+    /// The secret as it was when the settings were read: for the client that needs it, never for a log.
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// The secret as it is now: where it came from a file, that is read again, for secrets are rotated while a
+    /// process runs.
+    ///
+    /// Errors: the file cannot be read any more.
+    pub fn expose_anew(&self) -> std::io::Result<Cow<'_, str>> {
+        match &self.file {
+            None => Ok(Cow::Borrowed(&self.text)),
+            Some(file) => Ok(Cow::Owned(expand::without_line_end(&expand::read_bounded(file)?).to_owned())),
+        }
     }
 }
 

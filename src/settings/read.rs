@@ -59,11 +59,16 @@ fn parse_named(
     })?;
     let mut findings = Findings::new(&document);
     let schema = schema::schema();
-    let Checked { tree, filled_in } = check(&schema, environment, &mut findings);
+    let Checked { tree, filled_in, files } = check(&schema, environment, &mut findings);
     let settings = match serde_json::from_value::<Stoker>(tree) {
         Ok(raw) => {
-            let mut context =
-                Context { findings: &mut findings, environment, handlers, filled_in: &filled_in };
+            let mut context = Context {
+                findings: &mut findings,
+                environment,
+                handlers,
+                filled_in: &filled_in,
+                files: &files,
+            };
             validate::settings(&raw, &mut context)
         }
         Err(error) => {

@@ -491,3 +491,25 @@ fn a_claim_whose_lane_was_abandoned_meanwhile_takes_nothing() {
         assert_eq!(outcomes.watermark, WatermarkSeen::Current, "still the owner");
     });
 }
+
+/// Found by review: the file was read once, and after a rotation no connection could be made any more.
+#[test]
+fn a_password_that_was_rotated_in_its_file_is_read_again_at_the_next_connection() {
+    let server = RedisServer::start();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("password");
+    let mut client = server.client();
+    let rotate = |client: &mut super::support::redis::Client, password: &str| {
+        client.run::<()>(&["CONFIG", "SET", "requirepass", password]);
+        std::fs::write(&file, format!("{password}\n")).unwrap();
+    };
+    rotate(&mut client, "first");
+    let password = Some(Secret::of_file("first".into(), file.clone()));
+    let sink = sink(RedisSettings { password, ..server.settings() });
+    runtime().block_on(async {
+        sink.take_over(&fresh_claim(1)).await.unwrap();
+        rotate(&mut client, "second");
+        client.run::<i64>(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+        until_applied(&sink, batch(1, 0..1, vec![write("a", "x")])).await;
+    });
+}

@@ -264,7 +264,10 @@ fn relative_paths_count_from_the_settings_file() {
     let path = directory.path().join("stoker.toml");
     std::fs::write(&path, redis).unwrap();
     let redis = load(&path, &Handlers::default()).unwrap().settings.redis;
-    assert_eq!(redis.password.unwrap().expose(), "hunter2");
+    let password = redis.password.unwrap();
+    assert_eq!(password.expose(), "hunter2");
+    std::fs::write(directory.path().join("secret"), "rotated\n").unwrap();
+    assert_eq!(password.expose_anew().unwrap(), "rotated");
     assert_eq!(redis.tls.unwrap().ca, Some(directory.path().join("ca.pem")));
 }
 

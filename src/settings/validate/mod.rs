@@ -10,9 +10,10 @@ mod process;
 mod redis;
 mod write;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt::Display;
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use super::document::Path;
 use super::expand::Environment;
 use super::problem::Findings;
 use super::raw::{DurationText, ShareText, SizeText, Stoker};
-use super::{Settings, units};
+use super::{Secret, Settings, units};
 use crate::entity::Handlers;
 
 /// What checking needs beside the fields.
@@ -30,12 +31,22 @@ pub(super) struct Context<'c, 'd> {
     pub(super) handlers: &'c Handlers,
     /// Texts that a variable or a file has changed.
     pub(super) filled_in: &'c HashSet<Path>,
+    /// Files that texts came from.
+    pub(super) files: &'c HashMap<Path, PathBuf>,
 }
 
 impl Context<'_, '_> {
     /// A value as messages show it: quoted, unless it came from a variable or a file.
     fn shown(&self, value: &str, path: &Path) -> String {
         if self.filled_in.contains(path) { "the value".to_owned() } else { format!("{value:?}") }
+    }
+
+    /// The text at `path` as a secret.
+    fn secret(&self, text: String, path: &Path) -> Secret {
+        match self.files.get(path) {
+            Some(file) => Secret::of_file(text, file.clone()),
+            None => Secret::new(text),
+        }
     }
 
     fn duration(

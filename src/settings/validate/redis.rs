@@ -7,7 +7,7 @@ use crate::settings::check::reason;
 use crate::settings::document::Path;
 use crate::settings::raw::{Redis, Text, Tls};
 use crate::settings::redis_url::{self, RedisUrl, host_and_port};
-use crate::settings::{RedisAddress, RedisSettings, RedisTarget, Secret, TlsSettings, defaults};
+use crate::settings::{RedisAddress, RedisSettings, RedisTarget, TlsSettings, defaults};
 
 /// `[redis]`, checked.
 pub(super) fn redis(raw: &Redis, path: &Path, context: &mut Context<'_, '_>) -> Option<RedisSettings> {
@@ -62,7 +62,7 @@ pub(super) fn redis(raw: &Redis, path: &Path, context: &mut Context<'_, '_>) -> 
     Some(RedisSettings {
         target: target?,
         username,
-        password: password.map(Secret::new),
+        password: password.map(|text| context.secret(text, &path.key("password"))),
         tls: tls.or_else(|| tls_by_url.then(TlsSettings::default)),
         own_prefix: own_prefix.to_owned(),
         timeout,

@@ -191,7 +191,6 @@ fn millis(raw: &DurationText, path: &Path, context: &mut Context<'_, '_>) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashSet;
 
     use super::*;
     use crate::entity::Handlers;
@@ -204,12 +203,13 @@ mod tests {
         let document = Document::parse("f", lines).unwrap();
         let mut findings = Findings::new(&document);
         let raw: Write = toml::from_str(lines).unwrap();
-        let filled_in = HashSet::new();
+        let (filled_in, files) = Default::default();
         let mut context = Context {
             findings: &mut findings,
             environment: &Fake::default(),
             handlers: &Handlers::default(),
             filled_in: &filled_in,
+            files: &files,
         };
         let draft = write(&raw, &Path::default(), &mut context);
         assert_eq!(findings.sorted(), (vec![], vec![]));

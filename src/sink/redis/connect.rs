@@ -133,7 +133,9 @@ impl Connector {
             account = account.set_username(username);
         }
         if let Some(password) = &settings.password {
-            account = account.set_password(password.expose());
+            // An unreadable file is on its way to another content, or gone for good: the server judges.
+            let now = password.expose_anew();
+            account = account.set_password(now.as_deref().unwrap_or(password.expose()));
         }
         let info = address
             .into_connection_info()?
