@@ -204,6 +204,7 @@ struct StatusBody<'s> {
     #[serde(flatten)]
     readiness: Readiness,
     joined: bool,
+    draining: bool,
     kafka: &'s super::status::DependencyStatus,
     redis: &'s super::status::RedisStatus,
     lanes: Vec<LaneBody<'s>>,
@@ -230,6 +231,7 @@ async fn show_status(State(view): State<View>) -> impl IntoResponse {
         now_ms,
         readiness: readiness_body(ready),
         joined: snapshot.joined,
+        draining: snapshot.draining,
         kafka: &snapshot.kafka,
         redis: &snapshot.redis,
         lanes: snapshot.lanes.values().map(lane).collect(),

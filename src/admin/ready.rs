@@ -16,6 +16,8 @@ pub const POLL_SILENCE_MAX: Duration = Duration::from_secs(300);
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Reason {
+    /// The process ends: its partitions are on their way to others.
+    Draining,
     /// The group has not answered with an assignment.
     NotJoined,
     /// Kafka does not answer.
@@ -64,6 +66,9 @@ pub enum Reason {
 /// A member without partitions is warm once the group has told it so: it holds nothing up.
 pub fn readiness(snapshot: &Snapshot, lag_max: Duration, now_ms: i64) -> Result<(), Vec<Reason>> {
     let mut reasons = Vec::new();
+    if snapshot.draining {
+        reasons.push(Reason::Draining);
+    }
     if !snapshot.joined {
         reasons.push(Reason::NotJoined);
     }
@@ -154,6 +159,7 @@ mod tests {
         let error = Some("the server answers LOADING".to_owned());
         let waits =
             Reason::LaneNotApplying { topic, partition, state: LaneState::Backoff, error: error.clone() };
+        assert_eq!(reasons(|snapshot, _| snapshot.draining = true), [Reason::Draining]);
         assert_eq!(reasons(|snapshot, _| snapshot.joined = false), [Reason::NotJoined]);
         assert_eq!(reasons(|snapshot, _| snapshot.kafka.up = false), [Reason::KafkaDown { error: None }]);
         let down = Reason::RedisDown { error: None };

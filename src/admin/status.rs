@@ -29,6 +29,8 @@ pub struct Snapshot {
     pub polled_ms: Option<i64>,
     /// True once the group has answered with an assignment, even an empty one.
     pub joined: bool,
+    /// True once the process has begun to end: it finishes what is in flight and gives its partitions back.
+    pub draining: bool,
     /// Kafka, as the source sees it.
     pub kafka: DependencyStatus,
     /// Redis, as the workers see it.
@@ -166,6 +168,7 @@ impl Status {
                 started_ms,
                 polled_ms: None,
                 joined: false,
+                draining: false,
                 kafka: DependencyStatus::default(),
                 redis: RedisStatus::default(),
                 lanes: BTreeMap::new(),

@@ -119,6 +119,8 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
         let view = scope.spawn(|| {
             while !ended.load(Ordering::Acquire) {
                 board.show(status, &source.status());
+                let draining = stop.load(Ordering::Acquire);
+                status.update(|snapshot| snapshot.draining |= draining);
                 std::thread::sleep(VIEW_INTERVAL);
             }
         });

@@ -87,6 +87,11 @@ fn a_second_sigterm_ends_at_once() {
     scene.write(0..1, 2, 1);
     first.signal("-TERM");
     first.await_log("stops");
+    let draining = wait_for(LONG, || {
+        let (code, body) = first.get("/readyz");
+        code == 503 && body.contains(r#"{"reason":"draining"}"#)
+    });
+    assert!(draining, "{:?}", first.get("/readyz"));
     first.signal("-TERM");
     assert_eq!(first.exit_code(LONG), 5, "long before the drain deadline");
 }
