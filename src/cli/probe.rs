@@ -70,6 +70,19 @@ pub fn redis(settings: &Settings) -> Vec<Finding> {
             findings
                 .push(Finding::new(Level::Warning, place.clone(), what).remedy("run a time service on both"));
         }
+        if node.evicts_any_key {
+            findings.push(
+                Finding::new(
+                    Level::Warning,
+                    place.clone(),
+                    "maxmemory-policy is allkeys-…: a full server may evict Stoker's own keys. An evicted \
+                     watermark looks like a loss, and its partition is read again from the beginning",
+                )
+                .remedy(
+                    "set maxmemory-policy to volatile-lru or volatile-ttl: keys of Stoker's have no expiry",
+                ),
+            );
+        }
         if !node.fencing_works {
             findings.push(
                 Finding::new(

@@ -170,6 +170,21 @@ fn check_ends_with_3_where_a_dependency_cannot_be_asked() {
 }
 
 #[test]
+fn check_warns_of_a_redis_that_may_evict_any_key() {
+    let scene = Scene::new("admin-check-evict", 1);
+    let mut client = scene.redis.client();
+    client.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]);
+    let (code, said) = check(&scene.draft, &[]);
+    assert!(code == 0 && !said.contains("allkeys"), "without a limit nothing is evicted: {said}");
+    client.run::<()>(&["CONFIG", "SET", "maxmemory", "1gb"]);
+    let (code, said) = check(&scene.draft, &[]);
+    assert!(code == 0 && said.contains("warning: redis") && said.contains("allkeys"), "{said}");
+    client.run::<()>(&["CONFIG", "SET", "maxmemory-policy", "volatile-ttl"]);
+    let (_, said) = check(&scene.draft, &[]);
+    assert!(!said.contains("maxmemory"), "{said}");
+}
+
+#[test]
 fn check_warns_of_a_redis_user_that_may_not_fence() {
     let scene = Scene::new("admin-check-acl", 1);
     let rules = ["ACL", "SETUSER", "weak", "on", ">word", "~*", "+@all", "-client|kill"];

@@ -21,7 +21,7 @@ mod topology;
 mod watermark;
 
 use std::cell::{Cell, RefCell};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
 use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Taken, WatermarkSeen};
@@ -32,6 +32,7 @@ use crate::sink::Sink;
 use crate::sink::own::OwnKeys;
 
 use cluster::SlotMap;
+use command::bytes_of;
 use connect::{Connector, Node};
 use lane::Lane;
 use owner::Attempt;
@@ -76,6 +77,9 @@ pub struct NodeStatus {
     /// False where `CLIENT KILL` is refused: then a write that timed out is held back by the version guard
     /// alone.
     pub fencing_works: bool,
+    /// True where the server may evict any key when its memory is full, Stoker's own among them; known once
+    /// [`RedisSink::probe`] has asked, false before.
+    pub evicts_any_key: bool,
     /// Fences carried out there, against lost connections of our own and those of former owners.
     pub fenced_count: u64,
 }
@@ -116,6 +120,7 @@ impl RedisSink {
             connected: node.live().is_some(),
             clock_offset_ms: node.clock_offset_ms(),
             fencing_works: node.may_kill(),
+            evicts_any_key: false,
             fenced_count: node.fenced_count(),
         };
         nodes.values().map(status).collect()
@@ -127,10 +132,20 @@ impl RedisSink {
     pub async fn probe(&self) -> Result<Vec<NodeStatus>, WorldError> {
         self.refresh_if_stale().await?;
         let map = self.map();
-        for link in self.links(map.masters()).await.into_values() {
-            link?;
+        let mut evicting = BTreeSet::new();
+        for (address, link) in self.links(map.masters()).await {
+            let mut cmd = redis::cmd("INFO");
+            cmd.arg("memory");
+            let info = self.call(&*link?, cmd).await?;
+            let info = String::from_utf8_lossy(bytes_of(&info).unwrap_or_default());
+            let says = |line: &str| info.lines().any(|said| said.starts_with(line));
+            if says("maxmemory_policy:allkeys") && !says("maxmemory:0") {
+                evicting.insert(address);
+            }
         }
-        Ok(self.nodes())
+        let mut nodes = self.nodes();
+        nodes.iter_mut().for_each(|node| node.evicts_any_key = evicting.contains(&node.address));
+        Ok(nodes)
     }
 
     fn lane(&self, id: LaneId) -> Option<Rc<Lane>> {
