@@ -342,6 +342,14 @@ fn what_is_doubtful_is_a_warning() {
         ),
         (two("key = \"all\""), "14:7: entity \"customer\", write 2: key: names no column"),
         (
+            two("key = \"tag:{{{email}}}:x\""),
+            "14:7: entity \"customer\", write 2: key: a brace in \"email\" would move its hash tag",
+        ),
+        (
+            two("key = \"tag:{{{email|url}}}:x\""),
+            "14:7: entity \"customer\", write 2: key: its hash tag is empty where \"email\" is",
+        ),
+        (
             with_write("key = \"c:{id}\"\nvalue = \"invalidate\"\nwhen = \"true\""),
             "12:8: entity \"customer\", write 1: when: has no effect",
         ),
