@@ -16,11 +16,14 @@ mod handler;
 pub mod hash_tag;
 mod lifetime;
 mod mapping;
+mod msgpack;
+pub mod packing;
 mod row_id;
 pub mod spec;
 pub mod template;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text_template;
 
 use std::sync::Arc;
 
