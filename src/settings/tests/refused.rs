@@ -454,7 +454,8 @@ fn what_is_wrong_in_writes() {
             ),
             &[
                 r#"11:24: entity "customer", write 1: value.hash[1]: a hash has texts of columns"#,
-                r#"11:50: entity "customer", write 1: value.hash[2]: has to be one of column, value and json"#,
+                r#"11:51: entity "customer", write 1: value.hash[2]: has to be one of column, value and json"#,
+                r#"11:51: entity "customer", write 1: value.hash[2]: a hash has texts of columns"#,
                 r#"13:1: entity "customer", write 1: compress: a hash is read field by field"#,
             ],
         ),
@@ -463,9 +464,18 @@ fn what_is_wrong_in_writes() {
                 "key = \"c:{a}\"\nvalue = { json = [{ name = \"b\", value = nan }, { name = \"c\", value = [] }, { name = \"d\", json = [\"\"] }] }\nttl = \"1h\"",
             ),
             &[
-                r#"11:39: entity "customer", write 1: value.json[0].value: is no number of JSON"#,
-                r#"11:66: entity "customer", write 1: value.json[1].value: expected"#,
-                r#"11:93: entity "customer", write 1: value.json[2].json[0]: a name is empty"#,
+                r#"11:41: entity "customer", write 1: value.json[0].value: is no number of JSON"#,
+                r#"11:70: entity "customer", write 1: value.json[1].value: expected"#,
+            ],
+        ),
+        (
+            with_write(
+                "key = \"c:{a}\"\nvalue = { json = [{ name = \"d\", json = [\"\", \"e\", \"e\"], parse = \"json\" }] }\nttl = \"1h\"",
+            ),
+            &[
+                r#"11:42: entity "customer", write 1: value.json[0].json[0]: a name is empty"#,
+                r#"11:50: entity "customer", write 1: value.json[0].json[2]: the value has a field "e" already"#,
+                r#"11:56: entity "customer", write 1: value.json[0].parse: says how a column's text is read"#,
             ],
         ),
         (
