@@ -84,6 +84,41 @@ pub enum StringKind {
     Text,
     /// One column's bytes.
     Bytes,
+    /// One of the above, packed.
+    Packed(Packed),
+}
+
+/// How a string value was packed, so that `explain` can show what is in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Packed {
+    /// Which shape made it.
+    pub of: PackedShape,
+    /// True where JSON became MessagePack.
+    pub msgpack: bool,
+    /// The frame around it, if any.
+    pub compression: Option<Compression>,
+    /// Bytes before compression.
+    pub plain_bytes: usize,
+}
+
+/// Which shape made a packed value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum PackedShape {
+    /// A JSON document.
+    Json,
+    /// Text of a template.
+    Text,
+    /// One column's bytes.
+    Bytes,
+}
+
+/// A compression of values; each writes its standard frame, which tells itself by its first four bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Compression {
+    /// `zstd` (RFC 8878).
+    Zstd,
+    /// `lz4`, its frame format.
+    Lz4,
 }
 
 impl Value {

@@ -12,7 +12,9 @@ use smallvec::SmallVec;
 
 use crate::change::{Belief, Change, Connector, Op};
 use crate::dead_letter::Stage;
-use crate::decode::{Decoded, Decoder, Format, Ignored};
+use crate::decode::{
+    Decoded, Decoder, Format, Ignored, RegisteredSchema, SchemaRef, Schemas, UnknownSchema, Wire,
+};
 use crate::entity::flow::{Flow, see};
 use crate::entity::{Entity, Undecided};
 use crate::error::{DecodeError, HandleError};
@@ -36,6 +38,7 @@ pub struct Pipeline {
     routes: HashMap<String, Route, ahash::RandomState>,
     mutations: Mutations,
     undecided: Vec<(usize, Undecided)>,
+    schemas: Schemas,
 }
 
 /// Who reads a topic: the entities of each format, and the decoder that they share.
@@ -97,7 +100,36 @@ impl Pipeline {
             routes: HashMap::with_hasher(ahash::RandomState::with_seed(0)),
             mutations: Mutations::new(),
             undecided: Vec::new(),
+            schemas: Schemas::default(),
         }
+    }
+
+    /// The same with a schema registry, whose producers frame records so.
+    pub fn with_registry(mut self, wire: Wire) -> Pipeline {
+        self.schemas = Schemas::new(wire);
+        self
+    }
+
+    /// A schema that must be known before this record is handled; `None` where it can be handled at once.
+    ///
+    /// - Fetch it, tell [`Pipeline::know_schema`], and ask again: key and value may need one each.
+    /// - Only for topics that an entity reads, and only with a registry. A record that nothing frames costs a look
+    ///   at its first bytes and at its headers' names.
+    pub fn missing_schema(&self, record: &Record<'_>) -> Option<SchemaRef> {
+        if !self.schemas.is_enabled() {
+            return None;
+        }
+        let missing = self.schemas.missing(record)?;
+        let is_read = match self.routes.get(record.topic) {
+            Some(route) => !route.readers.is_empty(),
+            None => self.entities.iter().any(|entity| entity.topics.matches(record.topic)),
+        };
+        is_read.then_some(missing)
+    }
+
+    /// Keeps what the registry says of a schema, for as long as the pipeline lives.
+    pub fn know_schema(&mut self, schema: SchemaRef, told: Result<RegisteredSchema, UnknownSchema>) {
+        self.schemas.know(schema, told);
     }
 
     /// The same with another bound on values, `limits.value_bytes`: for handlers in Rust, which have none of
@@ -145,7 +177,7 @@ impl Pipeline {
                 mutations: &mut self.mutations,
                 undecided: &mut self.undecided,
             };
-            let failed = match reader.decoder.decode(record) {
+            let failed = match reader.decoder.decode_with(record, &self.schemas) {
                 Ok(decoded) => {
                     handling.decoded(decoded, emit);
                     None
@@ -156,7 +188,7 @@ impl Pipeline {
                 if handling.bare_tombstone(emit) {
                     continue;
                 }
-                let deletes = handling.deletes_by_record_key(&mut reader.decoder);
+                let deletes = handling.deletes_by_record_key(&mut reader.decoder, &self.schemas);
                 emit(Emitted::Failed(decode_failure(&error, &reader.entities, deletes)));
             }
         }
@@ -318,7 +350,7 @@ impl<'h> Handling<'h> {
 
     /// Deletes of the keys that the record key alone tells, for a record whose value cannot be decoded: what
     /// a tombstone in its place would delete.
-    fn deletes_by_record_key(&mut self, decoder: &mut Decoder) -> Vec<Mutation> {
+    fn deletes_by_record_key(&mut self, decoder: &mut Decoder, schemas: &Schemas) -> Vec<Mutation> {
         let mut deletes = Vec::new();
         let mut collect = |this: &mut Self, index: usize, change: &Change<'_>| {
             let Some(entity) = this.entity(index) else { return };
@@ -331,7 +363,7 @@ impl<'h> Handling<'h> {
             }
             this.mutations.clear();
         };
-        match decoder.decode(&Record { value: None, ..*self.record }) {
+        match decoder.decode_with(&Record { value: None, ..*self.record }, schemas) {
             Ok(Decoded::Ignored(_)) => {}
             Ok(Decoded::Changes(changes)) => {
                 for change in changes {

@@ -8,13 +8,11 @@ use crate::change::{Cell, Row};
 use crate::record::Headers;
 use crate::types::{Raw, Typed};
 
-/// The binary framing or container that these bytes begin with.
-pub(super) fn framing(bytes: &[u8], headers: &dyn Headers) -> Option<&'static str> {
+/// The framing that needs a registry, which the settings name none of.
+pub(super) fn registry_framing(bytes: &[u8], headers: &dyn Headers) -> Option<&'static str> {
     Some(match bytes {
         [0, _, _, _, _, ..] => "Avro, Protobuf or JSON Schema in Confluent's or Apicurio's framing",
-        [3, 0 | 5, ..] => "AWS Glue's schema registry framing",
-        [0xc3, 0x01, ..] => "Avro's single-object encoding",
-        [b'O', b'b', b'j', 1, ..] => "an Avro container file",
+        [1, rest @ ..] if rest.len() >= 16 => "Avro, Protobuf or JSON Schema in Confluent's framing by GUID",
         [b'{' | b'[', ..] => return None,
         _ if headers.last("__value_schema_id").is_some() => "Avro with the schema's id in a header",
         _ if headers.last("apicurio.value.globalId").is_some()
@@ -22,6 +20,16 @@ pub(super) fn framing(bytes: &[u8], headers: &dyn Headers) -> Option<&'static st
         {
             "Avro with Apicurio's schema id in a header"
         }
+        _ => return None,
+    })
+}
+
+/// The binary framing or container that these bytes begin with, which is not built yet.
+pub(super) fn framing(bytes: &[u8]) -> Option<&'static str> {
+    Some(match bytes {
+        [3, 0 | 5, ..] => "AWS Glue's schema registry framing",
+        [0xc3, 0x01, ..] => "Avro's single-object encoding",
+        [b'O', b'b', b'j', 1, ..] => "an Avro container file",
         _ => return None,
     })
 }

@@ -244,7 +244,7 @@ fn compile(text: &str, format: Format) -> Result<Option<Plan>, ConnectFault> {
     };
     let schema: Schema = serde_json::from_str(text)
         .map_err(|error| wrong(format!("line {}, column {}", error.line(), error.column())))?;
-    let zoneless = zoneless(&schema, format);
+    let zoneless = zoneless(schema.name.as_deref(), format);
     let root = kind(&schema, zoneless, SCHEMA_DEPTH_MAX)
         .ok_or_else(|| wrong("it is nested too deeply, or a field has no name".into()))?;
     let image = |name: &str| match &root {
@@ -266,13 +266,11 @@ fn compile(text: &str, format: Format) -> Result<Option<Plan>, ConnectFault> {
 /// Debezium gives that name to columns without a zone (`time.precision.mode = connect`), JDBC sources to
 /// instants. So it has no zone in the formats of Debezium, and under `auto` where the schema is named as
 /// Debezium names it (`….Envelope`, `….Value`, `….Key`); everywhere else it is an instant.
-fn zoneless(schema: &Schema, format: Format) -> bool {
+pub(super) fn zoneless(schema_name: Option<&str>, format: Format) -> bool {
     match format {
         Format::Debezium | Format::Flattened => true,
         Format::Rows => false,
-        Format::Auto => schema
-            .name
-            .as_deref()
+        Format::Auto => schema_name
             .and_then(|name| name.rsplit_once('.'))
             .is_some_and(|(_, last)| matches!(last, "Envelope" | "Value" | "Key")),
     }
@@ -281,7 +279,10 @@ fn zoneless(schema: &Schema, format: Format) -> bool {
 /// The kind of a schema; `None` where it is nested too deeply or a field has no name.
 fn kind(schema: &Schema, zoneless: bool, depth: u32) -> Option<Kind> {
     let depth = depth.checked_sub(1)?;
-    if let Some(kind) = schema.name.as_deref().and_then(|name| semantic(name, schema, zoneless)) {
+    let parameter = |name: &str| schema.parameters.get(name).and_then(|value| value.as_str());
+    if let Some(kind) =
+        schema.name.as_deref().and_then(|name| semantic(name, &schema.base, &parameter, zoneless))
+    {
         return Some(kind);
     }
     let part = |part: &Option<Box<Schema>>| match part {
@@ -289,7 +290,7 @@ fn kind(schema: &Schema, zoneless: bool, depth: u32) -> Option<Kind> {
         None => Some(Kind::Untyped),
     };
     Some(match schema.base.as_str() {
-        "int64" if is_unsigned_bigint(schema) => Kind::Uint,
+        "int64" if is_unsigned_bigint(&parameter) => Kind::Uint,
         "int8" | "int16" | "int32" | "int64" => Kind::Int,
         "float" | "double" => Kind::Double,
         "boolean" => Kind::Bool,
@@ -312,8 +313,13 @@ fn kind(schema: &Schema, zoneless: bool, depth: u32) -> Option<Kind> {
 ///
 /// Names that only say what a text or a number is about (`Enum`, `EnumSet`, `Xml`, `Ltree`, `Tsvector`,
 /// `Year`), and structs and arrays that their fields tell (geometry, vectors, `Structured…`), need no line.
-fn semantic(name: &str, schema: &Schema, zoneless: bool) -> Option<Kind> {
-    Some(match (name, schema.base.as_str()) {
+pub(super) fn semantic<'s>(
+    name: &str,
+    base: &str,
+    parameter: &dyn Fn(&str) -> Option<&'s str>,
+    zoneless: bool,
+) -> Option<Kind> {
+    Some(match (name, base) {
         ("io.debezium.time.Date" | "org.apache.kafka.connect.data.Date", "int32") => Kind::Date,
         ("io.debezium.time.Time" | "org.apache.kafka.connect.data.Time", "int32") => Kind::Time(Unit::Millis),
         ("io.debezium.time.MicroTime", "int64") => Kind::Time(Unit::Micros),
@@ -332,27 +338,24 @@ fn semantic(name: &str, schema: &Schema, zoneless: bool) -> Option<Kind> {
         ("io.debezium.time.MicroDuration", "int64") => Kind::Duration(Unit::Micros),
         ("io.debezium.time.NanoDuration", "int64") => Kind::Duration(Unit::Nanos),
         ("org.apache.kafka.connect.data.Decimal", "bytes") => {
-            Kind::Decimal { scale: parameter(schema, "scale") }
+            Kind::Decimal { scale: number(parameter("scale")) }
         }
         ("io.debezium.data.VariableScaleDecimal", "struct") => Kind::VariableDecimal,
         ("io.debezium.data.Json", "string") => Kind::Json,
         ("io.debezium.data.Uuid", "string") => Kind::Uuid,
-        ("io.debezium.data.Bits", "bytes") => Kind::Bits { length: parameter(schema, "length").unwrap_or(0) },
+        ("io.debezium.data.Bits", "bytes") => Kind::Bits { length: number(parameter("length")).unwrap_or(0) },
         _ => return None,
     })
 }
 
 /// A numeric parameter; Connect keeps them as text.
-fn parameter<T: std::str::FromStr>(schema: &Schema, name: &str) -> Option<T> {
-    schema.parameters.get(name)?.as_str()?.parse().ok()
+fn number<T: std::str::FromStr>(parameter: Option<&str>) -> Option<T> {
+    parameter?.parse().ok()
 }
 
 /// MySQL's BIGINT UNSIGNED in `bigint.unsigned.handling.mode = long`, where `column.propagate.source.type`
 /// tells: 2^63 and above arrive negative.
-fn is_unsigned_bigint(schema: &Schema) -> bool {
-    schema
-        .parameters
-        .get("__debezium.source.column.type")
-        .and_then(|source| source.as_str())
+pub(super) fn is_unsigned_bigint<'s>(parameter: &dyn Fn(&str) -> Option<&'s str>) -> bool {
+    parameter("__debezium.source.column.type")
         .is_some_and(|source| source.to_ascii_uppercase().starts_with("BIGINT UNSIGNED"))
 }

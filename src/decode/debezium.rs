@@ -17,15 +17,16 @@ use crate::error::DecodeError;
 /// An envelope's members, before it is known whether it is one.
 #[derive(Debug, Default)]
 pub(super) struct Envelope<'a> {
-    op: Option<&'a str>,
-    before: Image<'a>,
-    after: Image<'a>,
-    source: Option<Source<'a>>,
+    /// A JSON token.
+    pub(super) op: Option<&'a str>,
+    pub(super) before: Image<'a>,
+    pub(super) after: Image<'a>,
+    pub(super) source: Option<Source<'a>>,
 }
 
 /// A row image.
 #[derive(Debug, Default)]
-enum Image<'a> {
+pub(super) enum Image<'a> {
     /// No such member.
     #[default]
     Missing,

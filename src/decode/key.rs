@@ -39,10 +39,14 @@ impl<'a> Key<'a> {
             Some(b'n') => return Ok(Key::Null),
             _ => return Ok(Key::Unnamed),
         }
-        let mut row =
-            super::rows::scan_document(document).map_err(|stop| fault("key", stop, "key", skipped))?;
+        let row = super::rows::scan_document(document).map_err(|stop| fault("key", stop, "key", skipped))?;
+        Ok(Key::of_row(row))
+    }
+
+    /// The key that these columns are.
+    pub(super) fn of_row(mut row: Row<'a>) -> Key<'a> {
         row.columns.retain(|column| !ROUTER_COLUMNS.contains(&&*column.name));
-        Ok(if row.columns.is_empty() { Key::Unnamed } else { Key::Row(row) })
+        if row.columns.is_empty() { Key::Unnamed } else { Key::Row(row) }
     }
 
     /// The named columns; `None` where there are none.

@@ -4,6 +4,7 @@
 
 mod auto;
 mod auxiliary;
+mod avro;
 mod connect;
 mod debezium;
 mod flattened;
@@ -12,8 +13,10 @@ mod key;
 mod placeholder;
 mod position;
 mod rows;
+mod schemas;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use smallvec::SmallVec;
 
@@ -21,6 +24,8 @@ use self::connect::{ConnectFault, Document, Plans};
 use self::debezium::Envelope;
 use self::json::Fault;
 use self::key::Key;
+pub use self::schemas::{RegisteredSchema, SchemaKind, Schemas, UnknownSchema};
+pub use self::wire::{ApicurioIds, IdBytes, SchemaId, SchemaRef, Side, Wire, guid_text};
 use crate::change::Change;
 use crate::error::DecodeError;
 use crate::record::Record;
@@ -101,15 +106,31 @@ pub struct Decoder {
     format: Format,
     key_plans: Plans,
     value_plans: Plans,
+    key_scratch: avro::Scratch,
+    value_scratch: avro::Scratch,
 }
 
 impl Decoder {
     /// A decoder for topics of that format.
     pub fn new(format: Format) -> Decoder {
-        Decoder { format, key_plans: Plans::new(format), value_plans: Plans::new(format) }
+        Decoder {
+            format,
+            key_plans: Plans::new(format),
+            value_plans: Plans::new(format),
+            key_scratch: avro::Scratch::default(),
+            value_scratch: avro::Scratch::default(),
+        }
     }
 
-    /// Decodes one record. What it returns borrows from the record and from the plans.
+    /// Decodes one record without a registry.
+    #[cfg(test)]
+    fn decode<'a>(&'a mut self, record: &Record<'a>) -> Result<Decoded<'a>, DecodeError> {
+        static NONE: std::sync::LazyLock<Schemas> = std::sync::LazyLock::new(Schemas::default);
+        self.decode_with(record, &NONE)
+    }
+
+    /// Decodes one record. What it returns borrows from the record, the plans and the schemas, which must know
+    /// those that the record names ([`Schemas::missing`]).
     ///
     /// - A null value, the four bytes `null`, and a null payload beside a schema are tombstones: a delete
     ///   by the record key.
@@ -118,10 +139,20 @@ impl Decoder {
     /// - Memory is bounded by the record's size, time grows with it linearly (or nearly so).
     ///
     /// Errors are about this record; they name what was expected and where, never a value. Kinds: `json`,
-    /// `key`, `empty`, `schema`, `envelope`, `op`, `format`.
-    pub fn decode<'a>(&'a mut self, record: &Record<'a>) -> Result<Decoded<'a>, DecodeError> {
+    /// `avro`, `key`, `empty`, `schema`, `envelope`, `op`, `format`.
+    pub fn decode_with<'a>(
+        &'a mut self,
+        record: &Record<'a>,
+        schemas: &'a Schemas,
+    ) -> Result<Decoded<'a>, DecodeError> {
         let format = self.format;
-        let key = Key::read(&mut self.key_plans, record.key)?;
+        let key = match schemas.framed(record, Side::Key) {
+            Some(framed) => {
+                let plan = schemas.plan(framed.schema.id, format)?;
+                avro::key(plan, framed.datum, &mut self.key_scratch)?
+            }
+            None => Key::read(&mut self.key_plans, record.key)?,
+        };
         let Some(bytes) = record.value else { return tombstone(key) };
         if bytes.is_empty() {
             return Err(DecodeError::new(
@@ -130,7 +161,16 @@ impl Decoder {
                  serializer",
             ));
         }
-        if let Some(framing) = auto::framing(bytes, record.headers) {
+        if let Some(framed) = schemas.framed(record, Side::Value) {
+            let plan = schemas.plan(framed.schema.id, format)?;
+            return avro::value(plan, framed.datum, &mut self.value_scratch, format, record.topic, key);
+        }
+        if let Some(framing) = auto::registry_framing(bytes, record.headers) {
+            let detail =
+                format!("the value looks like {framing}, and no registry is named: set [registry] url");
+            return Err(DecodeError::new("format", detail));
+        }
+        if let Some(framing) = auto::framing(bytes) {
             return Err(format.meets_unbuilt(framing));
         }
         let (text, skipped) = text_of(bytes, "value")?;

@@ -10,15 +10,20 @@ pub mod ambiguity;
 mod belief;
 pub mod condition;
 mod digest;
+mod filter;
 pub(crate) mod flow;
 mod handler;
+pub mod hash_tag;
 mod lifetime;
 mod mapping;
+mod msgpack;
+pub mod packing;
 mod row_id;
 pub mod spec;
 pub mod template;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod text_template;
 
 use std::sync::Arc;
 

@@ -4,7 +4,9 @@
 //! [`MappingSpec`].
 
 use super::condition::Condition;
+use super::packing::Packing;
 use super::template::Template;
+use super::text_template::TextTemplate;
 
 /// An entity's declarative handler.
 #[derive(Debug, Clone)]
@@ -24,6 +26,8 @@ pub struct WriteSpec {
     pub key: Template,
     /// The value.
     pub shape: Shape,
+    /// What is done to its bytes.
+    pub packing: Packing,
     /// The lifetime.
     pub ttl: Ttl,
     /// False, or not evaluable: the key is deleted.
@@ -37,8 +41,12 @@ pub struct WriteSpec {
 pub enum Shape {
     /// One JSON object.
     Json(Columns),
+    /// One JSON object of more than columns.
+    Nested(Vec<Member>),
     /// Text.
     Text(Template),
+    /// Larger text.
+    Template(TextTemplate),
     /// A hash, replaced as a whole.
     Hash(Columns),
     /// One column's bytes as they are.
@@ -63,6 +71,28 @@ pub struct Chosen {
     pub name: String,
     /// Column of the row.
     pub column: String,
+}
+
+/// A member of a nested object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Name in the value.
+    pub name: String,
+    /// What it holds.
+    pub source: Source,
+}
+
+/// What a member of a nested object holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// This column.
+    Column(String),
+    /// This column, whose text is JSON.
+    Parsed(String),
+    /// This JSON.
+    Constant(String),
+    /// An object inside.
+    Object(Vec<Member>),
 }
 
 /// A lifetime.

@@ -5,6 +5,7 @@
 //! where many cache warmers write `user:null`. Start at [`Template::parse`].
 
 use super::access::{mismatch, value_error};
+use super::filter::Filter;
 use crate::change::{Cell, Row};
 use crate::error::HandleError;
 use crate::types::{self, RenderStyle, ValueError};
@@ -12,9 +13,6 @@ use crate::types::{self, RenderStyle, ValueError};
 /// Longest template text in bytes. A bound for whoever compares templates with each other (see
 /// [`super::ambiguity`], whose table has the square of it); keys themselves are far shorter.
 pub const TEMPLATE_BYTES_MAX: usize = 1_024;
-
-/// Filters that the settings reference promises for later; named, so that the error can say so.
-const FILTERS_NOT_BUILT: [&str; 7] = ["url", "urlencode", "hash", "year", "month", "day", "escape"];
 
 /// A parsed template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,34 +35,6 @@ pub(super) enum Part {
 pub(super) struct ColumnPart {
     name: String,
     filters: Vec<Filter>,
-}
-
-/// What is done to a column's text. All of those built so far can map two values to one text.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Filter {
-    Lower,
-    Upper,
-    Trim,
-}
-
-impl Filter {
-    const ALL: [(&'static str, Filter); 3] =
-        [("lower", Filter::Lower), ("upper", Filter::Upper), ("trim", Filter::Trim)];
-
-    fn apply(self, text: &str) -> String {
-        match self {
-            Filter::Lower => text.to_lowercase(),
-            Filter::Upper => text.to_uppercase(),
-            Filter::Trim => text.trim().to_owned(),
-        }
-    }
-
-    /// True where different texts stay different, so that the column still tells rows apart.
-    fn keeps_apart(self) -> bool {
-        match self {
-            Filter::Lower | Filter::Upper | Filter::Trim => false,
-        }
-    }
 }
 
 /// What is wrong with a template.
@@ -128,7 +98,7 @@ impl Template {
     /// Parses one.
     ///
     /// Errors name the byte: an unclosed or single brace, an empty column name, an unknown filter (with a
-    /// suggestion), a filter that is not built yet, an empty or too long text.
+    /// suggestion), a date part that is not the first filter, an empty or too long text.
     pub fn parse(text: &str) -> Result<Template, TemplateError> {
         if text.is_empty() {
             return Err(problem(0, "a template must not be empty"));
@@ -261,6 +231,11 @@ impl Template {
         if out.len() == start { Err(Unfilled::Empty) } else { Ok(()) }
     }
 
+    /// Its pieces in order.
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.parts
+    }
+
     fn column_parts(&self) -> impl Iterator<Item = &ColumnPart> {
         self.parts.iter().filter_map(|part| match part {
             Part::Literal(_) => None,
@@ -273,6 +248,21 @@ impl Template {
 type Render = fn(types::Typed<'_>, RenderStyle, &mut Vec<u8>) -> Result<(), ValueError>;
 
 impl ColumnPart {
+    /// The column.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// True where its filters leave no brace in its text.
+    pub(super) fn takes_braces_out(&self) -> bool {
+        self.filters.iter().any(|filter| filter.takes_braces_out())
+    }
+
+    /// True where its filters never give an empty text.
+    pub(super) fn is_never_empty(&self) -> bool {
+        self.filters.iter().any(|filter| filter.is_never_empty())
+    }
+
     /// Parses what stands between the braces; `at` is where it begins.
     fn parse(inside: &str, at: usize) -> Result<ColumnPart, TemplateError> {
         let mut pieces = inside.split('|');
@@ -286,7 +276,11 @@ impl ColumnPart {
         let mut filters = Vec::new();
         let mut position = at + name.len();
         for piece in pieces {
-            filters.push(parse_filter(piece.trim(), position + 1)?);
+            let filter = Filter::parse(piece.trim()).map_err(|error| problem(position + 1, error))?;
+            if filter.date_part().is_some() && !filters.is_empty() {
+                return Err(problem(position + 1, "a part of a date is read from the value: put it first"));
+            }
+            filters.push(filter);
             position += 1 + piece.len();
         }
         Ok(ColumnPart { name: name.to_owned(), filters })
@@ -307,7 +301,11 @@ impl ColumnPart {
             Cell::Unavailable => return no_value(NoValue::Unavailable),
         };
         let start = out.len();
-        render(typed, style, out).map_err(|source| Unfilled::Value { column: self.name.clone(), source })?;
+        match self.filters.first().and_then(|filter| filter.date_part()) {
+            Some(part) => types::render_date_part(typed, part, style, out),
+            None => render(typed, style, out),
+        }
+        .map_err(|source| Unfilled::Value { column: self.name.clone(), source })?;
         if !self.filters.is_empty() {
             let text = String::from_utf8_lossy(out.get(start..).unwrap_or_default()).into_owned();
             let text = self.filters.iter().fold(text, |text, filter| filter.apply(&text));
@@ -316,27 +314,6 @@ impl ColumnPart {
         }
         Ok(())
     }
-}
-
-fn parse_filter(name: &str, at: usize) -> Result<Filter, TemplateError> {
-    if let Some((_, filter)) = Filter::ALL.iter().find(|(known, _)| *known == name) {
-        return Ok(*filter);
-    }
-    if FILTERS_NOT_BUILT.contains(&name) {
-        return Err(problem(at, format!("the filter {name:?} is not built yet")));
-    }
-    let nearest = Filter::ALL
-        .iter()
-        .map(|(known, _)| (strsim::damerau_levenshtein(known, name), known))
-        .min()
-        .filter(|(distance, _)| *distance <= 2);
-    Err(problem(
-        at,
-        match nearest {
-            Some((_, known)) => format!("no filter {name:?}; did you mean {known:?}?"),
-            None => format!("no filter {name:?}; there are lower, upper and trim"),
-        },
-    ))
 }
 
 fn problem(at: usize, problem: impl Into<String>) -> TemplateError {
@@ -365,6 +342,8 @@ mod tests {
             ("{a.b c|upper}", "SS"),
             ("user:{{{id}}}:profile", "user:{7}:profile"),
             ("{{}}", "{}"),
+            ("u:{e-mail|trim|lower|hash:8}", "u:367a1e74"),
+            ("u:{e-mail|url}", "u:%20Ann%40X.org%20"),
             ("user:{empty}:x", "user::x"),
         ] {
             assert_eq!(key(template, row).as_deref(), Ok(expected), "{template}");
@@ -408,8 +387,9 @@ mod tests {
             ("a:{|lower}", 3, "name is missing"),
             ("a:{x{y}", 4, "inside"),
             ("a:{x|lowr}", 5, "did you mean \"lower\""),
-            ("a:{x|lower|md5}", 11, "lower, upper and trim"),
-            ("a:{x|urlencode}", 5, "not built yet"),
+            ("a:{x|lower|md5}", 11, "there are lower, upper"),
+            ("a:{x|hash:3}", 5, "from 8 to 64"),
+            ("a:{x|lower|date}", 11, "put it first"),
         ] {
             let error = Template::parse(template).unwrap_err();
             assert_eq!(error.at, at, "{template}: {error}");
@@ -427,5 +407,25 @@ mod tests {
             template.literal_skeleton().collect::<Vec<_>>(),
             [Some("c:"), None, Some(":"), None, Some(":"), None]
         );
+        for (template, plain) in [
+            ("{id|url}", true),
+            ("{id|escape}", true),
+            ("{id|escape|url}", true),
+            ("{id|url|lower}", false),
+            ("{id|trim|url}", false),
+            ("{id|hash:64}", false),
+            ("{id|date}", false),
+            ("{id|hash}:{id}", true),
+        ] {
+            let template = Template::parse(template).unwrap();
+            assert_eq!(template.plain_columns().next().is_some(), plain, "{template:?}");
+        }
+    }
+
+    #[test]
+    fn a_part_of_a_date_is_read_from_the_value() {
+        let row = r#"{"at":"2024-12-31T23:30:00-01:00","n":5}"#;
+        assert_eq!(key("o:{at|date}:{at|hour|upper}", row).as_deref(), Ok("o:2025-01-01:00"));
+        assert_eq!(key("o:{n|year}", row).unwrap_err().kind(), "value");
     }
 }

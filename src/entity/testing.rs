@@ -174,6 +174,7 @@ pub(crate) fn write(key: &str) -> WriteSpec {
     WriteSpec {
         key: Template::parse(key).unwrap(),
         shape: Shape::Text(Template::parse("{id}").unwrap()),
+        packing: crate::entity::packing::Packing::default(),
         ttl: Ttl { base: TtlBase::None, jitter: 0.0 },
         when: None,
         shared: false,

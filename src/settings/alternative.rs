@@ -25,6 +25,11 @@ impl<'c> Alternative<'c> {
         format.is_some_and(|format| LANGUAGES.contains(&format))
     }
 
+    /// True for a value that is passed on as it stands.
+    pub(super) fn is_constant(&self) -> bool {
+        self.schema.get("format").is_some_and(|format| format == "constant")
+    }
+
     /// The fields of a table.
     pub(super) fn properties(&self) -> Option<&'c Map<String, Value>> {
         self.schema.get("properties")?.as_object()
@@ -47,6 +52,7 @@ impl<'c> Alternative<'c> {
                 None => "a text".to_owned(),
             },
             Some("integer") => "a whole number".to_owned(),
+            Some("number") => "a number".to_owned(),
             Some("boolean") => "true or false".to_owned(),
             Some("array") => "a list".to_owned(),
             _ => match self.properties() {

@@ -65,8 +65,16 @@ impl<'c> Checker<'c, '_> {
                 }
             }
             DeValue::Table(table) => return self.table(table, &alternatives, path),
-            DeValue::Float(_) => Err("a number with a point"),
-            DeValue::Datetime(_) => Err("a date or time"),
+            DeValue::Float(float) => {
+                if alternatives.iter().any(|alternative| alternative.is("number")) {
+                    return self.float(float.as_str(), path);
+                }
+                Err("a number with a point")
+            }
+            DeValue::Datetime(moment) => {
+                let fits = alternatives.iter().any(Alternative::is_constant);
+                if fits { Ok(Some(json!(moment.to_string()))) } else { Err("a date or time") }
+            }
         };
         match kept {
             Ok(kept) => kept,
@@ -180,6 +188,14 @@ impl<'c> Checker<'c, '_> {
                 Ok(None)
             }
         }
+    }
+
+    fn float(&mut self, text: &str, path: &Path) -> Option<Value> {
+        let number = text.parse().ok().and_then(serde_json::Number::from_f64);
+        if number.is_none() {
+            self.findings.refuse(path, "is no number of JSON");
+        }
+        number.map(Value::Number)
     }
 
     fn list<'v, 't: 'v>(

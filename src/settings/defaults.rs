@@ -18,6 +18,11 @@ pub(super) const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
 /// Redis's port: <https://redis.io/docs/latest/operate/oss_and_stack/management/config/>.
 pub(super) const REDIS_PORT: u16 = 6379;
 
+/// Below it a frame's head and the reader's call cost more than the bytes that are saved.
+pub(super) const COMPRESS_OVER_BYTES: usize = 1 << 10;
+/// Redis's largest value: <https://redis.io/docs/latest/develop/data-types/strings/>.
+pub(super) const COMPRESS_OVER_BYTES_BOUNDS: RangeInclusive<usize> = 0..=(512 << 20);
+
 /// More than 5 % failing records is a wrong mapping or a wrong format, not bad records.
 pub(super) const BREAKER_SHARE: f64 = 0.05;
 /// Enough records that a handful of bad ones in a row does not stop the process.

@@ -30,10 +30,7 @@ const NOT_BUILT: &[(&str, &[&str], &str)] = &[
     ("entity", &["op_column"], "a column that holds the operation"),
     ("entity.truncate", &["delete"], "deleting an entity's keys at a TRUNCATE"),
     ("entity.unavailable", &["merge"], "merging with the cached value"),
-    ("entity.write", &["compress"], "compression"),
-    ("entity.write", &["encoding"], "another encoding than JSON"),
     ("entity.write.value", &["set", "sorted_set"], "members of sets and sorted sets"),
-    ("entity.write.value", &["template"], "a template for larger text"),
 ];
 
 /// Values and fields that people write, and what to write instead.

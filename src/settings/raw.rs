@@ -18,7 +18,7 @@ use super::{defaults, raw_entity, units};
 /// Name in the JSON Schema of `{ file = "path" }`.
 pub(super) const FILE: &str = "File";
 /// `format` in the JSON Schema of texts in a language of their own, where `${NAME}` is not filled in.
-pub(super) const LANGUAGES: [&str; 2] = ["template", "condition"];
+pub(super) const LANGUAGES: [&str; 3] = ["template", "text-template", "condition"];
 
 /// A text type whose JSON Schema has a name of its own.
 macro_rules! text_type {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
-use super::raw::{DurationText, ShareText, text_type};
+use super::raw::{DurationText, ShareText, SizeText, text_type};
 use super::units;
 
 text_type!(
@@ -31,6 +31,40 @@ text_type!(
         "examples": ["after.status == 'active'", "after.deleted_at != null"],
     })
 );
+
+text_type!(
+    /// A template of a larger text.
+    TextTemplate,
+    |_| json_schema!({
+        "description": "A template in Jinja's language: `{{ column }}`, `{% for … %}`, `{% if … %}`. `${NAME}` is not filled in here.",
+        "type": "string",
+        "format": "text-template",
+        "minLength": 1,
+        "examples": ["<b>{{ name }}</b>"],
+    })
+);
+
+/// A constant: any text, number, date, or true or false.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Constant(pub(super) serde_json::Value);
+
+impl JsonSchema for Constant {
+    fn schema_name() -> Cow<'static, str> {
+        "Constant".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A constant: a text, a number, a date or time (written as its text), true or false.",
+            "anyOf": [
+                { "type": "string", "format": "constant" },
+                { "type": "integer" },
+                { "type": "number" },
+                { "type": "boolean" },
+            ],
+        })
+    }
+}
 
 /// One kind of cached thing: which records it reads, and which keys they become.
 #[derive(Deserialize, JsonSchema)]
@@ -186,9 +220,14 @@ pub(super) struct Write {
     #[schemars(required)]
     pub(super) key: Option<Template>,
     /// The value: of the whole row "json" or "hash", or "invalidate" to delete the key on every change; of chosen
-    /// columns { json = ["id"] }, { hash = ["id"] }, { text = "{id}" } or { bytes = "photo" }.
+    /// columns { json = ["id"] }, { hash = ["id"] }, { text = "{id}" }, { template = "…" } or { bytes = "photo" }.
     #[schemars(required)]
     pub(super) value: Option<Value>,
+    /// How a JSON value is written: "json" or "msgpack".
+    #[schemars(extend("default" = "json"))]
+    pub(super) encoding: Option<Encoding>,
+    /// Compresses the value over a size. Not of a hash.
+    pub(super) compress: Option<Compress>,
     /// How long the key lives: a duration, "none", by a column, or from the source's commit. Has to be said,
     /// but for `value = "invalidate"`, which has none.
     pub(super) ttl: Option<Ttl>,
@@ -232,6 +271,8 @@ pub(super) enum ValueOf {
     Json(Vec<Column>),
     /// A text.
     Text(Template),
+    /// A larger text, by a template in Jinja's language.
+    Template(TextTemplate),
     /// These columns as a hash.
     Hash(Vec<Column>),
     /// One column's bytes as they are.
@@ -244,20 +285,66 @@ pub(super) enum ValueOf {
 pub(super) enum Column {
     /// By its own name.
     Same(String),
-    /// Under another name.
+    /// Under another name, or something else than a column.
     Renamed(Renamed),
 }
 
-/// A column under another name.
+/// A field of a value under a name of its own: a column, or, in JSON, a constant or an object.
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Renamed {
     /// The name in the value.
     #[schemars(required)]
     pub(super) name: Option<String>,
-    /// The column of the row.
-    #[schemars(required)]
+    /// The column of the row. Either this, `value` or `json`.
     pub(super) column: Option<String>,
+    /// A constant.
+    pub(super) value: Option<Constant>,
+    /// An object of these columns.
+    #[schemars(length(min = 1))]
+    pub(super) json: Option<Vec<Column>>,
+    /// "json": the column's text is JSON, and becomes a part of the value.
+    pub(super) parse: Option<ParseAs>,
+}
+
+/// What a column's text is parsed as.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ParseAs {
+    /// JSON.
+    Json,
+}
+
+/// How a JSON value is written.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Encoding {
+    /// As it is.
+    Json,
+    /// As MessagePack.
+    Msgpack,
+}
+
+/// Compression of a value.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Compress {
+    /// "zstd" or "lz4", in their frame formats.
+    #[schemars(required)]
+    pub(super) algorithm: Option<Algorithm>,
+    /// Values over this size are compressed.
+    #[schemars(extend("default" = "1KiB"))]
+    pub(super) over: Option<SizeText>,
+}
+
+/// A compression.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Algorithm {
+    /// zstd.
+    Zstd,
+    /// LZ4.
+    Lz4,
 }
 
 /// How long a key lives.

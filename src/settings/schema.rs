@@ -152,6 +152,7 @@ mod tests {
             None => true,
             Some("string") => value.is_string(),
             Some("integer") => value.is_i64(),
+            Some("number") => value.is_number(),
             Some("boolean") => value.is_boolean(),
             Some("array") => value.is_array(),
             Some("object") => value.is_object(),

@@ -7,6 +7,7 @@
 
 mod binary;
 mod civil;
+mod date_part;
 mod decimal;
 mod iso;
 mod json;
@@ -23,6 +24,7 @@ mod golden_tests;
 #[cfg(test)]
 mod property_tests;
 
+pub use date_part::{DatePart, render_date_part};
 pub use json::{json_string, unescape};
 pub use kind::{NAMES, TypeName};
 pub use moment::unix_ms;

@@ -23,4 +23,5 @@ mod simulation;
 mod sink_contract;
 mod support;
 mod tidy;
+mod values;
 mod zombie;

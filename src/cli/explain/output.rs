@@ -5,7 +5,8 @@
 //! - `mutations`, in the order in which they were emitted, not coalesced: `op` is `write` or `delete`, `key` is
 //!   text (`key_b64` where it is not UTF-8). A write has `kind` and `value` (`json`: the very bytes that would
 //!   be written; `text`; `hash`: an object of texts) or `value_b64` (`bytes`, and text that is not UTF-8) or
-//!   `fields_b64` (a hash that is not UTF-8), and `ttl_ms` or `expires_at_ms`, or neither for ever.
+//!   `fields_b64` (a hash that is not UTF-8), and beside them `encoding` (`msgpack`) and `compress` (`zstd`, `lz4`) where
+//!   what is written is that, packed so; and `ttl_ms` or `expires_at_ms`, or neither for ever.
 //!   `guard` is the version that it carries through the version guard, `none` for a row without a position;
 //!   `only_if` is the value that a compare-and-delete looks for; `expired` marks a delete that stands for a
 //!   write whose expiry is not after now.
@@ -25,7 +26,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
-use crate::mutation::{Effect, Expiry, Guard, Mutation, StringKind, Value};
+use crate::entity::packing::unpacked;
+use crate::mutation::{Compression, Effect, Expiry, Guard, Mutation, Packed, PackedShape, StringKind, Value};
 use crate::pipeline::Emitted;
 use crate::record::Record;
 
@@ -102,6 +104,7 @@ enum ShownKey {
 struct ShownValue {
     kind: &'static str,
     content: Content,
+    packed: Option<Packed>,
 }
 
 #[derive(Debug)]
@@ -261,29 +264,46 @@ fn guard_text(guard: &Guard) -> String {
 
 impl ShownValue {
     fn of(value: &Value) -> ShownValue {
+        let plain = |kind, content| ShownValue { kind, content, packed: None };
         match value {
-            Value::String { kind: StringKind::Json, bytes } => match one_line_json(bytes) {
-                Some(json) => ShownValue { kind: "json", content: Content::Json(json) },
-                // Only a handler in Rust can say JSON and mean something else.
-                None => ShownValue { kind: "text", content: text_or_base64(bytes) },
+            Value::String { kind: StringKind::Packed(packed), bytes } => match plain_value(packed, bytes) {
+                Some(value) => ShownValue { packed: Some(*packed), ..ShownValue::of(&value) },
+                None => plain("bytes", Content::Base64(STANDARD.encode(bytes))),
             },
-            Value::String { kind: StringKind::Text, bytes } => {
-                ShownValue { kind: "text", content: text_or_base64(bytes) }
-            }
+            Value::String { kind: StringKind::Json, bytes } => match one_line_json(bytes) {
+                Some(json) => plain("json", Content::Json(json)),
+                // Only a handler in Rust can say JSON and mean something else.
+                None => plain("text", text_or_base64(bytes)),
+            },
+            Value::String { kind: StringKind::Text, bytes } => plain("text", text_or_base64(bytes)),
             Value::String { kind: StringKind::Bytes, bytes } => {
-                ShownValue { kind: "bytes", content: Content::Base64(STANDARD.encode(bytes)) }
+                plain("bytes", Content::Base64(STANDARD.encode(bytes)))
             }
-            Value::Hash(fields) => ShownValue { kind: "hash", content: hash(fields) },
+            Value::Hash(fields) => plain("hash", hash(fields)),
         }
     }
 }
 
 fn only_if(value: &Value) -> Content {
     match value {
+        Value::String { kind: StringKind::Packed(packed), bytes } => match plain_value(packed, bytes) {
+            Some(value) => only_if(&value),
+            None => Content::Base64(STANDARD.encode(bytes)),
+        },
         Value::String { kind: StringKind::Json | StringKind::Text, bytes } => text_or_base64(bytes),
         Value::String { kind: StringKind::Bytes, bytes } => Content::Base64(STANDARD.encode(bytes)),
         Value::Hash(fields) => hash(fields),
     }
+}
+
+/// A packed value as it was before it was packed.
+fn plain_value(packed: &Packed, bytes: &[u8]) -> Option<Value> {
+    let kind = match packed.of {
+        PackedShape::Json => StringKind::Json,
+        PackedShape::Text => StringKind::Text,
+        PackedShape::Bytes => StringKind::Bytes,
+    };
+    Some(Value::String { kind, bytes: unpacked(packed, bytes)? })
 }
 
 /// The document as it will be written, but for line ends between its tokens: those would end the line.
@@ -315,6 +335,16 @@ impl Serialize for ShownValue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(Some(2))?;
         map.serialize_entry("kind", self.kind)?;
+        if let Some(packed) = self.packed {
+            if packed.msgpack {
+                map.serialize_entry("encoding", "msgpack")?;
+            }
+            match packed.compression {
+                Some(Compression::Zstd) => map.serialize_entry("compress", "zstd")?,
+                Some(Compression::Lz4) => map.serialize_entry("compress", "lz4")?,
+                None => {}
+            }
+        }
         self.content.serialize_as(&mut map, ["value", "value_b64", "fields_b64"])?;
         map.end()
     }

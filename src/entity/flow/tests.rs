@@ -250,6 +250,27 @@ fn without_positions_a_secondary_key_is_deleted_only_while_it_holds_the_row_s_va
     }
 }
 
+/// Two rows whose values a filter makes one would overwrite each other in two partitions without the guard.
+#[test]
+fn only_filters_that_keep_rows_apart_leave_a_key_to_its_partition() {
+    for (template, is_guarded) in [
+        ("c:{id|url}", false),
+        ("c:{id|escape}", false),
+        ("c:{id|hash}:{id}", false),
+        ("c:{id|hash:64}", true),
+        ("c:{id|lower}", true),
+        ("c:{id|url|trim}", true),
+    ] {
+        let made = super::super::testing::mutations(
+            &mapping(vec![write(template)]),
+            change_of(Op::Create, KEY, "", r#"{"id":7}"#),
+        );
+        let made = made.unwrap();
+        assert!(made.iter().all(|mutation| mutation.guard.is_some() == is_guarded), "{template}: {made:?}");
+        assert_eq!(made.len(), 1, "{template}");
+    }
+}
+
 #[test]
 fn without_positions_a_row_that_no_longer_qualifies_gives_up_a_key_only_while_it_holds_its_value() {
     let when = Some(Condition::compile("after.ok").unwrap());

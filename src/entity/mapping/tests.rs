@@ -1,12 +1,14 @@
 //! Values, conditions and lifetimes as the settings say them.
 
 use super::super::condition::Condition;
+use super::super::spec::{Member, Source};
 use super::super::template::Template;
 use super::super::testing::{change_of, effects, entity, mapping, mutations, without_positions, write};
+use super::super::text_template::TextTemplate;
 use super::*;
 use crate::change::Op;
 use crate::entity::Entity;
-use crate::mutation::{Effect, Expiry};
+use crate::mutation::{Compression, Effect, Expiry};
 use crate::types::{Kind, Unit};
 
 const KEY: &str = r#"{"id":7}"#;
@@ -56,6 +58,80 @@ fn each_shape_gives_its_value() {
     ] {
         assert_eq!(created(&shaped(shape.clone()), row), [expected], "{shape:?}");
     }
+}
+
+/// A member of a nested object.
+fn member(name: &str, source: Source) -> Member {
+    Member { name: name.into(), source }
+}
+
+#[test]
+fn nested_objects_hold_columns_constants_and_parsed_texts() {
+    let shape = Shape::Nested(vec![
+        member("id", Source::Column("id".into())),
+        member("kind", Source::Constant(r#""x\"y""#.into())),
+        member("attributes", Source::Parsed("attributes".into())),
+        member(
+            "address",
+            Source::Object(vec![
+                member("city", Source::Column("city".into())),
+                member("inner", Source::Object(vec![member("n", Source::Constant("1.5".into()))])),
+            ]),
+        ),
+    ]);
+    let text = r#"{"id":7,"city":null,"attributes":" {\"b\": [1, 2.50],\"a\":null}\n"}"#;
+    let expected = r#"write c:7 = {"id":7,"kind":"x\"y","attributes":{"b": [1, 2.50],"a":null},"address":{"city":null,"inner":{"n":1.5}}}"#;
+    assert_eq!(created(&shaped(shape.clone()), text), [expected]);
+    for (row, expected) in [
+        (r#"{"id":7,"city":"<unavailable>","attributes":"1"}"#, "delete c:7"),
+        (r#"{"id":7,"city":"x","attributes":"<unavailable>"}"#, "delete c:7"),
+        (r#"{"id":7,"city":"x","attributes":"{oops"}"#, "error value: column \"attributes\""),
+        (r#"{"id":7,"city":"x","attributes":""}"#, "error value: column \"attributes\""),
+        (r#"{"id":7,"attributes":"1"}"#, "error value: column \"city\""),
+        (
+            r#"{"id":7,"city":"x","attributes":null}"#,
+            r#"write c:7 = {"id":7,"kind":"x\"y","attributes":null,"address":{"city":"x","inner":{"n":1.5}}}"#,
+        ),
+    ] {
+        assert_eq!(created(&shaped(shape.clone()), row), [expected], "{row}");
+    }
+}
+
+#[test]
+fn a_template_writes_text_under_the_rules_of_every_value() {
+    let shape = |source| Shape::Template(TextTemplate::compile(source).unwrap());
+    for (source, row, expected) in [
+        ("<{{ name }}{{ gone }}>", r#"{"id":7,"name":"x","gone":null}"#, "write c:7 = <x>"),
+        ("{{ name }}", r#"{"id":7}"#, "error value: column \"name\""),
+        ("{{ name }}", r#"{"id":7,"name":"<unavailable>"}"#, "delete c:7"),
+        (
+            "{% for n in range(999) %}xx{% endfor %}",
+            r#"{"id":7}"#,
+            "error too_large: a value of 1001 bytes is over limits.value_bytes = 1000",
+        ),
+    ] {
+        assert_eq!(created(&shaped(shape(source)), row), [expected], "{source}");
+    }
+}
+
+#[test]
+fn a_compare_and_delete_looks_for_the_packed_bytes() {
+    let packing = Packing { msgpack: false, compress: Some((Compression::Zstd, 10)) };
+    let spec = WriteSpec { packing, shape: text("{note}"), ..write("n:{name}") };
+    let mut entity = mapping(vec![spec]);
+    entity.replica_identity = crate::entity::ReplicaIdentity::Full;
+    let note = "abc".repeat(100);
+    let row = |name: &str| format!(r#"{{"id":7,"name":"{name}","note":"{note}"}}"#);
+    let written = |name: &str, op, before: &str| {
+        let change = without_positions(change_of(op, KEY, before, &row(name)));
+        mutations(&entity, change).unwrap()
+    };
+    let first = written("a", Op::Create, "");
+    let Effect::Write(value, _) = &first[0].effect else { panic!("{first:?}") };
+    assert!(value.size_bytes() < note.len());
+    let before = row("a");
+    let moved = written("b", Op::Update, &before);
+    assert!(moved.iter().any(|made| made.effect == Effect::DeleteIf(value.clone())), "{moved:?}");
 }
 
 #[test]

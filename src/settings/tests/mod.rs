@@ -204,7 +204,7 @@ fn a_problem_shows_its_line_and_what_to_do() {
     assert_eq!(
         error.to_string(),
         "stoker.toml:11:9: entity \"customer\", write 1: value: \"jsno\" is not \"json\", \"hash\" or \
-         \"invalidate\", or { json = … }, or { text = … }, or { hash = … }, or { bytes = … }\n    \
+         \"invalidate\", or { json = … }, or { text = … }, or { template = … }, or { hash = … }, or { bytes = … }\n    \
          | value = \"jsno\"\n    \
          |         ^^^^^^\n    \
          = did you mean \"json\"?"
@@ -345,6 +345,14 @@ fn what_is_doubtful_is_a_warning() {
         ),
         (two("key = \"all\""), "14:7: entity \"customer\", write 2: key: names no column"),
         (
+            two("key = \"tag:{{{email}}}:x\""),
+            "14:7: entity \"customer\", write 2: key: a brace in \"email\" would move its hash tag",
+        ),
+        (
+            two("key = \"tag:{{{email|url}}}:x\""),
+            "14:7: entity \"customer\", write 2: key: its hash tag is empty where \"email\" is",
+        ),
+        (
             with_write("key = \"c:{id}\"\nvalue = \"invalidate\"\nwhen = \"true\""),
             "12:8: entity \"customer\", write 1: when: has no effect",
         ),
@@ -386,6 +394,7 @@ fn shared_keys_and_declared_numbers_are_allowed() {
 #[test]
 fn keys_of_handlers_in_rust_are_checked_too() {
     let write = |key| WriteSpec {
+        packing: Default::default(),
         key: Template::parse(key).unwrap(),
         shape: Shape::Invalidate,
         ttl: Ttl { base: TtlBase::None, jitter: 0.0 },

@@ -357,7 +357,10 @@ fn what_is_wrong_in_writes() {
             with_write(
                 "key = \"c:{a}\"\nvalue = { json = [\"a\", { name = \"a\", column = \"b\" }, { name = \"c\" }] }\nttl = \"1h\"",
             ),
-            &[r#"11:54: entity "customer", write 1: value.json[2]: "column" is missing"#],
+            &[
+                r#"11:24: entity "customer", write 1: value.json[1]: the value has a field "a" already"#,
+                r#"11:54: entity "customer", write 1: value.json[2]: "column" is missing"#,
+            ],
         ),
         (
             with_write(
@@ -431,9 +434,48 @@ fn what_is_wrong_in_writes() {
                 "key = \"c:{a}\"\nvalue = \"json\"\nttl = \"1h\"\ncompress = {}\nshared = \"yes\"\nguard = {}",
             ),
             &[
-                r#"13:1: entity "customer", write 1: compress: not built yet: compression"#,
+                r#"13:12: entity "customer", write 1: compress: "algorithm" is missing"#,
                 r#"14:10: entity "customer", write 1: shared: expected true or false, found a text"#,
                 r#"15:1: entity "customer", write 1: guard: unknown field "guard""#,
+            ],
+        ),
+        (
+            with_write(
+                "key = \"c:{a}\"\nvalue = { template = \"{% if a %}\\n{{ b|uper }}{% endif %}{{ c|lowr }}\" }\nttl = \"1h\"\nencoding = \"msgpack\"",
+            ),
+            &[
+                r#"11:63: entity "customer", write 1: value.template: unknown filter: filter lowr is unknown"#,
+                r#"13:1: entity "customer", write 1: encoding: MessagePack is an encoding of JSON values"#,
+            ],
+        ),
+        (
+            with_write(
+                "key = \"c:{a}\"\nvalue = { hash = [\"a\", { name = \"b\", value = 1 }, { name = \"c\", column = \"c\", value = 1.5 }] }\nttl = \"1h\"\ncompress = { algorithm = \"lz4\" }",
+            ),
+            &[
+                r#"11:24: entity "customer", write 1: value.hash[1]: a hash has texts of columns"#,
+                r#"11:51: entity "customer", write 1: value.hash[2]: has to be one of column, value and json"#,
+                r#"11:51: entity "customer", write 1: value.hash[2]: a hash has texts of columns"#,
+                r#"13:1: entity "customer", write 1: compress: a hash is read field by field"#,
+            ],
+        ),
+        (
+            with_write(
+                "key = \"c:{a}\"\nvalue = { json = [{ name = \"b\", value = nan }, { name = \"c\", value = [] }, { name = \"d\", json = [\"\"] }] }\nttl = \"1h\"",
+            ),
+            &[
+                r#"11:41: entity "customer", write 1: value.json[0].value: is no number of JSON"#,
+                r#"11:70: entity "customer", write 1: value.json[1].value: expected"#,
+            ],
+        ),
+        (
+            with_write(
+                "key = \"c:{a}\"\nvalue = { json = [{ name = \"d\", json = [\"\", \"e\", \"e\"], parse = \"json\" }] }\nttl = \"1h\"",
+            ),
+            &[
+                r#"11:42: entity "customer", write 1: value.json[0].json[0]: a name is empty"#,
+                r#"11:50: entity "customer", write 1: value.json[0].json[2]: the value has a field "e" already"#,
+                r#"11:56: entity "customer", write 1: value.json[0].parse: says how a column's text is read"#,
             ],
         ),
         (

@@ -5,6 +5,7 @@ use super::entity::{Draft, DraftHandler};
 use super::write::DraftWrite;
 use crate::entity::KeyTemplate;
 use crate::entity::ambiguity::{Ambiguity, ambiguity};
+use crate::entity::hash_tag::{TagDoubt, doubt};
 use crate::entity::template::Template;
 use crate::settings::document::Path;
 use crate::types::Kind;
@@ -24,6 +25,7 @@ pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<
     let keys: Vec<Key<'_>> = entities.iter().flat_map(keys_of).collect();
     for (index, key) in keys.iter().enumerate() {
         own_keys(key, own_prefix, context);
+        hash_tag(key, context);
         let earlier = keys.get(..index).unwrap_or_default();
         let certain = compare(key, earlier, context);
         let constant = key.template.literal_skeleton().all(|literal| literal.is_some());
@@ -115,6 +117,27 @@ fn begin_apart(a: &Template, b: &Template) -> bool {
 
 fn literal_start(template: &Template) -> &str {
     template.literal_skeleton().next().flatten().unwrap_or_default()
+}
+
+/// A key whose hash tag is empty or cut short lies in another slot than those that it was meant to lie with.
+fn hash_tag(key: &Key<'_>, context: &mut Context<'_, '_>) {
+    let is_number = |name: &str| {
+        let kind = key.entity.columns.iter().find(|(column, _)| column == name);
+        matches!(kind, Some((_, Kind::Int | Kind::Uint | Kind::Bool | Kind::Uuid | Kind::Date)))
+    };
+    let message = match doubt(key.template, is_number) {
+        None => return,
+        Some(TagDoubt::AlwaysEmpty) => "its hash tag is empty: the whole key decides the slot".to_owned(),
+        Some(TagDoubt::Empty(column)) => {
+            format!("its hash tag is empty where {column:?} is: the whole key then decides the slot")
+        }
+        Some(TagDoubt::Brace(column)) => {
+            format!("a brace in {column:?} would move its hash tag, and the key to another slot")
+        }
+    };
+    let help = "declare the column's type, as in columns = { id = \"int\" }; or begin the tag with a text and take \
+                braces out: {{u{name|escape}}}";
+    context.findings.warn(&key.path, message, Some(help.to_owned()));
 }
 
 /// A value written over an owner record or a watermark would undo the fencing.

@@ -4,6 +4,7 @@
 //! stand-ins are never used: settings with a problem are not returned.
 
 mod entity;
+mod fields;
 mod kafka;
 mod keys;
 mod process;

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use super::Context;
+use super::fields::{chosen, fields_of_json, packing};
 use crate::entity::condition::Condition;
-use crate::entity::spec::{Chosen, Columns, Shape, Ttl, TtlBase, WriteSpec};
+use crate::entity::spec::{Columns, Shape, Ttl, TtlBase, WriteSpec};
 use crate::entity::template::Template;
+use crate::entity::text_template::{TextTemplate, TextTemplateError};
 use crate::settings::defaults::TTL_BOUNDS;
 use crate::settings::document::Path;
 use crate::settings::raw::{DurationText, ShareText};
 use crate::settings::raw_entity::{
-    Column, Ttl as RawTtl, TtlAfter, TtlColumn, TtlFrom, Value, ValueName, ValueOf, Write,
+    Ttl as RawTtl, TtlAfter, TtlColumn, TtlFrom, Value, ValueName, ValueOf, Write,
 };
 
 /// A write as far as its section tells.
@@ -36,8 +38,9 @@ pub(super) fn write(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> 
     let ttl = if invalidates { without_ttl(raw, path, context) } else { ttl(raw, path, context) };
     let when = raw.when.as_ref().and_then(|raw| compile(&raw.0, &path.key("when"), context));
     let shared = raw.shared.unwrap_or(false);
+    let packing = packing(raw, path, context);
     let whole = key.clone().zip(shape).zip(ttl);
-    let spec = whole.map(|((key, shape), ttl)| WriteSpec { key, shape, ttl, when, shared });
+    let spec = whole.map(|((key, shape), ttl)| WriteSpec { key, shape, packing, ttl, when, shared });
     DraftWrite { key_path, key, shared, invalidates, spec }
 }
 
@@ -56,37 +59,22 @@ fn shape(raw: &Value, path: &Path, context: &mut Context<'_, '_>) -> Option<Shap
         Value::Name(ValueName::Json) => Shape::Json(Columns::All),
         Value::Name(ValueName::Hash) => Shape::Hash(Columns::All),
         Value::Name(ValueName::Invalidate) => Shape::Invalidate,
-        Value::Of(ValueOf::Json(columns)) => Shape::Json(chosen(columns, &path.key("json"), context)),
-        Value::Of(ValueOf::Hash(columns)) => Shape::Hash(chosen(columns, &path.key("hash"), context)),
+        Value::Of(ValueOf::Json(columns)) => fields_of_json(columns, &path.key("json"), context),
+        Value::Of(ValueOf::Hash(columns)) => {
+            Shape::Hash(Columns::Chosen(chosen(columns, &path.key("hash"), context)))
+        }
         Value::Of(ValueOf::Text(text)) => Shape::Text(template(&text.0, &path.key("text"), context)?),
+        Value::Of(ValueOf::Template(source)) => {
+            let path = path.key("template");
+            let compiled = TextTemplate::compile(&source.0);
+            let refused =
+                |error: TextTemplateError| context.findings.refuse_inside(&path, error.at, error.problem);
+            Shape::Template(compiled.map_err(refused).ok()?)
+        }
         Value::Of(ValueOf::Bytes(column)) => {
             Shape::Bytes(context.filled(Some(column), &path.key("bytes"))?.to_owned())
         }
     })
-}
-
-fn chosen(raw: &[Column], path: &Path, context: &mut Context<'_, '_>) -> Columns {
-    let mut columns: Vec<Chosen> = Vec::new();
-    if raw.is_empty() {
-        context.findings.refuse(path, "names no column");
-    }
-    for (index, column) in raw.iter().enumerate() {
-        let at = path.index(index);
-        let (name, column) = match column {
-            Column::Same(name) => (name.as_str(), name.as_str()),
-            Column::Renamed(renamed) => {
-                (renamed.name.as_deref().unwrap_or_default(), renamed.column.as_deref().unwrap_or_default())
-            }
-        };
-        if name.is_empty() || column.is_empty() {
-            context.findings.refuse(&at, "a name is empty");
-        } else if columns.iter().any(|earlier| earlier.name == name) {
-            let shown = context.shown(name, &at);
-            context.findings.refuse(&at, format!("the value has a field {shown} already"));
-        }
-        columns.push(Chosen { name: name.to_owned(), column: column.to_owned() });
-    }
-    Columns::Chosen(columns)
 }
 
 /// `invalidate` writes nothing, so there is nothing that could live or be shared out among rows.
@@ -194,6 +182,7 @@ mod tests {
 
     use super::*;
     use crate::entity::Handlers;
+    use crate::entity::spec::Chosen;
     use crate::settings::document::Document;
     use crate::settings::problem::Findings;
     use crate::settings::tests::Fake;

@@ -1,6 +1,7 @@
 use super::*;
 use crate::dead_letter::Stage;
 use crate::decode::Ignored;
+use crate::entity::packing::Packing;
 use crate::mutation::{CacheKey, Mutations, RowId};
 use crate::pipeline::Failure;
 use crate::record::NoHeaders;
@@ -199,4 +200,38 @@ fn a_condition_that_could_not_be_evaluated_is_said_beside_the_delete() {
         "\n",
     );
     assert!(line.ends_with(undecided), "{line}");
+}
+
+#[test]
+fn packed_values_are_shown_readable_with_how_they_are_packed() {
+    let json = format!(r#"{{"id":7,"price":"12.50","t":"{}"}}"#, "x".repeat(200));
+    let compress = |compression| Some((compression, 100));
+    for (packing, kind, fields) in [
+        (
+            Packing { msgpack: true, compress: None },
+            StringKind::Json,
+            format!(r#""kind":"json","encoding":"msgpack","value":{json}"#),
+        ),
+        (
+            Packing { msgpack: true, compress: compress(Compression::Zstd) },
+            StringKind::Json,
+            format!(r#""kind":"json","encoding":"msgpack","compress":"zstd","value":{json}"#),
+        ),
+        (
+            Packing { msgpack: false, compress: compress(Compression::Lz4) },
+            StringKind::Text,
+            format!(r#""kind":"text","compress":"lz4","value":{}"#, serde_json::to_string(&json).unwrap()),
+        ),
+        (
+            Packing { msgpack: false, compress: compress(Compression::Lz4) },
+            StringKind::Bytes,
+            format!(r#""kind":"bytes","compress":"lz4","value_b64":"{}""#, STANDARD.encode(&json)),
+        ),
+    ] {
+        let value = packing.pack(string(kind, json.as_bytes())).unwrap();
+        let Value::String { bytes, .. } = &value else { panic!("{value:?}") };
+        assert_ne!(bytes, json.as_bytes());
+        let shown = serde_json::to_string(&ShownValue::of(&value)).unwrap();
+        assert_eq!(shown, format!("{{{fields}}}"));
+    }
 }

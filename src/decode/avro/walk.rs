@@ -1,0 +1,200 @@
+//! One flat walk over a datum: its columns as borrowed cells, in the schema's order.
+//!
+//! Work is bounded by the datum's size, whatever the schema: items without bytes (nulls, empty records) are
+//! counted, for a block may announce 2^63 of them.
+
+use std::ops::Range;
+
+use super::Fault;
+use super::plan::{Member, Plan};
+use super::read::Reader;
+use super::schema::{Form, NodeId};
+use super::unavailable::{is_bytes, is_text};
+use crate::change::Cell;
+use crate::types::{Kind, Raw, Typed};
+
+/// Values that may be read beside those that the datum has bytes for. A record of some thousand columns has as
+/// many unions; no datum is known to hold more of what has no bytes.
+const FREE_STEPS: usize = 65_536;
+/// Values to a byte: a union and its branch, and the record that they stand in.
+const STEPS_PER_BYTE: usize = 4;
+/// Records, arrays and maps in each other: the bound that rendering has.
+pub(super) const DEPTH_MAX: usize = 64;
+/// Unions directly in each other, which the specification forbids.
+const UNIONS_MAX: usize = 4;
+/// What flattening puts before the names of the columns that it adds; they are read as JSON tokens.
+const ADDED_PREFIX: &str = "__";
+
+/// A column before the scratch that its text lies in can be borrowed.
+#[derive(Debug)]
+pub(super) enum Pending<'a> {
+    /// Borrows from the datum or the plan.
+    Ready(Cell<'a>),
+    /// JSON in the scratch.
+    Json(Range<usize>, &'a Kind),
+}
+
+/// Columns of a record.
+pub(super) type Columns<'a> = Vec<(&'a str, Pending<'a>)>;
+
+/// A row image.
+#[derive(Debug, Default)]
+pub(super) enum Image<'a> {
+    #[default]
+    Missing,
+    Null,
+    Row(Columns<'a>),
+    Other,
+}
+
+/// What an envelope holds.
+#[derive(Debug, Default)]
+pub(super) struct Members<'a> {
+    pub(super) before: Image<'a>,
+    pub(super) after: Image<'a>,
+    /// A JSON token in the scratch.
+    pub(super) op: Option<Range<usize>>,
+    /// The source block's JSON in the scratch.
+    pub(super) source: Option<Range<usize>>,
+}
+
+/// Reads one datum.
+#[derive(Debug)]
+pub(super) struct Walk<'a, 's> {
+    pub(super) plan: &'a Plan,
+    pub(super) reader: Reader<'a>,
+    pub(super) json: &'s mut String,
+    steps: usize,
+}
+
+impl<'a, 's> Walk<'a, 's> {
+    pub(super) fn new(plan: &'a Plan, datum: &'a [u8], json: &'s mut String) -> Walk<'a, 's> {
+        let steps = datum.len().saturating_mul(STEPS_PER_BYTE).saturating_add(FREE_STEPS);
+        Walk { plan, reader: Reader::new(datum), json, steps }
+    }
+
+    /// Nothing may follow.
+    pub(super) fn finish(&self) -> Result<(), Fault> {
+        self.reader.finish()
+    }
+
+    /// Counts one value.
+    pub(super) fn step(&mut self) -> Result<(), Fault> {
+        self.steps = self.steps.checked_sub(1).ok_or_else(|| self.reader.fault("more values than bytes"))?;
+        Ok(())
+    }
+
+    /// The branch that is there, through unions.
+    pub(super) fn resolve(&mut self, mut node: NodeId) -> Result<(NodeId, &'a Form), Fault> {
+        for _ in 0..=UNIONS_MAX {
+            self.step()?;
+            let form = self.plan.form(node);
+            let Form::Union(branches) = form else { return Ok((node, form)) };
+            let fault = self.reader.fault("expected the index of a branch of the union");
+            node = *branches.get(self.reader.index()?).ok_or(fault)?;
+        }
+        Err(self.reader.fault("unions in each other"))
+    }
+
+    /// The columns of a record; `None` for null.
+    pub(super) fn row(&mut self, node: NodeId) -> Result<Option<Columns<'a>>, Fault> {
+        match self.resolve(node)?.1 {
+            Form::Null => Ok(None),
+            Form::Record(fields) => {
+                let mut columns = Vec::with_capacity(fields.len());
+                for field in fields {
+                    columns.push((field.name.as_str(), self.column(&field.name, field.node)?));
+                }
+                Ok(Some(columns))
+            }
+            _ => Err(self.reader.fault("expected a record")),
+        }
+    }
+
+    /// The members of an envelope; `None` for null.
+    pub(super) fn envelope(&mut self, members: &[Member]) -> Result<Option<Members<'a>>, Fault> {
+        let fields = match self.resolve(self.plan.root())?.1 {
+            Form::Null => return Ok(None),
+            Form::Record(fields) => fields,
+            _ => return Err(self.reader.fault("expected a record")),
+        };
+        let mut found = Members::default();
+        for (field, member) in fields.iter().zip(members) {
+            match member {
+                Member::Before => found.before = self.image(field.node)?,
+                Member::After => found.after = self.image(field.node)?,
+                Member::Op => found.op = Some(self.written(field.node)?),
+                Member::Source => found.source = Some(self.written(field.node)?),
+                Member::Unread => {
+                    // Written and taken back: what is skipped must be well-formed all the same.
+                    let range = self.written(field.node)?;
+                    self.json.truncate(range.start);
+                }
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn image(&mut self, node: NodeId) -> Result<Image<'a>, Fault> {
+        let (node, form) = self.resolve(node)?;
+        Ok(match form {
+            Form::Null => Image::Null,
+            Form::Record(_) => self.row(node)?.map_or(Image::Null, Image::Row),
+            _ => {
+                self.value(node, form, 0)?;
+                Image::Other
+            }
+        })
+    }
+
+    fn written(&mut self, node: NodeId) -> Result<Range<usize>, Fault> {
+        let start = self.json.len();
+        let (node, form) = self.resolve(node)?;
+        self.value(node, form, 0)?;
+        Ok(start..self.json.len())
+    }
+
+    fn column(&mut self, name: &str, node: NodeId) -> Result<Pending<'a>, Fault> {
+        let (node, form) = self.resolve(node)?;
+        let kind = self.plan.kind(node);
+        let present = |raw: Raw<'a>| Pending::Ready(Cell::Present(Typed { raw, kind }));
+        if name.starts_with(ADDED_PREFIX) || self.plan.is_duration(node) {
+            let start = self.json.len();
+            self.value(node, form, 0)?;
+            return Ok(Pending::Json(start..self.json.len(), kind));
+        }
+        Ok(match form {
+            Form::Null => Pending::Ready(Cell::Null),
+            Form::Bool => present(Raw::Bool(self.reader.boolean()?)),
+            Form::Int => present(Raw::Int(self.reader.int()?)),
+            Form::Long => present(Raw::Int(self.reader.long()?)),
+            Form::Float => present(Raw::Double(widened(self.reader.float()?))),
+            Form::Double => present(Raw::Double(self.reader.double()?)),
+            Form::Text => match self.reader.text()? {
+                text if is_text(text, kind) => Pending::Ready(Cell::Unavailable),
+                text => present(Raw::Text(text)),
+            },
+            Form::Bytes => match self.reader.bytes()? {
+                bytes if is_bytes(bytes, kind) => Pending::Ready(Cell::Unavailable),
+                bytes => present(Raw::Bytes(bytes)),
+            },
+            Form::Fixed(length) => present(Raw::Bytes(self.reader.fixed(*length)?)),
+            Form::Enum(symbols) => present(Raw::Text(self.symbol(symbols)?)),
+            Form::Array(_) | Form::Map(_) | Form::Record(_) | Form::Union(_) => {
+                let start = self.json.len();
+                self.value(node, form, 0)?;
+                Pending::Json(start..self.json.len(), kind)
+            }
+        })
+    }
+
+    pub(super) fn symbol(&mut self, symbols: &'a [String]) -> Result<&'a str, Fault> {
+        let fault = self.reader.fault("expected the index of a symbol of the enum");
+        symbols.get(self.reader.index()?).map(String::as_str).ok_or(fault)
+    }
+}
+
+/// The double whose shortest text is the float's: 0.1 stays 0.1, as it is in JSON, and is not 0.10000000149011612.
+pub(super) fn widened(value: f32) -> f64 {
+    if value.is_finite() { value.to_string().parse().unwrap_or(f64::from(value)) } else { f64::from(value) }
+}

@@ -1,0 +1,123 @@
+//! The registry schemas that were seen: what a record's framing names, and what the registry said of it.
+//!
+//! Does no IO: who drives the pipeline asks which schema a record needs ([`Schemas::missing`]), fetches it, and
+//! tells it here ([`Schemas::know`]). Schemas never change under their id, so nothing is fetched twice.
+
+use std::collections::HashMap;
+
+use super::avro::Plan;
+use super::wire::{Framed, SchemaId, SchemaRef, Side, Wire, framed};
+use super::{Format, connect};
+use crate::error::DecodeError;
+use crate::record::Record;
+
+/// Schemas that are kept: some per table and its history, for more tables than one group follows. Past it all are
+/// forgotten and asked for anew.
+const SCHEMAS_MAX: usize = 4_096;
+
+/// What kind of schema a registry holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SchemaKind {
+    /// Avro.
+    Avro,
+    /// JSON Schema.
+    Json,
+    /// Protocol Buffers.
+    Protobuf,
+}
+
+/// A schema as the registry has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisteredSchema {
+    /// Its kind.
+    pub kind: SchemaKind,
+    /// Its text.
+    pub text: String,
+    /// Name and text of the schemas that it refers to, directly or not, none before those that it refers to itself.
+    pub references: Vec<(String, String)>,
+}
+
+/// The registry says that there is no such schema.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnknownSchema {
+    /// Where it was looked for: the registry's address without a login, or a file.
+    pub place: String,
+}
+
+/// Registry schemas by id. Without a registry, nothing is taken for framed.
+#[derive(Debug, Default)]
+pub struct Schemas {
+    wire: Option<Wire>,
+    known: HashMap<SchemaId, Known, ahash::RandomState>,
+}
+
+#[derive(Debug)]
+enum Known {
+    /// Both readings of Connect's `Timestamp`: an instant, and a time stamp without zone.
+    Avro(Box<[Plan; 2]>),
+    Refused(DecodeError),
+}
+
+impl Schemas {
+    /// Schemas of a registry whose producers frame records so.
+    pub fn new(wire: Wire) -> Schemas {
+        Schemas { wire: Some(wire), known: HashMap::with_hasher(ahash::RandomState::with_seed(0)) }
+    }
+
+    /// True where there is a registry.
+    pub fn is_enabled(&self) -> bool {
+        self.wire.is_some()
+    }
+
+    /// The first schema of the record, value before key, that is not known here.
+    pub fn missing(&self, record: &Record<'_>) -> Option<SchemaRef> {
+        let missing = |side| {
+            let schema = self.framed(record, side)?.schema;
+            (!self.known.contains_key(&schema.id)).then_some(schema)
+        };
+        missing(Side::Value).or_else(|| missing(Side::Key))
+    }
+
+    /// Keeps what the registry said of a schema. One that cannot be read is the error of each record that names it.
+    pub fn know(&mut self, schema: SchemaRef, told: Result<RegisteredSchema, UnknownSchema>) {
+        if self.known.len() >= SCHEMAS_MAX {
+            self.known.clear();
+        }
+        let refused = |detail: String| Known::Refused(DecodeError::new("schema", detail));
+        let id = schema.id;
+        let known = match told {
+            Err(UnknownSchema { place }) => refused(format!("{id} is not in the registry at {place}")),
+            Ok(RegisteredSchema { kind: SchemaKind::Avro, text, references }) => {
+                let compile = |zoneless| Plan::compile(&text, &references, zoneless);
+                match compile(false).and_then(|zoned| Ok([zoned, compile(true)?])) {
+                    Ok(plans) => Known::Avro(Box::new(plans)),
+                    Err(wrong) => refused(format!("{id} is no Avro schema: {wrong}")),
+                }
+            }
+            Ok(RegisteredSchema { kind: SchemaKind::Json, .. }) => {
+                refused(format!("{id} is a JSON Schema, and records under one are not built yet"))
+            }
+            Ok(RegisteredSchema { kind: SchemaKind::Protobuf, .. }) => {
+                refused(format!("{id} is of Protocol Buffers, which are not built yet"))
+            }
+        };
+        self.known.insert(id, known);
+    }
+
+    /// The schema that a side of the record names, and its datum.
+    pub(super) fn framed<'a>(&self, record: &Record<'a>, side: Side) -> Option<Framed<'a>> {
+        framed(record, side, self.wire?)
+    }
+
+    /// The plan of a schema for topics of that format.
+    pub(super) fn plan(&self, id: SchemaId, format: Format) -> Result<&Plan, DecodeError> {
+        match self.known.get(&id) {
+            Some(Known::Avro(plans)) => {
+                let [zoned, zoneless] = &**plans;
+                Ok(if connect::zoneless(zoned.name(), format) { zoneless } else { zoned })
+            }
+            Some(Known::Refused(error)) => Err(error.clone()),
+            None => Err(DecodeError::new("schema", format!("{id} was not looked up"))),
+        }
+    }
+}
