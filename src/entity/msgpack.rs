@@ -2,7 +2,7 @@
 //!
 //! Each value takes its shortest form, so that the same JSON gives the same bytes. Whole numbers of 64 bits stay
 //! whole; longer ones are texts, for MessagePack has none; a number with a point or exponent is the nearest
-//! 64-bit float. Members keep their order. Start at [`from_json`].
+//! 64-bit float, and a text where that would be infinite. Members keep their order. Start at [`from_json`].
 
 use crate::error::HandleError;
 use crate::types::{json_string, unescape};
@@ -120,8 +120,11 @@ impl<'j> Reader<'j, '_> {
             write_negative(whole, self.out);
         } else if token.contains(['.', 'e', 'E']) {
             let float: f64 = token.parse().ok()?;
-            self.out.push(0xcb);
-            self.out.extend_from_slice(&float.to_be_bytes());
+            if float.is_finite() {
+                tagged(0xcb, &float.to_be_bytes(), self.out);
+            } else {
+                write_text(token, self.out);
+            }
         } else {
             let digits = token.strip_prefix('-').unwrap_or(token);
             (!digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit())).then_some(())?;
@@ -294,6 +297,7 @@ mod tests {
             ("-9223372036854775808", "d38000000000000000"),
             ("1.5", "cb3ff8000000000000"),
             ("1e2", "cb4059000000000000"),
+            ("1e999", "a53165393939"),
             ("18446744073709551616", "b43138343436373434303733373039353531363136"),
             (r#""a\"\u00e9""#, "a46122c3a9"),
             (r#"{ "compact" : true, "schema" : 0 }"#, "82a7636f6d70616374c3a6736368656d6100"),
@@ -319,6 +323,20 @@ mod tests {
             let packed = from_json(json.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(to_json(&packed).unwrap()).unwrap(), json);
             assert!(to_json(packed.get(..packed.len() - 1).unwrap()).is_none(), "cut short");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn any_bytes_are_a_value_or_an_error(bytes: Vec<u8>, text in "[\\[\\]{}\",:\\\\u0-9a-f .eE+-]{0,40}") {
+            let _ = to_json(&bytes);
+            let _ = from_json(&bytes);
+            // serde_json has other bounds on numbers only: it refuses a float that 64 bits do not hold.
+            if serde_json::from_str::<serde_json::Value>(&text).is_ok() {
+                let packed = from_json(text.as_bytes()).unwrap();
+                let shown: serde_json::Value = serde_json::from_slice(&to_json(&packed).unwrap()).unwrap();
+                assert!(shown.is_object() || !text.trim().starts_with('{'));
+            }
         }
     }
 

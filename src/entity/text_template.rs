@@ -277,6 +277,20 @@ mod tests {
         );
     }
 
+    proptest::proptest! {
+        #[test]
+        fn any_source_is_a_template_or_a_problem_inside_it(
+            source in r"([{}% |.a-z()'é\n+*~-]|\{\{|\}\}|\{%|%\}| if | for | in | set | end(if|for) ){0,24}",
+        ) {
+            match TextTemplate::compile(&source) {
+                Ok(template) => {
+                    let _ = template.render(&row(r#"{"a":"x","b":[1]}"#), RenderStyle::default(), 100);
+                }
+                Err(error) => assert!(error.at <= source.len(), "{error:?}"),
+            }
+        }
+    }
+
     #[test]
     fn problems_name_the_byte() {
         for (source, at, words) in [

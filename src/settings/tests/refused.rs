@@ -473,7 +473,7 @@ fn what_is_wrong_in_writes() {
                 "key = \"c:{a}\"\nvalue = { json = [{ name = \"d\", json = [\"\", \"e\", \"e\"], parse = \"json\" }] }\nttl = \"1h\"",
             ),
             &[
-                r#"11:42: entity "customer", write 1: value.json[0].json[0]: a name is empty"#,
+                r#"11:41: entity "customer", write 1: value.json[0].json[0]: a name is empty"#,
                 r#"11:50: entity "customer", write 1: value.json[0].json[2]: the value has a field "e" already"#,
                 r#"11:56: entity "customer", write 1: value.json[0].parse: says how a column's text is read"#,
             ],
