@@ -74,6 +74,7 @@
 //! | [`process`] | a running process: threads, channels, what the admin side sees |
 //! | [`engine`] | awaits for one worker: the only loop that does |
 //! | [`source`] | the border to Kafka; `source::kafka` is the only user of librdkafka |
+//! | [`registry`] | the border to the schema registry: HTTP, and nothing else names hyper's client |
 //! | [`sink`] | the border to the cache; `sink::redis` is the only user of the Redis client, `sink::memory` its model |
 //! | [`admin`], [`telemetry`] | metrics, health, readiness, status; logs |
 //! | [`settings`] | `stoker.toml`: read at the edge, handed down as plain values; the core never sees it |
@@ -104,6 +105,7 @@ pub mod mutation;
 pub mod pipeline;
 pub mod process;
 pub mod record;
+pub mod registry;
 pub mod retry;
 pub mod settings;
 pub mod sink;

@@ -11,6 +11,7 @@ pub mod explain;
 pub mod finding;
 pub mod probe;
 pub mod run;
+pub mod schemas;
 pub mod test;
 
 use std::fmt::Display;
@@ -96,7 +97,9 @@ fn unwritten(error: &std::io::Error) -> Exit {
 fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
     match &args.command {
         Command::Run(run) => run::run(run, handlers, run::engine),
-        Command::Check(check) => check::check(check, args.output, handlers, &[probe::kafka, probe::redis]),
+        Command::Check(check) => {
+            check::check(check, args.output, handlers, &[probe::kafka, probe::registry, probe::redis])
+        }
         Command::Explain(explain) => explain::explain(explain, handlers),
         Command::Test(test) => test::test(test, args.output, handlers),
         Command::Demo(demo) => demo::demo(demo, args.output),

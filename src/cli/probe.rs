@@ -1,10 +1,11 @@
-//! What `stoker check` and `--fail-fast` ask of Kafka and Redis. Bounded in time; writes nothing.
+//! What `stoker check` and `--fail-fast` ask of Kafka, the schema registry and Redis. Bounded in time; writes nothing.
 
 use std::time::Duration;
 
 use super::finding::{Finding, Level};
 use crate::error::WorldError;
 use crate::process::subscription;
+use crate::registry::{RegistryClient, WorldFault};
 use crate::settings::{OnError, Settings};
 use crate::sink::redis::RedisSink;
 use crate::source::kafka::probe::{Probe, Severity, probe};
@@ -35,6 +36,35 @@ pub fn kafka(settings: &Settings) -> Vec<Finding> {
             Some(Finding::new(level, format!("kafka {}", found.subject), found.detail))
         })
         .collect()
+}
+
+/// Every address of the schema registry: reachable, and lets us in.
+pub fn registry(settings: &Settings) -> Vec<Finding> {
+    let Some(registry) = &settings.registry else { return Vec::new() };
+    let error = |what: String| vec![Finding::new(Level::Error, "registry", what)];
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(wrong) => return error(format!("no runtime: {wrong}")),
+    };
+    let client = match RegistryClient::new(registry.clone()) {
+        Ok(client) => client,
+        Err(wrong) => return error(wrong),
+    };
+    let finding = |(place, answer): (String, Result<(), WorldFault>)| {
+        let fault = answer.err()?;
+        let level = match fault {
+            WorldFault::Unreachable | WorldFault::Timeout | WorldFault::Status(429 | 500..) => {
+                Level::Unreachable
+            }
+            WorldFault::Tls
+            | WorldFault::Login(_)
+            | WorldFault::Status(_)
+            | WorldFault::NoApi
+            | WorldFault::Protocol => Level::Error,
+        };
+        Some(Finding::new(level, format!("registry {place}"), fault.to_string()))
+    };
+    runtime.block_on(client.probe()).into_iter().filter_map(finding).collect()
 }
 
 /// Every master: reachable, its clock, the right to fence.

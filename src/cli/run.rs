@@ -106,7 +106,7 @@ pub fn engine(parts: Parts) -> Ended {
         info!(name, value, "setting");
     }
     if fail_fast {
-        let found = [probe::kafka(&settings), probe::redis(&settings)].concat();
+        let found = [probe::kafka(&settings), probe::registry(&settings), probe::redis(&settings)].concat();
         if let Some(finding) = found.into_iter().find(|finding| finding.level == Level::Unreachable) {
             return Ended::Unreachable { detail: finding.to_string() };
         }

@@ -12,6 +12,8 @@ pub(super) const OWN_PREFIX: &str = "stoker:";
 pub(super) const REDIS_TIMEOUT: Duration = Duration::from_secs(5);
 /// One connection, TLS and login included. The same patience as for an answer.
 pub(super) const REDIS_CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// One request to the registry, TLS included. The lane that needs the schema waits meanwhile, and tries again.
+pub(super) const REGISTRY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Under 10 ms a healthy network already times out; past 10 minutes a dead peer goes unnoticed.
 pub(super) const TIMEOUT_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(10)..=Duration::from_secs(600);

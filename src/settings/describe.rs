@@ -15,6 +15,7 @@ impl Settings {
     pub fn describe(&self) -> Vec<(String, String)> {
         let mut lines = Lines(Vec::new());
         self.describe_kafka(&mut lines);
+        self.describe_registry(&mut lines);
         self.describe_redis(&mut lines);
         self.describe_process(&mut lines);
         for entity in self.entities.iter() {
@@ -52,6 +53,27 @@ impl Settings {
             let shown = if may_be_secret(name) { "***" } else { value.expose() };
             lines.say(&format!("kafka.properties.{name}"), shown);
         }
+    }
+
+    fn describe_registry(&self, lines: &mut Lines) {
+        let Some(registry) = &self.registry else { return };
+        let urls: Vec<String> = registry.urls.iter().map(ToString::to_string).collect();
+        lines.say("registry.url", urls.join(", "));
+        if let Some(username) = &registry.username {
+            lines.say("registry.username", username);
+        }
+        for (name, secret) in [("password", &registry.password), ("token", &registry.token)] {
+            if secret.is_some() {
+                lines.say(&format!("registry.{name}"), "***");
+            }
+        }
+        let files = [("ca", &registry.tls.ca), ("cert", &registry.tls.cert), ("key", &registry.tls.key)];
+        for (name, file) in files {
+            if let Some(file) = file {
+                lines.say(&format!("registry.tls.{name}"), file.display());
+            }
+        }
+        lines.say("registry.timeout", show_duration(registry.timeout));
     }
 
     fn describe_redis(&self, lines: &mut Lines) {

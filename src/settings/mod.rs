@@ -15,6 +15,7 @@ mod not_built;
 mod problem;
 mod raw;
 mod raw_entity;
+mod raw_registry;
 mod read;
 mod redis_url;
 mod schema;
@@ -28,6 +29,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::decode::Wire;
 use crate::entity::Entity;
 
 pub use expand::{Environment, ProcessEnvironment};
@@ -40,6 +42,8 @@ pub use schema::schema;
 pub struct Settings {
     /// Kafka.
     pub kafka: KafkaSettings,
+    /// The schema registry, where one is named.
+    pub registry: Option<RegistrySettings>,
     /// Redis.
     pub redis: RedisSettings,
     /// What becomes of records that fail.
@@ -79,6 +83,53 @@ pub enum Start {
     Earliest,
     /// From the end.
     Latest,
+}
+
+/// `[registry]`.
+#[derive(Debug, Clone)]
+pub struct RegistrySettings {
+    /// Where its API is, in the order in which they are tried. At least one.
+    pub urls: Vec<RegistryUrl>,
+    /// User of basic authentication.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// Bearer token.
+    pub token: Option<Secret>,
+    /// What to trust with `https`.
+    pub tls: TlsSettings,
+    /// How long one request may take.
+    pub timeout: Duration,
+    /// How records name their schemas.
+    pub wire: Wire,
+}
+
+/// Where a registry's API is. Shown as it is written, which holds no login.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegistryUrl {
+    /// `https`.
+    pub tls: bool,
+    /// Host name or address, an IPv6 one without brackets.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Path without a slash at its end; may be empty.
+    pub path: String,
+}
+
+impl std::fmt::Display for RegistryUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = if self.tls { "https" } else { "http" };
+        write!(f, "{scheme}://{}{}", self.authority(), self.path)
+    }
+}
+
+impl RegistryUrl {
+    /// `host:port`, an IPv6 address in brackets.
+    pub fn authority(&self) -> String {
+        let Self { host, port, .. } = self;
+        if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    }
 }
 
 /// `[redis]`.

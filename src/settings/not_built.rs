@@ -5,7 +5,6 @@
 ///
 /// A path holds field names only: `entity.write.value`.
 const NOT_BUILT: &[(&str, &[&str], &str)] = &[
-    ("", &["registry"], "a schema registry (for Avro, Protobuf and JSON Schema)"),
     ("", &["verify"], "the running comparison of Redis with the topics"),
     ("redis", &["sentinel"], "Redis Sentinel"),
     (

@@ -97,6 +97,8 @@ pub(super) struct Stoker {
     /// Where records come from.
     #[schemars(required)]
     pub(super) kafka: Option<Kafka>,
+    /// The schema registry of records in Avro.
+    pub(super) registry: Option<super::raw_registry::Registry>,
     /// Where the cache is.
     #[schemars(required)]
     pub(super) redis: Option<Redis>,

@@ -16,10 +16,12 @@ pub use self::input::{InputError, LINE_BYTES_MAX, Reader};
 pub use self::output::Account;
 use super::config::{self, ConfigArgs};
 use super::exit::Exit;
+use super::schemas::{SchemaSource, SchemasArgs};
 use super::{complain, unwritten};
 use crate::entity::Handlers;
 use crate::pipeline::Pipeline;
 use crate::record::AsRecord as _;
+use crate::registry::FetchError;
 use crate::telemetry;
 
 const FORMS: &str = "\
@@ -37,6 +39,8 @@ Ends with 0, also where records had errors; with 2 for bad settings or a line th
 pub struct ExplainArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    schemas: SchemasArgs,
     /// The moment at which records are applied, instead of their timestamps: Unix milliseconds or RFC 3339
     #[arg(long, value_name = "MS|RFC3339", value_parser = parse_now, allow_hyphen_values = true)]
     now: Option<i64>,
@@ -54,6 +58,9 @@ pub enum ExplainError {
     /// The output cannot be written.
     #[error("the output cannot be written")]
     Output(#[source] io::Error),
+    /// The registry cannot be asked.
+    #[error(transparent)]
+    Registry(#[from] FetchError),
 }
 
 pub(super) fn explain(args: &ExplainArgs, handlers: &Handlers) -> Exit {
@@ -65,9 +72,16 @@ pub(super) fn explain(args: &ExplainArgs, handlers: &Handlers) -> Exit {
         complain(telemetry::chain(&error));
         return Exit::Usage;
     }
-    let mut pipeline = Pipeline::new(settings.entities).with_value_bytes_max(settings.limits.value_bytes);
+    let schemas = match SchemaSource::new(&args.schemas, &settings) {
+        Ok(schemas) => schemas,
+        Err(wrong) => {
+            complain(wrong);
+            return Exit::Usage;
+        }
+    };
+    let mut pipeline = schemas.pipeline(&settings);
     let mut out = BufWriter::new(io::stdout().lock());
-    let explained = explain_inputs(&mut pipeline, &args.files, args.now, &mut out)
+    let explained = explain_inputs(&mut pipeline, &schemas, &args.files, args.now, &mut out)
         .and_then(|()| out.flush().map_err(ExplainError::Output));
     match explained {
         Ok(()) => Exit::Done,
@@ -78,11 +92,17 @@ pub(super) fn explain(args: &ExplainArgs, handlers: &Handlers) -> Exit {
             complain(telemetry::chain(&error));
             Exit::Usage
         }
+        Err(ExplainError::Registry(error)) => {
+            let _ = out.flush();
+            complain(telemetry::chain(&error));
+            Exit::Unreachable
+        }
     }
 }
 
 fn explain_inputs(
     pipeline: &mut Pipeline,
+    schemas: &SchemaSource,
     files: &[PathBuf],
     now_ms: Option<i64>,
     out: &mut dyn Write,
@@ -91,10 +111,11 @@ fn explain_inputs(
         if io::stdin().is_terminal() {
             complain("reading records from standard input, one JSON object a line");
         }
-        return explain_records(pipeline, Reader::new("standard input", io::stdin().lock()), now_ms, out);
+        let records = Reader::new("standard input", io::stdin().lock());
+        return explain_records(pipeline, schemas, records, now_ms, out);
     }
     for path in files {
-        explain_records(pipeline, open(path)?, now_ms, out)?;
+        explain_records(pipeline, schemas, open(path)?, now_ms, out)?;
     }
     Ok(())
 }
@@ -110,9 +131,10 @@ pub fn open(path: &Path) -> Result<Reader<BufReader<File>>, InputError> {
 
 /// Sends every record of an input through the pipeline and writes what came of it.
 ///
-/// "Now" is `now_ms` (Unix milliseconds) where given, else each record's own timestamp.
+/// `schemas` supplies what the records need of a registry. "Now" is `now_ms` (Unix milliseconds) where given, else each record's own timestamp.
 pub fn explain_records<R: BufRead>(
     pipeline: &mut Pipeline,
+    schemas: &SchemaSource,
     mut records: Reader<R>,
     now_ms: Option<i64>,
     out: &mut dyn Write,
@@ -121,6 +143,7 @@ pub fn explain_records<R: BufRead>(
     let names: Vec<Arc<str>> = entities.iter().map(|entity| Arc::clone(&entity.name)).collect();
     while let Some(owned) = records.next_record()? {
         let record = owned.as_record();
+        schemas.supply(pipeline, &record)?;
         let mut account = Account::new(&names, record, now_ms.or(record.timestamp_ms));
         pipeline.handle(&record, &mut |emitted| account.add(emitted));
         for (entity, undecided) in pipeline.undecided() {

@@ -11,17 +11,16 @@ use std::fmt;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde::Serialize;
 
 use self::difference::{Difference, differences};
 use super::config::{self, ConfigArgs};
 use super::explain;
+use super::schemas::{SchemaSource, SchemasArgs};
 use super::{Exit, Output, complain, unwritten};
 use crate::entity::Handlers;
 use crate::pipeline::Pipeline;
-use crate::settings::Settings;
 use crate::telemetry;
 
 const RECORDS_SUFFIX: &str = ".records.ndjson";
@@ -38,6 +37,8 @@ const DIFFERENCES_MAX: usize = 10;
 pub struct TestArgs {
     #[command(flatten)]
     config: ConfigArgs,
+    #[command(flatten)]
+    schemas: SchemasArgs,
     /// Write what the records do as what is expected
     #[arg(long)]
     bless: bool,
@@ -75,6 +76,13 @@ pub(super) fn test(args: &TestArgs, output: Output, handlers: &Handlers) -> Exit
         complain(telemetry::chain(&error));
         return Exit::Usage;
     }
+    let schemas = match SchemaSource::new(&args.schemas, &settings) {
+        Ok(schemas) => schemas,
+        Err(wrong) => {
+            complain(wrong);
+            return Exit::Usage;
+        }
+    };
     let mut cases = BTreeMap::new();
     for directory in &args.directories {
         if let Err(error) = find_cases(directory, DEPTH_MAX, &mut cases) {
@@ -86,7 +94,9 @@ pub(super) fn test(args: &TestArgs, output: Output, handlers: &Handlers) -> Exit
         complain(format_args!("no case found: expected NAME{RECORDS_SUFFIX} under the given directories"));
         return Exit::Usage;
     }
-    let verdicts = cases.iter().map(|(name, case)| judge(name, case, &|| pipeline(&settings), args.bless));
+    // Each case gets a pipeline whose decoders have seen nothing, so that none depends on another.
+    let bench = Bench { pipeline: &|| schemas.pipeline(&settings), schemas: &schemas };
+    let verdicts = cases.iter().map(|(name, case)| judge(name, case, &bench, args.bless));
     match report(verdicts, output, &mut io::stdout().lock()) {
         Ok(exit) => exit,
         Err(error) => unwritten(&error),
@@ -133,7 +143,13 @@ fn find_cases(directory: &Path, depth: usize, cases: &mut BTreeMap<PathBuf, Case
     Ok(())
 }
 
-fn judge(name: &Path, case: &Case, pipeline: &dyn Fn() -> Pipeline, bless: bool) -> Verdict {
+/// What cases are run on.
+struct Bench<'b> {
+    pipeline: &'b dyn Fn() -> Pipeline,
+    schemas: &'b SchemaSource,
+}
+
+fn judge(name: &Path, case: &Case, bench: &Bench<'_>, bless: bool) -> Verdict {
     let verdict = |passed, problem| Verdict {
         case: name.display().to_string(),
         passed,
@@ -146,7 +162,7 @@ fn judge(name: &Path, case: &Case, pipeline: &dyn Fn() -> Pipeline, bless: bool)
             format!("no {}{RECORDS_SUFFIX} beside it: delete it, or add the records", name.display());
         return verdict(false, Some(problem));
     };
-    let got = match explain_file(records, pipeline()) {
+    let got = match explain_file(records, bench) {
         Ok(got) => got,
         Err(problem) => return verdict(false, Some(problem)),
     };
@@ -186,16 +202,11 @@ fn beside(name: &Path, suffix: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// A pipeline whose decoders have seen nothing: each case gets its own, so that none depends on another.
-fn pipeline(settings: &Settings) -> Pipeline {
-    Pipeline::new(Arc::clone(&settings.entities)).with_value_bytes_max(settings.limits.value_bytes)
-}
-
 /// What `explain` prints for the file.
-fn explain_file(records: &Path, mut pipeline: Pipeline) -> Result<String, String> {
+fn explain_file(records: &Path, bench: &Bench<'_>) -> Result<String, String> {
     let reader = explain::open(records).map_err(|error| telemetry::chain(&error))?;
     let mut got = Vec::new();
-    explain::explain_records(&mut pipeline, reader, None, &mut got)
+    explain::explain_records(&mut (bench.pipeline)(), bench.schemas, reader, None, &mut got)
         .map_err(|error| telemetry::chain(&error))?;
     Ok(String::from_utf8_lossy(&got).into_owned())
 }
@@ -226,7 +237,7 @@ mod tests {
     use super::*;
 
     fn no_entities() -> Pipeline {
-        Pipeline::new(Arc::new([]))
+        Pipeline::new(std::sync::Arc::new([]))
     }
 
     /// A directory with these files.
@@ -243,7 +254,8 @@ mod tests {
     fn judge_all(directory: &tempfile::TempDir, bless: bool) -> Vec<Verdict> {
         let mut cases = BTreeMap::new();
         find_cases(directory.path(), DEPTH_MAX, &mut cases).unwrap();
-        cases.iter().map(|(name, case)| judge(name, case, &no_entities, bless)).collect()
+        let bench = Bench { pipeline: &no_entities, schemas: &SchemaSource::nowhere() };
+        cases.iter().map(|(name, case)| judge(name, case, &bench, bless)).collect()
     }
 
     const RECORD: &str = r#"{"topic":"nobody.reads.it"}"#;

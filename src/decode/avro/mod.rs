@@ -5,9 +5,13 @@
 //! adds are written as the JSON that Connect's `JsonConverter` gives the same value, so that one row gives one
 //! cached value whatever carried it. Encoding: <https://avro.apache.org/docs/1.12.0/specification/>.
 
+#[cfg(test)]
+mod oracle;
 mod plan;
 mod read;
 mod schema;
+#[cfg(test)]
+mod tests;
 mod to_json;
 mod unavailable;
 mod walk;

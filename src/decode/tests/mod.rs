@@ -27,6 +27,8 @@ fn record<'a>(key: Option<&'a str>, value: Option<&'a str>) -> Record<'a> {
 fn row(row: &Row<'_>) -> String {
     let cells = row.cells().map(|(name, cell)| match cell {
         Cell::Present(Typed { raw: Raw::Json(token), .. }) => format!("{name}={token}"),
+        Cell::Present(Typed { raw: Raw::Int(number), .. }) => format!("{name}={number}"),
+        Cell::Present(Typed { raw: Raw::Text(text), .. }) => format!("{name}={text}"),
         Cell::Null => format!("{name}:null"),
         Cell::Unavailable => format!("{name}:unavailable"),
         other => format!("{name}:{other:?}"),
@@ -35,7 +37,7 @@ fn row(row: &Row<'_>) -> String {
 }
 
 /// One line that tells what came of a record: `u k(id=7) b(…) a(…)`, `ignored heartbeat`, `error op: …`.
-fn told(decoded: &Result<Decoded<'_>, DecodeError>) -> String {
+pub(super) fn told(decoded: &Result<Decoded<'_>, DecodeError>) -> String {
     let changes = match decoded {
         Ok(Decoded::Changes(changes)) => changes,
         Ok(Decoded::Ignored(ignored)) => return format!("ignored {}", ignored.as_str()),
@@ -326,7 +328,6 @@ fn other_formats_are_named_and_never_pass_for_rows() {
         (r#"{"_id":{},"operationType":"insert","ns":{"db":"d","coll":"c"}}"#, "MongoDB"),
         (r#"{"after":{"id":1},"updated":"1.0"}"#, "a CockroachDB"),
         (r#"{"resolved":"1709209800123456789.0000000000"}"#, "a CockroachDB"),
-        ("\0\0\0\0\u{7}\u{2}", "Avro, Protobuf or JSON Schema in Confluent"),
         ("\u{3}\0abc", "AWS Glue"),
         ("Obj\u{1}", "an Avro container"),
     ] {
@@ -336,6 +337,14 @@ fn other_formats_are_named_and_never_pass_for_rows() {
             "{value}: {found}"
         );
         assert!(found.ends_with("which is not built yet"), "{found}");
+    }
+}
+
+#[test]
+fn a_registry_s_framing_without_a_registry_says_so() {
+    for value in ["\0\0\0\0\u{7}\u{2}", "\u{1}0123456789abcdef"] {
+        let found = see(Format::Auto, None, Some(value));
+        assert!(found.ends_with("no registry is named: set [registry] url"), "{found}");
     }
 }
 

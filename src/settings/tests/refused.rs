@@ -165,9 +165,14 @@ fn what_is_wrong_in_redis() {
 fn what_is_wrong_in_processes() {
     each(&[
         (
-            with_sections("[registry]\nurl = \"http://r\""),
-            &["13:2: registry: not built yet: a schema registry (for Avro, Protobuf and JSON Schema)"],
+            with_sections("[registry]\nurl = \"r:8081\"\nusername = \"u\"\nid_bytes = 5"),
+            &[
+                "14:7: registry.url: the URL has no scheme: write http://host:8081 or https://host",
+                "15:12: registry.username: needs password beside it",
+                "16:12: registry.id_bytes: is neither 4 nor 8",
+            ],
         ),
+        (with_sections("[registry]\nurl = []\ntoken = \"t\"\nusername = \"u\"\npassword = \"p\""), &["Y"]),
         (
             with_sections("[errors]\non_error = \"dead_letter\""),
             &["14:12: errors.on_error: names no topic for dead letters"],

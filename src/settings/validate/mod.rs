@@ -9,6 +9,7 @@ mod kafka;
 mod keys;
 mod process;
 mod redis;
+mod registry;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -120,6 +121,8 @@ pub(super) fn settings(raw: &Stoker, context: &mut Context<'_, '_>) -> Option<Se
     let root = Path::default();
     let kafka = raw.kafka.as_ref().and_then(|raw| kafka::kafka(raw, &root.key("kafka"), context));
     let redis = raw.redis.as_ref().and_then(|raw| redis::redis(raw, &root.key("redis"), context));
+    let registry =
+        raw.registry.as_ref().and_then(|raw| registry::registry(raw, &root.key("registry"), context));
     let errors = process::errors(raw.errors.as_ref(), &root.key("errors"), context);
     let limits = process::limits(raw.limits.as_ref(), &root.key("limits"), context);
     let ready = process::ready(raw.ready.as_ref(), &root.key("ready"), context);
@@ -137,6 +140,7 @@ pub(super) fn settings(raw: &Stoker, context: &mut Context<'_, '_>) -> Option<Se
     let entities: Option<Vec<_>> = drafts.into_iter().map(|draft| draft.finish(limits.value_bytes)).collect();
     Some(Settings {
         kafka: kafka?,
+        registry,
         redis: redis?,
         errors,
         limits,

@@ -117,7 +117,8 @@ fn once(
     beside.map(str::to_owned).or(in_url)
 }
 
-fn tls(raw: &Tls, path: &Path, context: &mut Context<'_, '_>) -> TlsSettings {
+/// Paths of PEM files.
+pub(super) fn tls(raw: &Tls, path: &Path, context: &mut Context<'_, '_>) -> TlsSettings {
     let mut pem = |text: Option<&Text>, name: &str| -> Option<PathBuf> {
         let at = path.key(name);
         let text = context.filled(text.map(|text| text.0.as_str()), &at)?;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use stoker::cli::explain;
+use stoker::cli::schemas::SchemaSource;
 use stoker::entity::{Entity, Handlers};
 use stoker::pipeline::Pipeline;
 use stoker::settings;
@@ -54,7 +55,14 @@ pub(crate) fn all() -> Vec<PathBuf> {
 pub(crate) fn explained(entities: &Arc<[Entity]>, path: &Path) -> String {
     let mut pipeline = Pipeline::new(Arc::clone(entities));
     let mut out = Vec::new();
-    explain::explain_records(&mut pipeline, explain::open(path).unwrap(), None, &mut out).unwrap();
+    explain::explain_records(
+        &mut pipeline,
+        &SchemaSource::nowhere(),
+        explain::open(path).unwrap(),
+        None,
+        &mut out,
+    )
+    .unwrap();
     String::from_utf8(out).unwrap()
 }
 

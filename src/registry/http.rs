@@ -1,0 +1,158 @@
+//! One GET request, over a connection of its own: schemas are fetched once, so none is kept.
+//!
+//! Follows no redirects: the login would go along.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
+use hyper_util::rt::TokioIo;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::{ClientConfig, RootCertStore};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use super::WorldFault;
+use crate::settings::{RegistrySettings, RegistryUrl, TlsSettings};
+
+/// Bytes of an answer. The largest schemas known are some hundred KB.
+const ANSWER_BYTES_MAX: usize = 8 << 20;
+
+/// What all requests share.
+pub(super) struct Http {
+    tls: Option<TlsConnector>,
+    login: Option<HeaderValue>,
+}
+
+impl std::fmt::Debug for Http {
+    /// The login never reaches a log.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Http").field("tls", &self.tls.is_some()).finish_non_exhaustive()
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Response {
+    pub(super) status: u16,
+    pub(super) body: Vec<u8>,
+}
+
+impl Response {
+    /// The body of a 200; for any other status, what that means.
+    pub(super) fn ok_or_fault(self) -> Result<Vec<u8>, WorldFault> {
+        match self.status {
+            200 => Ok(self.body),
+            status @ (401 | 403) => Err(WorldFault::Login(status)),
+            404 => Err(WorldFault::NoApi),
+            status => Err(WorldFault::Status(status)),
+        }
+    }
+}
+
+impl Http {
+    pub(super) fn new(settings: &RegistrySettings) -> Result<Http, String> {
+        let needs_tls = settings.urls.iter().any(|url| url.tls);
+        let tls = if needs_tls { Some(connector(&settings.tls)?) } else { None };
+        let login = match (&settings.token, &settings.username, &settings.password) {
+            (Some(token), _, _) => Some(format!("Bearer {}", token.expose())),
+            (None, Some(user), Some(password)) => {
+                Some(format!("Basic {}", STANDARD.encode(format!("{user}:{}", password.expose()))))
+            }
+            _ => None,
+        };
+        let login = login.map(HeaderValue::try_from).transpose();
+        let mut login = login.map_err(|_| "registry.token holds what no HTTP header may hold".to_owned())?;
+        if let Some(login) = &mut login {
+            login.set_sensitive(true);
+        }
+        Ok(Http { tls, login })
+    }
+
+    pub(super) async fn get(&self, url: &RegistryUrl, path: &str) -> Result<Response, WorldFault> {
+        let stream =
+            TcpStream::connect((url.host.as_str(), url.port)).await.map_err(|_| WorldFault::Unreachable)?;
+        match &self.tls {
+            Some(tls) if url.tls => {
+                let name = ServerName::try_from(url.host.clone()).map_err(|_| WorldFault::Tls)?;
+                let stream = tls.connect(name, stream).await.map_err(|_| WorldFault::Tls)?;
+                self.ask(stream, url, path).await
+            }
+            _ => self.ask(stream, url, path).await,
+        }
+    }
+
+    async fn ask(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        url: &RegistryUrl,
+        path: &str,
+    ) -> Result<Response, WorldFault> {
+        let (mut sender, connection) =
+            http1::handshake(TokioIo::new(stream)).await.map_err(|_| WorldFault::Unreachable)?;
+        let mut request = hyper::Request::get(path)
+            .header(HOST, url.authority())
+            .header(ACCEPT, "application/vnd.schemaregistry.v1+json, application/json")
+            .header(USER_AGENT, concat!("stoker/", env!("CARGO_PKG_VERSION")));
+        if let Some(login) = &self.login {
+            request = request.header(AUTHORIZATION, login);
+        }
+        let request = request.body(Empty::<Bytes>::new()).map_err(|_| WorldFault::Protocol)?;
+        let exchange = async move {
+            let response = sender.send_request(request).await.map_err(|_| WorldFault::Unreachable)?;
+            let status = response.status().as_u16();
+            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
+            let body = body.collect().await.map_err(|_| WorldFault::Protocol)?;
+            Ok(Response { status, body: body.to_bytes().to_vec() })
+        };
+        // The connection must be driven beside the exchange; whichever ends first, no task is left behind.
+        tokio::pin!(exchange);
+        tokio::select! {
+            biased;
+            answer = &mut exchange => answer,
+            _ = connection => exchange.await,
+        }
+    }
+}
+
+/// TLS that trusts the system's certificates, or those of the settings.
+fn connector(settings: &TlsSettings) -> Result<TlsConnector, String> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let unread = |path: &Path| format!("{} cannot be read as PEM", path.display());
+    let certificates = |path: &Path| -> Result<Vec<CertificateDer<'static>>, String> {
+        let list = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
+        list.map_err(|_| unread(path))
+    };
+    let mut roots = RootCertStore::empty();
+    match &settings.ca {
+        Some(path) => {
+            for certificate in certificates(path)? {
+                roots.add(certificate).map_err(|_| unread(path))?;
+            }
+        }
+        None => {
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        }
+    }
+    let config = ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|_| "TLS cannot be set up".to_owned())?
+        .with_root_certificates(roots);
+    let config = match (&settings.cert, &settings.key) {
+        (Some(cert), Some(key)) => {
+            let private = PrivateKeyDer::from_pem_file(key).map_err(|_| unread(key))?;
+            config
+                .with_client_auth_cert(certificates(cert)?, private)
+                .map_err(|_| format!("{} is not the key of {}", key.display(), cert.display()))?
+        }
+        _ => config.with_no_client_auth(),
+    };
+    Ok(TlsConnector::from(Arc::new(config)))
+}
