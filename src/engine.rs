@@ -16,12 +16,14 @@ use tokio::sync::mpsc::error::TryRecvError;
 use crate::batch::{Batch, LaneName, Outcomes};
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter, PendingLetter, Stage, Unsent};
+use crate::decode::{RegisteredSchema, SchemaRef, UnknownSchema};
 use crate::entity::Entity;
 use crate::error::WorldError;
 use crate::record::{AsRecord, OwnedRecord};
+use crate::registry::{FetchError, RegistryClient};
 use crate::sink::Sink;
 use crate::source::{Progress, Released, ToSource, ToWorker};
-use crate::worker::{Action, Counts, Input, LaneView, Worker};
+use crate::worker::{Action, Counts, Input, LaneView, NotTold, Worker};
 
 /// How often counters and lane views are handed to the [`Observer`] at least.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
@@ -79,16 +81,27 @@ impl<R> Channels<R> {
     }
 }
 
+/// The edges that a worker's actions go to.
+#[derive(Debug)]
+pub struct Edges<'e, S, D> {
+    /// The cache.
+    pub sink: &'e S,
+    /// Where records are set aside.
+    pub letters: &'e D,
+    /// Where schemas are fetched from; without one, no record needs any.
+    pub registry: Option<&'e RegistryClient>,
+}
+
 /// Runs a worker until the source has closed its control channel.
 pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
     mut worker: Worker<R>,
     mut channels: Channels<R>,
-    sink: &S,
-    letters: &D,
+    edges: Edges<'_, S, D>,
     progress: &Progress,
     clock: SystemClock,
     observer: &O,
 ) {
+    let Edges { sink, letters, registry } = edges;
     let to_source = channels.to_source.clone();
     let mut waiting: FuturesUnordered<LocalBoxFuture<'_, Input<R>>> = FuturesUnordered::new();
     let mut actions = Vec::new();
@@ -141,6 +154,8 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                         Input::LettersSent { lane, flight, sent, unsent }
                     }));
                 }
+                Action::FetchSchema(schema) => waiting
+                    .push(Box::pin(async move { Input::Schema(schema, fetch(registry, &schema).await) })),
                 Action::Store(lane, stored) => progress.store(lane, stored),
                 Action::Source(message) => stash.push_back(message),
                 Action::Leave(lane) => waiting.push(Box::pin(async move {
@@ -168,6 +183,18 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
         }
     }
     observer.observe(worker.take_counts(), worker.views());
+}
+
+async fn fetch(registry: Option<&RegistryClient>, schema: &SchemaRef) -> Result<RegisteredSchema, NotTold> {
+    let Some(registry) = registry else {
+        return Err(NotTold::Unknown(UnknownSchema { place: "no registry".to_owned() }));
+    };
+    registry.fetch(schema).await.map_err(|error| match error {
+        FetchError::NotFound(unknown) => NotTold::Unknown(unknown),
+        FetchError::World { place, what } => {
+            NotTold::World(WorldError::Registry { place, what: what.to_string() })
+        }
+    })
 }
 
 /// Sends letters one after the other: where those failed that were acknowledged, and those that were not.

@@ -108,6 +108,14 @@ pub enum WorldError {
     /// Another owner has the lane.
     #[error("another owner has taken the lane")]
     NotOwner,
+    /// The schema registry does not answer, or would not say.
+    #[error("the schema registry at {place} {what}")]
+    Registry {
+        /// Its address, without a login.
+        place: String,
+        /// What it did, in words.
+        what: String,
+    },
 }
 
 /// Server error codes that are told apart.

@@ -131,6 +131,8 @@ pub enum Activity {
     Rewinding,
     /// Another owner has it.
     GivenUp,
+    /// Its next record names a registry schema that is not known yet.
+    AwaitingSchema,
 }
 
 /// One partition's lane.

@@ -28,7 +28,9 @@ pub fn verdict(error: &WorldError) -> Verdict {
     match error {
         WorldError::Timeout | WorldError::Disconnected | WorldError::Protocol => Verdict::FenceAndResend,
         WorldError::NotNow { code: ServerCode::TryAgain } => Verdict::Retry,
-        WorldError::Unreachable { .. } | WorldError::NotNow { .. } => Verdict::Pause,
+        WorldError::Unreachable { .. } | WorldError::NotNow { .. } | WorldError::Registry { .. } => {
+            Verdict::Pause
+        }
         WorldError::Redirected => Verdict::Redirect,
         WorldError::NoScript => Verdict::Retry,
         WorldError::NotOwner => Verdict::GiveUp,

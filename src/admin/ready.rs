@@ -86,7 +86,7 @@ pub fn readiness(snapshot: &Snapshot, lag_max: Duration, now_ms: i64) -> Result<
 fn lane_reason(lane: &LaneStatus, age_max_ms: i64, now_ms: i64) -> Option<Reason> {
     let (topic, partition) = (lane.topic.clone(), lane.partition);
     match lane.state {
-        LaneState::TakingOver | LaneState::Backoff | LaneState::Rewinding => {
+        LaneState::TakingOver | LaneState::Backoff | LaneState::Rewinding | LaneState::AwaitingSchema => {
             let error = lane.last_error.clone();
             return Some(Reason::LaneNotApplying { topic, partition, state: lane.state, error });
         }

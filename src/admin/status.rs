@@ -98,18 +98,21 @@ pub enum LaneState {
     Backoff,
     /// Reads again what a master has lost.
     Rewinding,
+    /// Its next record names a registry schema that is not known yet.
+    AwaitingSchema,
     /// Finishes what is in flight, before it is handed over.
     Draining,
 }
 
 impl LaneState {
     /// All of them, for the gauge by state.
-    pub const ALL: [LaneState; 6] = [
+    pub const ALL: [LaneState; 7] = [
         LaneState::TakingOver,
         LaneState::Filling,
         LaneState::InFlight,
         LaneState::Backoff,
         LaneState::Rewinding,
+        LaneState::AwaitingSchema,
         LaneState::Draining,
     ];
 
@@ -121,6 +124,7 @@ impl LaneState {
             LaneState::InFlight => "in_flight",
             LaneState::Backoff => "backoff",
             LaneState::Rewinding => "rewinding",
+            LaneState::AwaitingSchema => "awaiting_schema",
             LaneState::Draining => "draining",
         }
     }

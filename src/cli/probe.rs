@@ -87,7 +87,8 @@ pub fn redis(settings: &Settings) -> Vec<Finding> {
                 | WorldError::Redirected
                 | WorldError::NoScript
                 | WorldError::Protocol
-                | WorldError::NotOwner => Level::Error,
+                | WorldError::NotOwner
+                | WorldError::Registry { .. } => Level::Error,
             };
             return vec![Finding::new(level, place, error.to_string())];
         }

@@ -16,12 +16,13 @@ use crate::admin::Status;
 use crate::batch::LaneName;
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter};
-use crate::engine::{Channels, drive};
+use crate::engine::{Channels, Edges, drive};
 use crate::entity::Topics;
 use crate::error::WorldError;
 use crate::lane::{LaneOptions, OnRefused};
 use crate::pipeline::Pipeline;
 use crate::record::OwnedRecord;
+use crate::registry::RegistryClient;
 use crate::settings::{OnError, Settings};
 use crate::sink::redis::RedisSink;
 use crate::source::kafka::{DeadLetterProducer, KafkaSource};
@@ -74,6 +75,10 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
         },
         OnError::Stop | OnError::Skip => Letters::Nowhere,
     };
+    let registry = match settings.registry.clone().map(RegistryClient::new).transpose() {
+        Ok(registry) => registry,
+        Err(detail) => return StopReason::Failed { detail },
+    };
     let count = settings.limits.workers.max(1);
     let options = worker_options(settings, count);
     let progress = Progress::default();
@@ -95,8 +100,12 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
                 to_source: to_source.clone(),
             };
             let (letters, progress, board) = (&letters, &progress, &board);
-            let pipeline =
+            let registry = registry.as_ref();
+            let mut pipeline =
                 Pipeline::new(settings.entities.clone()).with_value_bytes_max(settings.limits.value_bytes);
+            if let Some(registry) = &settings.registry {
+                pipeline = pipeline.with_registry(registry.wire);
+            }
             let worker = Worker::new(pipeline, options);
             let thread = std::thread::Builder::new().name(format!("worker-{index}"));
             let spawned = thread.spawn_scoped(scope, move || {
@@ -107,7 +116,8 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
                     settings.limits.value_bytes,
                 );
                 let watcher = Watcher::new(index, settings, clock, board, &sink);
-                runtime.block_on(drive(worker, channels, &sink, letters, progress, clock, &watcher));
+                let edges = Edges { sink: &sink, letters, registry };
+                runtime.block_on(drive(worker, channels, edges, progress, clock, &watcher));
                 Ok::<(), std::io::Error>(())
             });
             match spawned {

@@ -76,6 +76,9 @@ impl Board {
                     lane.state = if view.draining { LaneState::Draining } else { state(view.activity) };
                     lane.position = (lane.state != LaneState::TakingOver).then_some(view.applied);
                     lane.oldest_unapplied_ms = view.oldest_ms;
+                    if lane.state == LaneState::AwaitingSchema {
+                        lane.last_error.clone_from(&view.schema_error);
+                    }
                     if lane.state == LaneState::Backoff {
                         lane.last_error = redis_error.clone().or_else(|| letters_error.clone());
                     }
@@ -112,6 +115,7 @@ fn state(activity: Activity) -> LaneState {
         Activity::InFlight => LaneState::InFlight,
         Activity::Backoff | Activity::GivenUp => LaneState::Backoff,
         Activity::Rewinding => LaneState::Rewinding,
+        Activity::AwaitingSchema => LaneState::AwaitingSchema,
     }
 }
 
@@ -130,6 +134,7 @@ struct Inner {
     topics: HashMap<String, TopicMetrics>,
     failures: SummedLog<(Stage, &'static str)>,
     world: SummedLog<String>,
+    schemas: SummedLog<String>,
     truncates: SummedLog<()>,
     redis: DependencyStatus,
     letters: SummedLog<String>,
@@ -179,6 +184,7 @@ impl<'a> Watcher<'a> {
             topics: HashMap::new(),
             failures: SummedLog::new(SUMMED_EVERY),
             world: SummedLog::new(SUMMED_EVERY),
+            schemas: SummedLog::new(SUMMED_EVERY),
             truncates: SummedLog::new(SUMMED_EVERY),
             redis: DependencyStatus::default(),
             letters: SummedLog::new(SUMMED_EVERY),
@@ -219,6 +225,16 @@ impl<'a> Watcher<'a> {
                 );
             }
         }
+        for (schema, reason) in &counts.schemas_untold {
+            if let Some(count) = inner.schemas.hit(reason.clone(), now) {
+                warn!(
+                    %schema,
+                    reason,
+                    count,
+                    "a schema is not known yet: the lanes whose records name it wait, and nothing is lost"
+                );
+            }
+        }
         for (lane, to) in &counts.rewinds {
             let (reason, from) = match to {
                 RewindTo::Earliest => ("missing", None),
@@ -243,6 +259,9 @@ impl<'a> Watcher<'a> {
         }
         for ((stage, kind), count) in inner.failures.overdue(now) {
             warn!(stage = stage.as_str(), kind, count, "records failed since the last line of this kind");
+        }
+        for (reason, count) in inner.schemas.overdue(now) {
+            warn!(reason, count, "schemas were not told since the last line of this kind");
         }
         for (error, count) in inner.world.overdue(now) {
             warn!(error, count, "since the last line of this kind");

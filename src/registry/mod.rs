@@ -8,16 +8,11 @@ mod answer;
 mod http;
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use self::answer::{Answer, Reference};
 use self::http::{Http, Response};
 use crate::decode::{RegisteredSchema, SchemaId, SchemaKind, SchemaRef, UnknownSchema, guid_text};
 use crate::settings::{RegistrySettings, RegistryUrl};
-
-/// For how long a schema that the registry does not have is asked for again before that is the record's error: a
-/// new schema may not have reached the replica that answers. Picked by eye: replicas follow within seconds.
-pub const NOT_FOUND_GRACE: Duration = Duration::from_secs(30);
 
 /// Schemas that one schema may refer to, directly or not. Real ones refer to a handful.
 const REFERENCES_MAX: usize = 256;
@@ -34,7 +29,8 @@ pub enum FetchError {
         /// What it did, in words.
         what: WorldFault,
     },
-    /// It says that there is no such schema. Ask again for [`NOT_FOUND_GRACE`]; then it is the record's error.
+    /// It says that there is no such schema. It may not have reached the replica that answered, so that a worker
+    /// asks again for [`crate::worker::SCHEMA_GRACE`]; then it is the record's error.
     #[error("the schema is not in the registry at {}", .0.place)]
     NotFound(UnknownSchema),
 }

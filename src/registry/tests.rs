@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 

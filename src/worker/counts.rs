@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::batch::LaneName;
 use crate::dead_letter::Stage;
-use crate::decode::Ignored;
+use crate::decode::{Ignored, SchemaId};
 use crate::error::WorldError;
 use crate::lane::Activity;
 use crate::record::Position;
@@ -28,6 +28,8 @@ pub struct Counts {
     pub failures: Vec<Failed>,
     /// Errors of the world that batches and claims met.
     pub world: Vec<WorldError>,
+    /// Registry schemas that could not be told, and why.
+    pub schemas_untold: Vec<(SchemaId, String)>,
     /// Truncates that were ignored, with their offsets: each one is an alarm.
     pub truncates: Vec<(LaneName, i64)>,
     /// Rewinds asked for.
@@ -70,6 +72,8 @@ pub struct LaneView {
     pub oldest_ms: Option<i64>,
     /// True where its partition is paused.
     pub paused: bool,
+    /// Why the registry schema that it waits for is not known, where the registry could not be asked.
+    pub schema_error: Option<String>,
 }
 
 impl std::fmt::Display for Failed {

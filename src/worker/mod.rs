@@ -8,6 +8,7 @@
 mod breaker;
 mod counts;
 mod handle;
+mod schemas;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -16,12 +17,15 @@ use std::time::Duration;
 use self::breaker::Breaker;
 pub use self::counts::{Counts, Failed, LaneView};
 use self::handle::handle;
+use self::schemas::Wanted;
+pub use self::schemas::{NotTold, SCHEMA_GRACE};
 use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Taken};
 use crate::clock::Now;
 use crate::dead_letter::{PendingLetter, Stage, Unsent};
+use crate::decode::{RegisteredSchema, SchemaRef};
 use crate::entity::Entity;
 use crate::error::WorldError;
-use crate::lane::{Act, Lane, LaneOptions, Phase, Tally};
+use crate::lane::{Act, Activity, Lane, LaneOptions, Phase, STALLED_AFTER, Tally};
 use crate::pipeline::Pipeline;
 use crate::record::{AsRecord, Record};
 use crate::source::{Assignment, Delivery, Released, StopReason, Stored, ToSource, ToWorker};
@@ -63,6 +67,8 @@ pub enum Input<R> {
     },
     /// The sink has left the lane.
     Left(LaneId),
+    /// The registry's answer.
+    Schema(SchemaRef, Result<RegisteredSchema, NotTold>),
     /// Time has passed.
     Tick,
 }
@@ -85,6 +91,8 @@ pub enum Action {
         /// The letters.
         letters: Vec<PendingLetter>,
     },
+    /// Fetch a schema from the registry; answered by [`Input::Schema`].
+    FetchSchema(SchemaRef),
     /// This position may be committed.
     Store(LaneId, Stored),
     /// Tell the source.
@@ -104,6 +112,15 @@ struct Owned<R> {
     backlog: VecDeque<Delivery<R>>,
     paused: bool,
     leave: Leave,
+    /// The registry schema that its next record needs, and since when.
+    needs: Option<(SchemaRef, Duration)>,
+}
+
+impl<R> Owned<R> {
+    fn stalls_at(&self) -> Option<Duration> {
+        let waits = self.needs.map(|(_, since)| since + STALLED_AFTER);
+        self.lane.stalls_at().into_iter().chain(waits).min()
+    }
 }
 
 /// How far a lane is on its way out.
@@ -135,6 +152,7 @@ pub struct Worker<R> {
     waiting: Waiting,
     breaker: Breaker,
     counts: Counts,
+    schemas: Wanted,
     stopped: bool,
     /// The lane with the highest number that was ever assigned here. Numbers rise and are never used twice.
     newest: Option<LaneId>,
@@ -152,6 +170,7 @@ impl<R: AsRecord> Worker<R> {
             waiting: Waiting::default(),
             breaker: Breaker::new(options.breaker_share, options.breaker_of),
             counts: Counts::default(),
+            schemas: Wanted::default(),
             stopped: false,
             newest: None,
             acts: Vec::new(),
@@ -179,7 +198,14 @@ impl<R: AsRecord> Worker<R> {
             .values()
             .map(|owned| LaneView {
                 name: owned.lane.name().clone(),
-                activity: owned.lane.activity(),
+                activity: match (owned.lane.activity(), owned.needs) {
+                    (Activity::Filling, Some(_)) => Activity::AwaitingSchema,
+                    (activity, _) => activity,
+                },
+                schema_error: owned
+                    .needs
+                    .and_then(|(schema, _)| self.schemas.error(schema))
+                    .map(ToString::to_string),
                 draining: owned.leave != Leave::Stays,
                 applied: owned.lane.applied_position(),
                 oldest_ms: owned.lane.oldest_ms().or_else(|| {
@@ -199,8 +225,8 @@ impl<R: AsRecord> Worker<R> {
             .lanes
             .values()
             .filter(|owned| !owned.backlog.is_empty() && !owned.paused)
-            .filter_map(|owned| owned.lane.stalls_at());
-        lanes.chain(releases).chain(pauses).min()
+            .filter_map(Owned::stalls_at);
+        lanes.chain(releases).chain(pauses).chain(self.schemas.next_wake()).min()
     }
 
     /// Takes one input in and says what is to be done about it.
@@ -239,7 +265,14 @@ impl<R: AsRecord> Worker<R> {
             Input::Left(lane) => {
                 self.drop_lane(lane);
             }
+            Input::Schema(schema, told) => self.schema_told(schema, told, now, out),
             Input::Tick => {
+                let waits = |schema: SchemaRef| {
+                    self.lanes
+                        .values()
+                        .any(|owned| owned.needs.is_some_and(|(needed, _)| needed.id == schema.id))
+                };
+                out.extend(self.schemas.due(now, waits).into_iter().map(Action::FetchSchema));
                 let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
                 for lane in lanes {
                     self.with(lane, now, out, |owned, acts| owned.lane.tick(now, acts));
@@ -256,7 +289,14 @@ impl<R: AsRecord> Worker<R> {
         let lane = Lane::new(assignment, self.options.lane, now, &mut acts);
         self.lanes.insert(
             id,
-            Owned { lane, reading: 0, backlog: VecDeque::new(), paused: false, leave: Leave::Stays },
+            Owned {
+                lane,
+                reading: 0,
+                backlog: VecDeque::new(),
+                paused: false,
+                leave: Leave::Stays,
+                needs: None,
+            },
         );
         self.carry_out(id, &mut acts, out);
         self.acts = acts;
@@ -309,8 +349,18 @@ impl<R: AsRecord> Worker<R> {
         if matches!(owned.lane.phase(), Phase::Rewinding | Phase::RewindLater(..) | Phase::GivenUp(_)) {
             // It is read again from an earlier position.
             self.waiting.forget(&mut owned.backlog);
+            owned.needs = None;
         }
         while !self.stopped && owned.lane.wants_records() {
+            let Some(next) = owned.backlog.front() else { break };
+            if let Some(schema) = self.pipeline.missing_schema(&next.record.as_record()) {
+                owned.needs.get_or_insert((schema, now.monotonic)).0 = schema;
+                if self.schemas.add(schema, now) {
+                    out.push(Action::FetchSchema(schema));
+                }
+                break;
+            }
+            owned.needs = None;
             let Some(delivery) = owned.backlog.pop_front() else { break };
             let record = delivery.record.as_record();
             self.waiting.remove(&record);
@@ -331,7 +381,7 @@ impl<R: AsRecord> Worker<R> {
             }
         }
         owned.lane.flush(now, owned.leave == Leave::Drains, &mut acts);
-        let stalled = owned.lane.stalls_at().is_some_and(|at| at <= now.monotonic);
+        let stalled = owned.stalls_at().is_some_and(|at| at <= now.monotonic);
         if stalled && !owned.backlog.is_empty() && !owned.paused {
             owned.paused = true;
             out.push(Action::Source(ToSource::Pause(id)));
@@ -366,6 +416,30 @@ impl<R: AsRecord> Worker<R> {
         }
     }
 
+    /// The registry has answered: the lanes that wait for the schema go on, where that is decided.
+    fn schema_told(
+        &mut self,
+        schema: SchemaRef,
+        told: Result<RegisteredSchema, NotTold>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        if let Err(not_told) = &told {
+            let reason = match not_told {
+                NotTold::Unknown(_) => "the registry has no such schema".to_owned(),
+                NotTold::World(error) => error.to_string(),
+            };
+            self.counts.schemas_untold.push((schema.id, reason));
+        }
+        let Some(known) = self.schemas.told(schema, told, now) else { return };
+        self.pipeline.know_schema(schema, known);
+        let waiting = self.lanes.iter().filter(|(_, owned)| owned.needs.is_some());
+        let waiting: Vec<LaneId> = waiting.map(|(id, _)| *id).collect();
+        for id in waiting {
+            self.with(id, now, out, |_, _| {});
+        }
+    }
+
     fn release(
         &mut self,
         lanes: Vec<LaneId>,
@@ -379,6 +453,7 @@ impl<R: AsRecord> Worker<R> {
                 owned.leave = Leave::Drains;
                 // What waits was not handled: its next owner reads it again.
                 self.waiting.forget(&mut owned.backlog);
+                owned.needs = None;
             }
             self.with(*id, now, out, |_, _| {});
         }
@@ -481,71 +556,4 @@ impl Waiting {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::batch::{Epoch, Standing, WatermarkSeen};
-    use crate::lane::OnRefused;
-    use crate::record::OwnedRecord;
-    use crate::record::Position;
-
-    const LANE: LaneId = LaneId(1);
-
-    fn at(ms: u64) -> Now {
-        Now { monotonic: Duration::from_millis(ms), unix_ms: 0 }
-    }
-
-    /// A worker whose one lane was assigned and is to be released; what it asked for meanwhile.
-    fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
-        let lane = LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip };
-        let options = WorkerOptions {
-            lane,
-            backlog_bytes: 1_000,
-            backlog_records: 8,
-            breaker_share: 1.0,
-            breaker_of: 8,
-        };
-        let mut worker = Worker::new(Pipeline::new(Arc::from([])), options);
-        let name = LaneName { topic: "t".to_owned(), partition: 0 };
-        let assignment = Assignment { lane: LANE, name, committed, start: 5, low: 0, above: Epoch(0) };
-        let mut out = Vec::new();
-        worker.apply(Input::Source(ToWorker::Assign(assignment)), at(0), &mut out);
-        let (done, _) = std::sync::mpsc::sync_channel(1);
-        let release = ToWorker::Release { lanes: vec![LANE], within: Duration::from_secs(9), done };
-        worker.apply(Input::Source(release), at(1), &mut out);
-        (worker, out)
-    }
-
-    fn taken() -> Input<OwnedRecord> {
-        Input::Claimed(LANE, Ok(Taken { epoch: Epoch(1), standing: Standing::Intact }))
-    }
-
-    #[test]
-    fn a_lane_is_not_left_while_its_claim_is_out() {
-        let (mut worker, mut out) = released(Some(5));
-        assert!(matches!(out.as_slice(), [Action::Claim(_)]), "{out:?}");
-        out.clear();
-        worker.apply(taken(), at(2), &mut out);
-        let look = match out.pop() {
-            Some(Action::Apply(batch)) if out.is_empty() => batch,
-            other => panic!("its first look is out: {other:?}"),
-        };
-        let seen = Outcomes { units: Vec::new(), watermark: WatermarkSeen::Current, error: None };
-        worker.apply(Input::Applied(look, seen), at(3), &mut out);
-        assert!(matches!(out.as_slice(), [Action::Leave(LANE)]), "{out:?}");
-    }
-
-    #[test]
-    fn nothing_of_a_lane_is_sent_while_the_sink_leaves_it() {
-        let (mut worker, mut out) = released(Some(5));
-        let refused = Err(WorldError::Disconnected);
-        out.clear();
-        worker.apply(Input::Claimed(LANE, refused), at(2), &mut out);
-        assert!(matches!(out.as_slice(), [Action::Leave(LANE)]), "{out:?}");
-        out.clear();
-        for ms in [100, 1_000, 8_000] {
-            worker.apply(Input::Tick, at(ms), &mut out);
-            worker.apply(taken(), at(ms), &mut out);
-        }
-        assert!(out.is_empty(), "{out:?}");
-    }
-}
+mod tests;

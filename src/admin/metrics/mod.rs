@@ -294,6 +294,7 @@ fn reason_name(error: &WorldError) -> &'static str {
         WorldError::NoScript => "no_script",
         WorldError::Protocol => "protocol",
         WorldError::NotOwner => "not_owner",
+        WorldError::Registry { .. } => "registry",
     }
 }
 

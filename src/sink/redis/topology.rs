@@ -79,7 +79,8 @@ impl RedisSink {
             | WorldError::Disconnected
             | WorldError::NoScript
             | WorldError::Protocol
-            | WorldError::NotOwner => false,
+            | WorldError::NotOwner
+            | WorldError::Registry { .. } => false,
         };
         if stale {
             self.stale.set(true);

@@ -188,6 +188,7 @@ impl World {
                 process.seats[index].claiming.insert(claim.lane);
                 self.plan_in(200, most, Event::Claim(no, index, claim));
             }
+            Action::FetchSchema(schema) => panic!("no record of the shop names a schema: {schema:?}"),
             Action::Apply(batch) => self.send(no, process, index, batch),
             Action::SendLetters { lane, name, flight, letters } => {
                 let letters = Letters { lane, partition: name.partition as Partition, flight, letters };
