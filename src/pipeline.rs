@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::change::{Belief, Change, Connector, Op};
+use crate::change::{Belief, Change, Connector, Op, Routing};
 use crate::dead_letter::Stage;
 use crate::decode::{Decoded, Decoder, Format, Ignored};
 use crate::entity::flow::{Flow, see};
@@ -265,7 +265,8 @@ impl<'h> Handling<'h> {
             let seen_before = if last { before.take() } else { before.clone() };
             change.belief = belief;
             if !has_named_key {
-                change.key = plain_key::read(self.record, entity, &change);
+                change.key = plain_key::read(self.record, entity, &change)
+                    .or_else(|| plain_key::of_row(entity, &change, seen_before.as_ref()));
             }
             see(&mut change, seen_before, entity);
             show(self, *index, &change);
@@ -364,6 +365,7 @@ fn untold_tombstone() -> Change<'static> {
         commit_ms: None,
         version: None,
         connector: Connector::Unknown,
+        routing: Routing::RecordKey,
     }
 }
 

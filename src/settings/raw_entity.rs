@@ -86,6 +86,22 @@ pub(super) enum Format {
     Flattened,
     /// Plain rows: a value is the whole row, a null value deletes.
     Rows,
+    /// Maxwell's JSON.
+    Maxwell,
+    /// Canal's flat JSON.
+    Canal,
+    /// TiCDC: canal-json, open protocol, simple (JSON), Debezium.
+    Ticdc,
+    /// Oracle GoldenGate's JSON.
+    Ogg,
+    /// AWS DMS with Kafka as its target.
+    Dms,
+    /// CockroachDB's changefeeds as JSON.
+    Cockroach,
+    /// Sequin's messages.
+    Sequin,
+    /// MongoDB: its Kafka source connector, and Debezium's connector for it.
+    Mongo,
 }
 
 /// How much of a PostgreSQL `before` is believed.
