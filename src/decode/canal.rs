@@ -25,7 +25,7 @@ const KNOWN: &str = "INSERT, UPDATE, DELETE, INIT, TRUNCATE and those of schema 
 pub(super) fn is_one(row: &Row<'_>) -> bool {
     matches!(token(row, "isDdl"), Some("true" | "false"))
         && text(row, "type").is_some()
-        && token(row, "es").or_else(|| token(row, "ts")).is_some()
+        && ["es", "ts", "database"].iter().any(|name| token(row, name).is_some())
 }
 
 /// The changes that a record holds.

@@ -72,7 +72,8 @@ impl<'a> Envelope<'a> {
 
     /// True where its rows are MongoDB's documents.
     pub(super) fn is_mongodb(&self) -> bool {
-        self.source.as_ref().is_some_and(Source::is_mongodb)
+        let objects = matches!((&self.before, &self.after), (Image::Row(_), _) | (_, Image::Row(_)));
+        !objects && self.source.as_ref().is_some_and(Source::is_mongodb)
     }
 
     /// True for a logical message.

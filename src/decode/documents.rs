@@ -31,7 +31,7 @@ pub(super) fn read<'a>(
 ) -> Result<Documents<'a>, DecodeError> {
     texts.clear();
     let id = match key {
-        Key::Row(row) => members::token(row, "id"),
+        Key::Row(row) => members::token(row, "id").filter(|token| token.starts_with('"')),
         Key::Null | Key::Unnamed => None,
     };
     for (token, name) in [(id, "id"), (before, "before"), (after, "after")] {
@@ -46,6 +46,12 @@ pub(super) fn read<'a>(
     let before = next().map(|text| document(text, "before")).transpose()?;
     let after = next().map(|text| document(text, "after")).transpose()?;
     Ok(Documents { key, before, after })
+}
+
+/// True where the record key may be one of MongoDB's: a text named `id`.
+pub(super) fn may_be_key(key: &Key<'_>) -> bool {
+    key.is_only("id")
+        && matches!(key, Key::Row(row) if members::token(row, "id").is_some_and(|token| token.starts_with('"')))
 }
 
 /// True where the record key is one of MongoDB's whatever the format says: an object's text, as of an

@@ -302,7 +302,9 @@ impl Format {
 
     /// A null value: a delete by the key. Without a key it says nothing (a keyless table's tombstone).
     fn tombstone<'a>(self, key: Key<'a>, texts: &'a mut Vec<String>) -> Result<Decoded<'a>, DecodeError> {
-        if self == Format::Mongo && key.is_only("id") || self == Format::Auto && documents::is_key(&key) {
+        if self == Format::Mongo && documents::may_be_key(&key)
+            || self == Format::Auto && documents::is_key(&key)
+        {
             let named = documents::read(&key, None, None, texts)?.key;
             return named
                 .map_or(Ok(Decoded::Ignored(Ignored::Empty)), |row| Ok(Decoded::one(rows::tombstone(row))));
@@ -337,9 +339,7 @@ impl Format {
             }
             Format::Mongo if envelope.is_mongodb() => envelope.decode(key, texts),
             // Flattening leaves logical messages as they are.
-            Format::Flattened | Format::Rows if envelope.is_message() => {
-                Ok(Decoded::Ignored(Ignored::Message))
-            }
+            _ if envelope.is_message() => Ok(Decoded::Ignored(Ignored::Message)),
             Format::Flattened
             | Format::Rows
             | Format::Maxwell

@@ -17,7 +17,9 @@ const LOGICAL_BITS: u32 = 18;
 
 /// True where the members are the simple protocol's.
 pub(super) fn is_one(row: &Row<'_>) -> bool {
-    text(row, "type").is_some() && token(row, "commitTs").is_some() && token(row, "version").is_some()
+    text(row, "type").is_some()
+        && token(row, "commitTs").is_some()
+        && token(row, "version").or_else(|| token(row, "database")).is_some()
         || text(row, "type").as_deref() == Some("BOOTSTRAP") && token(row, "tableSchema").is_some()
 }
 

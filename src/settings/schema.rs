@@ -133,7 +133,7 @@ mod tests {
             ("value = \"hash\"", "value = \"set\""),
             ("value = \"hash\"", "value = {}"),
             ("{ text = \"{id}\" }", "{ text = \"{id}\", json = [\"id\"] }"),
-            ("topics = [\"shop.public.orders\"]", "topics = [\"o\"]\nformat = \"maxwell\""),
+            ("topics = [\"shop.public.orders\"]", "topics = [\"o\"]\nformat = \"protobuf\""),
             ("topics = [\"shop.public.orders\"]", "topics = [\"o\", 5]"),
             ("batch_records = 4096", "batch_records = \"4096\""),
             ("name = \"order\"", "table = \"orders\""),

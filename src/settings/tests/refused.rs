@@ -246,7 +246,7 @@ fn what_is_wrong_in_entities() {
         (
             with_entity("format = \"json\""),
             &[
-                r#"8:10: entity "customer": format: "json" is not "auto", "debezium", "flattened" or "rows" -> JSON and Avro are told apart by themselves: say what the records are, or "auto""#,
+                r#"8:10: entity "customer": format: "json" is not "auto", "debezium", "flattened", "rows", "maxwell", "canal", "ticdc", "ogg", "dms", "cockroach", "sequin" or "mongo" -> JSON and Avro are told apart by themselves: say what the records are, or "auto""#,
             ],
         ),
         (
