@@ -114,6 +114,7 @@ pub(crate) fn entity(handler: Arc<dyn EntityHandler>) -> Entity {
         key_columns: None,
         replica_identity: ReplicaIdentity::Default,
         columns: Vec::new(),
+        rules: super::RowRules::default(),
         render: RenderStyle::default(),
         handler,
     }

@@ -10,8 +10,6 @@ const NOT_BUILT: &[(&str, &[&str], &str)] = &[
     ("redis", &["sentinel"], "Redis Sentinel"),
     ("entity.format", &["avro", "protobuf", "outbox"], "a later version will read this format"),
     ("entity", &["guard"], "the version guard by choice (secondary and shared keys always have it)"),
-    ("entity", &["absent"], "a rule for absent columns"),
-    ("entity", &["op_column"], "a column that holds the operation"),
     ("entity.truncate", &["delete"], "deleting an entity's keys at a TRUNCATE"),
     ("entity.unavailable", &["merge"], "merging with the cached value"),
     ("entity.write", &["compress"], "compression"),
