@@ -71,7 +71,9 @@ mod tests {
     fn every_field_is_described_and_nothing_may_be_null() {
         let schema = schema();
         let text = schema.to_string();
-        assert!(!text.contains("\"null\""));
+        // The one value of that name that a setting may have is a text.
+        let types = text.replace("\"const\":\"null\"", "").replace("[\"omit\",\"null\",", "");
+        assert!(!types.contains("\"null\""));
         let mut fields = 0;
         each_object(&schema, &mut |object| {
             for (name, field) in object["properties"].as_object().into_iter().flatten() {

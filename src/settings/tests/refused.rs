@@ -266,6 +266,18 @@ fn what_is_wrong_in_entities() {
                 r#"9:15: entity "customer": unavailable: "merge" is not built yet (merging with the cached value)"#,
             ],
         ),
+        (
+            with_entity("absent = \"null\""),
+            &[r#"8:10: entity "customer": absent: speaks of the columns in `columns`, and there are none"#],
+        ),
+        (
+            with_entity("op_column = { column = \"op\", delete = [] }"),
+            &[r#"8:39: entity "customer": op_column.delete: is an empty list"#],
+        ),
+        (
+            with_entity("op_column = { column = \"op\" }"),
+            &[r#"8:13: entity "customer": op_column: "delete" is missing"#],
+        ),
         (with_entity("columns = { a = \"decimals\" }"), &[r#"8:17: entity "customer": columns.a: "#]),
         (
             with_entity("key_columns = { a = 1 }"),
