@@ -106,16 +106,18 @@ struct Kinds<'a> {
 impl<'a> Kinds<'a> {
     fn of(row: &Row<'a>) -> Result<Kinds<'a>, DecodeError> {
         let mut list = Vec::new();
-        let of_name = |token: &str| unescape(token).map(|name| mysql_type::kind(&name));
-        let of_code = |token: &str| token.trim_matches('"').parse().ok().map(mysql_type::jdbc);
-        let told: (Option<Row<'a>>, fn(&str) -> Option<&'static Kind>) = match object(row, "mysqlType")? {
-            Some(types) => (Some(types), of_name),
-            None => (object(row, "sqlType")?, of_code),
+        let (types, by_name) = match object(row, "mysqlType")? {
+            Some(types) => (Some(types), true),
+            None => (object(row, "sqlType")?, false),
         };
-        for column in told.0.into_iter().flat_map(|types| types.columns) {
-            if let Cell::Present(Typed { raw: Raw::Json(token), .. }) = column.cell {
-                list.push((column.name, told.1(token).unwrap_or(&Kind::Untyped)));
-            }
+        for column in types.into_iter().flat_map(|types| types.columns) {
+            let Cell::Present(Typed { raw: Raw::Json(token), .. }) = column.cell else { continue };
+            let kind = if by_name {
+                unescape(token).map(|name| mysql_type::kind(&name))
+            } else {
+                token.trim_matches('"').parse().ok().map(mysql_type::jdbc)
+            };
+            list.push((column.name, kind.unwrap_or(&Kind::Untyped)));
         }
         let by_name = list.iter().cloned().collect();
         Ok(Kinds { list, by_name })

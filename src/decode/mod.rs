@@ -235,6 +235,10 @@ impl Decoder {
         match (format, auto::shape(&row)) {
             (Format::Flattened, _) => flattened::decode(row, key),
             (Format::Rows, _) => Ok(Decoded::one(rows::change(row, key.into_row()))),
+            // Both are `before` and `after` alone, but here the op is in a header.
+            (_, Some(Shape::Cockroach)) if record.headers.last("ce_specversion").is_some() => {
+                Err(format.meets_unbuilt("a CloudEvent in binary mode"))
+            }
             (_, Some(shape)) if format.takes(shape) => match shape {
                 Shape::Maxwell => maxwell::decode(row, key, record),
                 Shape::Canal => canal::decode(row, record),

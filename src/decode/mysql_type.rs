@@ -50,7 +50,7 @@ pub(super) fn jdbc(code: i64) -> &'static Kind {
     match code {
         -6 | -5 | 4 | 5 => &Kind::Int,
         2 | 3 => &Kind::Decimal { scale: None },
-        6 | 7 | 8 => &Kind::Double,
+        6..=8 => &Kind::Double,
         1 | 12 | -1 | 2005 => &Kind::Text,
         91 => &Kind::Date,
         92 => &Kind::IsoText(IsoText::Time),
