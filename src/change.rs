@@ -72,6 +72,21 @@ pub struct Change<'a> {
     pub version: Option<Version>,
     /// Which system the source block names.
     pub connector: Connector,
+    /// What puts the record into its partition.
+    pub routing: Routing,
+}
+
+/// What puts a record into its partition, as far as it matters to the order of a row's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Routing {
+    /// Its record key: the partition orders whatever holds the record key's columns.
+    #[default]
+    RecordKey,
+    /// The row's key, or something coarser that all changes of a row share (its table, its database), even
+    /// where the record key does not name the row's columns.
+    Row,
+    /// Nothing that can be told (no record key, or one that is unique to each event): only positions order.
+    Nothing,
 }
 
 /// Source systems whose `before` or positions differ in meaning.

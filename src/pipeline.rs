@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::change::{Belief, Change, Connector, Op};
+use crate::change::{Belief, Change, Connector, Op, Routing};
 use crate::dead_letter::Stage;
 use crate::decode::{
     Decoded, Decoder, Format, Ignored, RegisteredSchema, SchemaRef, Schemas, UnknownSchema, Wire,
@@ -295,14 +295,43 @@ impl<'h> Handling<'h> {
             let Some(entity) = self.entity(*index) else { continue };
             let last = position + 1 == takers.len();
             let seen_before = if last { before.take() } else { before.clone() };
+            if !entity.rules.is_none() {
+                let mut own = Change { belief, before: seen_before, ..change.clone() };
+                self.show_by_rules(&mut own, has_named_key, *index, entity, &mut show);
+                continue;
+            }
             change.belief = belief;
             if !has_named_key {
-                change.key = plain_key::read(self.record, entity, &change);
+                change.key = plain_key::read(self.record, entity, &change)
+                    .or_else(|| plain_key::of_row(entity, &change, seen_before.as_ref()));
             }
             see(&mut change, seen_before, entity);
             show(self, *index, &change);
         }
         !takers.is_empty()
+    }
+
+    /// The same for an entity with rules of its own for rows, on a change that nobody else sees.
+    fn show_by_rules<'x>(
+        &mut self,
+        change: &mut Change<'x>,
+        has_named_key: bool,
+        index: usize,
+        entity: &'x Entity,
+        show: &mut impl FnMut(&mut Self, usize, &Change<'x>),
+    ) where
+        'h: 'x,
+    {
+        if !has_named_key {
+            change.key = plain_key::read(self.record, entity, change);
+        }
+        entity.rules.apply(change, &entity.columns);
+        let before = change.before.take();
+        if change.key.is_none() {
+            change.key = plain_key::of_row(entity, change, before.as_ref());
+        }
+        see(change, before, entity);
+        show(self, index, change);
     }
 
     fn one(&mut self, index: usize, change: &Change<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
@@ -396,6 +425,7 @@ fn untold_tombstone() -> Change<'static> {
         commit_ms: None,
         version: None,
         connector: Connector::Unknown,
+        routing: Routing::RecordKey,
     }
 }
 

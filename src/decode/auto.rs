@@ -1,12 +1,11 @@
-//! What a value looks like, where it is none of the formats that are built.
+//! What a value looks like, where its format is not told, or another one is.
 //!
-//! A record of such a format must never pass for a plain row: its envelope would be cached as one. The
+//! A record of another format must never pass for a plain row: its envelope would be cached as one. The
 //! signs are the members that each format always has (its own documentation), and the first bytes of
 //! binary framings.
 
-use crate::change::{Cell, Row};
+use crate::change::Row;
 use crate::record::Headers;
-use crate::types::{Raw, Typed};
 
 /// The framing that needs a registry, which the settings name none of.
 pub(super) fn registry_framing(bytes: &[u8], headers: &dyn Headers) -> Option<&'static str> {
@@ -34,13 +33,47 @@ pub(super) fn framing(bytes: &[u8]) -> Option<&'static str> {
     })
 }
 
-/// The change format, not built yet, that an object's members tell; `None` for a plain row.
-pub(super) fn foreign(row: &Row<'_>) -> Option<&'static str> {
+/// A change format other than Debezium's, as an object's members tell it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    Maxwell,
+    Canal,
+    TicdcSimple,
+    Ogg,
+    Dms,
+    Cockroach,
+    Sequin,
+    Mongo,
+    CloudEvents,
+    Qlik,
+}
+
+impl Shape {
+    /// What it is called in errors.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Shape::Maxwell => "Maxwell",
+            Shape::Canal => "Canal (or TiCDC's canal-json)",
+            Shape::TicdcSimple => "TiCDC's simple protocol",
+            Shape::Ogg => "Oracle GoldenGate",
+            Shape::Dms => "AWS DMS",
+            Shape::Cockroach => "a CockroachDB changefeed",
+            Shape::Sequin => "Sequin",
+            Shape::Mongo => "MongoDB's Kafka connector",
+            Shape::CloudEvents => "CloudEvents",
+            Shape::Qlik => "Qlik Replicate",
+        }
+    }
+}
+
+/// The change format that an object's members tell; `None` for a plain row.
+pub(super) fn shape(row: &Row<'_>) -> Option<Shape> {
     // Each format has one of these; the usual row has none, and is looked at no further.
     let sign = |name: &str| {
         matches!(
             name,
             "database"
+                | "isDdl"
                 | "op_type"
                 | "metadata"
                 | "specversion"
@@ -48,43 +81,39 @@ pub(super) fn foreign(row: &Row<'_>) -> Option<&'static str> {
                 | "message"
                 | "after"
                 | "resolved"
+                | "commitTs"
+                | "tableSchema"
+                | "__crdb__"
         )
     };
     if !row.columns.iter().any(|column| sign(&column.name)) {
         return None;
     }
-    let token = |name: &str| match row.cell(name) {
-        Cell::Present(Typed { raw: Raw::Json(token), .. }) => token,
-        Cell::Null => "null",
-        _ => "",
-    };
-    let has = |name: &str| !token(name).is_empty();
+    let token = |name: &str| super::members::token(row, name).unwrap_or("");
     let text = |name: &str| token(name).starts_with('"');
-    let object = |name: &str| token(name).starts_with('{');
-    let only = |names: &[&str]| row.columns.iter().all(|column| names.contains(&&*column.name));
-    let typed = text("type") && text("database") && text("table");
-    Some(if typed && has("isDdl") {
-        "Canal (or TiCDC's canal-json)"
-    } else if typed && has("commitTs") {
-        "TiCDC's simple protocol"
-    } else if typed && object("data") && has("ts") {
-        "Maxwell"
-    } else if text("op_type") && text("table") && has("pos") {
-        "Oracle GoldenGate"
-    } else if object("metadata") && token("metadata").contains("\"record-type\"") {
-        "AWS DMS"
-    } else if object("metadata") && object("record") && text("action") {
-        "Sequin"
+    Some(if super::canal::is_one(row) {
+        Shape::Canal
+    } else if super::ticdc::is_one(row) {
+        Shape::TicdcSimple
+    } else if super::maxwell::is_one(row) {
+        Shape::Maxwell
+    } else if super::ogg::is_one(row) {
+        Shape::Ogg
+    } else if super::dms::is_one(row) {
+        Shape::Dms
+    } else if super::sequin::is_one(row) {
+        Shape::Sequin
     } else if text("specversion") && text("type") && text("source") {
-        "CloudEvents"
-    } else if text("operationType") && (object("ns") || object("documentKey")) {
-        "MongoDB's Kafka connector"
-    } else if object("message") && token("message").contains("\"headers\"") && row.columns.len() == 1 {
-        "Qlik Replicate"
-    } else if (has("after") || text("resolved"))
-        && only(&["after", "before", "key", "updated", "mvcc_timestamp", "topic", "resolved"])
+        Shape::CloudEvents
+    } else if super::mongo::is_one(row) {
+        Shape::Mongo
+    } else if row.columns.len() == 1
+        && token("message").contains("\"headers\"")
+        && token("message").starts_with('{')
     {
-        "a CockroachDB changefeed"
+        Shape::Qlik
+    } else if super::cockroach::is_one(row) {
+        Shape::Cockroach
     } else {
         return None;
     })

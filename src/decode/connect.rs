@@ -85,6 +85,11 @@ pub(super) struct Document<'a> {
 }
 
 impl<'a> Document<'a> {
+    /// A text without a schema.
+    pub(super) fn bare(text: &'a str) -> Document<'a> {
+        Document { text, at: 0, plan: None }
+    }
+
     /// A scanner at the payload. Positions of its faults count from the record's text.
     pub(super) fn scanner(&self) -> Scanner<'a> {
         Scanner::new(self.text, self.at)
@@ -268,8 +273,15 @@ fn compile(text: &str, format: Format) -> Result<Option<Plan>, ConnectFault> {
 /// Debezium names it (`….Envelope`, `….Value`, `….Key`); everywhere else it is an instant.
 pub(super) fn zoneless(schema_name: Option<&str>, format: Format) -> bool {
     match format {
-        Format::Debezium | Format::Flattened => true,
-        Format::Rows => false,
+        Format::Debezium | Format::Flattened | Format::Ticdc => true,
+        Format::Rows
+        | Format::Maxwell
+        | Format::Canal
+        | Format::Ogg
+        | Format::Dms
+        | Format::Cockroach
+        | Format::Sequin
+        | Format::Mongo => false,
         Format::Auto => schema_name
             .and_then(|name| name.rsplit_once('.'))
             .is_some_and(|(_, last)| matches!(last, "Envelope" | "Value" | "Key")),

@@ -6,12 +6,13 @@
 //! the source committed, and are not read.
 
 use super::connect::Document;
+use super::documents;
 use super::json::{Fault, Scanner, unescape};
 use super::key::Key;
 use super::position::Source;
 use super::rows;
 use super::{Decoded, Ignored};
-use crate::change::{Change, Op, Row};
+use crate::change::{Change, Op, Routing, Row};
 use crate::error::DecodeError;
 
 /// An envelope's members, before it is known whether it is one.
@@ -32,7 +33,9 @@ pub(super) enum Image<'a> {
     Missing,
     Null,
     Row(Row<'a>),
-    /// A text (MongoDB's documents) or anything else.
+    /// A text: MongoDB's documents.
+    Text(&'a str),
+    /// Anything else.
     Other,
 }
 
@@ -68,15 +71,29 @@ impl<'a> Envelope<'a> {
                 ))
     }
 
+    /// True where its rows are MongoDB's documents.
+    pub(super) fn is_mongodb(&self) -> bool {
+        let objects = matches!((&self.before, &self.after), (Image::Row(_), _) | (_, Image::Row(_)));
+        !objects && self.source.as_ref().is_some_and(Source::is_mongodb)
+    }
+
     /// True for a logical message.
     pub(super) fn is_message(&self) -> bool {
         self.op.is_some_and(|op| op.eq_ignore_ascii_case("\"m\"")) && self.source.is_some()
     }
 
-    /// The change.
-    pub(super) fn decode(self, key: Key<'a>) -> Result<Decoded<'a>, DecodeError> {
+    /// The same with an op and a source that were told beside it.
+    pub(super) fn attributed(self, op: Option<&'a str>, source: Source<'a>) -> Envelope<'a> {
+        Envelope { op, source: Some(source), ..self }
+    }
+
+    /// The change. MongoDB's documents, which are texts, are unescaped into `texts`.
+    pub(super) fn decode(self, key: Key<'a>, texts: &'a mut Vec<String>) -> Result<Decoded<'a>, DecodeError> {
         let letter = self.op.and_then(unescape).unwrap_or_default();
         let Some(op) = op(&letter)? else { return Ok(Decoded::Ignored(Ignored::Message)) };
+        if self.is_mongodb() {
+            return self.decode_documents(op, &key, texts);
+        }
         let (before, after, key) = match op {
             Op::Create | Op::Update | Op::Read => {
                 let after = self.after.into_row("after", op)?.ok_or_else(|| no_after(op))?;
@@ -98,6 +115,39 @@ impl<'a> Envelope<'a> {
             commit_ms: source.commit_ms(),
             version: source.version(),
             connector: source.connector(),
+            routing: Routing::RecordKey,
+        }))
+    }
+
+    /// An update may come without its document: not asked for, or gone by the time of the lookup. Then what
+    /// is cached of it is deleted, for a miss is right, and a part of a document is not.
+    fn decode_documents(
+        self,
+        op: Op,
+        key: &Key<'a>,
+        texts: &'a mut Vec<String>,
+    ) -> Result<Decoded<'a>, DecodeError> {
+        let documents = documents::read(key, self.before.as_text(), self.after.as_text(), texts)?;
+        let source = self.source.unwrap_or_default();
+        let after = documents.after.filter(|_| !matches!(op, Op::Delete | Op::Truncate));
+        let op = match op {
+            Op::Update if after.is_none() => Op::Delete,
+            Op::Create | Op::Read if after.is_none() => return Err(no_after(op)),
+            op => op,
+        };
+        Ok(Decoded::one(Change {
+            op,
+            tombstone: false,
+            table: source.table(),
+            key: documents.key,
+            before: documents.before,
+            belief: source.belief(),
+            after,
+            source: source.raw,
+            commit_ms: source.commit_ms(),
+            version: source.version(),
+            connector: source.connector(),
+            routing: Routing::RecordKey,
         }))
     }
 }
@@ -116,8 +166,11 @@ impl<'a> Image<'a> {
         });
         Ok(match scanner.peek() {
             Some(b'{') => Image::Row(rows::scan(scanner, fields)?),
-            _ if scanner.skip()? == "null" => Image::Null,
-            _ => Image::Other,
+            _ => match scanner.skip()? {
+                "null" => Image::Null,
+                token if token.starts_with('"') => Image::Text(token),
+                _ => Image::Other,
+            },
         })
     }
 
@@ -125,13 +178,17 @@ impl<'a> Image<'a> {
         match self {
             Image::Row(row) => Ok(Some(row)),
             Image::Missing | Image::Null => Ok(None),
-            Image::Other => Err(DecodeError::new(
-                "envelope",
-                format!(
-                    "the {name} of op {:?} is no object (MongoDB's documents as text are not built yet)",
-                    op.letter()
-                ),
-            )),
+            Image::Text(_) | Image::Other => {
+                Err(DecodeError::new("envelope", format!("the {name} of op {:?} is no object", op.letter())))
+            }
+        }
+    }
+
+    /// The text of a document; rows and nulls are none.
+    fn as_text(&self) -> Option<&'a str> {
+        match self {
+            Image::Text(token) => Some(token),
+            Image::Missing | Image::Null | Image::Row(_) | Image::Other => None,
         }
     }
 }

@@ -9,7 +9,7 @@ use super::json::unescape;
 use super::key::Key;
 use super::position::Source;
 use super::{Decoded, Ignored};
-use crate::change::{Cell, Change, Op, Row};
+use crate::change::{Cell, Change, Op, Routing, Row};
 use crate::error::DecodeError;
 use crate::types::{Raw, Typed};
 
@@ -65,6 +65,7 @@ pub(super) fn decode<'a>(row: Row<'a>, key: Key<'a>) -> Result<Decoded<'a>, Deco
         commit_ms: source.commit_ms(),
         version: source.version(),
         connector: source.connector(),
+        routing: Routing::RecordKey,
     }))
 }
 

@@ -74,6 +74,19 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
+    /// Reads an array, calling `take` before each element; it must read exactly the element.
+    pub(super) fn each_element(
+        &mut self,
+        mut take: impl FnMut(&mut Self) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut more = self.open(b'[', b']')?;
+        while more {
+            take(self)?;
+            more = self.more(b']')?;
+        }
+        Ok(())
+    }
+
     /// The name of an object's first member, unread; `None` where there is no such thing.
     pub(super) fn first_name(mut self) -> Option<Cow<'a, str>> {
         self.open(b'{', b'}').ok()?.then(|| self.name().ok())?

@@ -5,21 +5,36 @@
 mod auto;
 mod auxiliary;
 mod avro;
+mod canal;
+mod cloudevents;
+mod cockroach;
 mod connect;
 mod debezium;
+mod dms;
+mod documents;
+mod extended_json;
 mod flattened;
 mod json;
 mod key;
+mod maxwell;
+mod members;
+mod mongo;
+mod mysql_type;
+mod ogg;
 mod placeholder;
 mod position;
 mod rows;
 mod schemas;
+mod sequin;
 #[cfg(test)]
 mod tests;
+mod ticdc;
+mod ticdc_open;
 mod wire;
 
 use smallvec::SmallVec;
 
+use self::auto::Shape;
 use self::connect::{ConnectFault, Document, Plans};
 use self::debezium::Envelope;
 use self::json::Fault;
@@ -42,6 +57,22 @@ pub enum Format {
     Flattened,
     /// Plain rows of an ETL job: every value is the whole row, a null value deletes.
     Rows,
+    /// Maxwell's JSON.
+    Maxwell,
+    /// Canal's flat JSON.
+    Canal,
+    /// TiCDC: canal-json, open protocol, simple (JSON) and Debezium.
+    Ticdc,
+    /// Oracle GoldenGate's JSON.
+    Ogg,
+    /// AWS DMS.
+    Dms,
+    /// CockroachDB's changefeeds as JSON.
+    Cockroach,
+    /// Sequin's messages.
+    Sequin,
+    /// MongoDB: its Kafka source connector, and Debezium's connector for it.
+    Mongo,
 }
 
 /// What a record turned out to be.
@@ -72,6 +103,8 @@ pub enum Ignored {
     NoEntity,
     /// The entity's `table` does not name this table.
     FilteredTable,
+    /// A statement that all changes up to some position have been sent (TiCDC, CockroachDB).
+    Watermark,
     /// Neither key nor value.
     Empty,
     /// A truncate, under `truncate = "ignore"`.
@@ -88,6 +121,7 @@ impl Ignored {
             Ignored::Message => "message",
             Ignored::NoEntity => "no_entity",
             Ignored::FilteredTable => "filtered_table",
+            Ignored::Watermark => "watermark",
             Ignored::Empty => "empty",
             Ignored::Truncate => "truncate",
         }
@@ -108,17 +142,27 @@ pub struct Decoder {
     value_plans: Plans,
     key_scratch: avro::Scratch,
     value_scratch: avro::Scratch,
+    /// Plans of schemas inside an envelope (CloudEvents).
+    inner_plans: Plans,
+    /// A document that came as a JSON text.
+    inner: String,
+    /// Texts that a format keeps escaped or encoded, for rows to borrow from: a record's at a time.
+    texts: Vec<String>,
 }
 
 impl Decoder {
     /// A decoder for topics of that format.
     pub fn new(format: Format) -> Decoder {
+        let plans = || Plans::new(format);
         Decoder {
             format,
-            key_plans: Plans::new(format),
-            value_plans: Plans::new(format),
+            key_plans: plans(),
+            value_plans: plans(),
             key_scratch: avro::Scratch::default(),
             value_scratch: avro::Scratch::default(),
+            inner_plans: plans(),
+            inner: String::new(),
+            texts: Vec::new(),
         }
     }
 
@@ -146,6 +190,10 @@ impl Decoder {
         schemas: &'a Schemas,
     ) -> Result<Decoded<'a>, DecodeError> {
         let format = self.format;
+        let texts = &mut self.texts;
+        if matches!(format, Format::Auto | Format::Ticdc) && ticdc_open::is_one(record) {
+            return ticdc_open::decode(record, texts);
+        }
         let key = match schemas.framed(record, Side::Key) {
             Some(framed) => {
                 let plan = schemas.plan(framed.schema.id, format)?;
@@ -153,7 +201,7 @@ impl Decoder {
             }
             None => Key::read(&mut self.key_plans, record.key)?,
         };
-        let Some(bytes) = record.value else { return tombstone(key) };
+        let Some(bytes) = record.value else { return format.tombstone(key, texts) };
         if bytes.is_empty() {
             return Err(DecodeError::new(
                 "empty",
@@ -163,7 +211,15 @@ impl Decoder {
         }
         if let Some(framed) = schemas.framed(record, Side::Value) {
             let plan = schemas.plan(framed.schema.id, format)?;
-            return avro::value(plan, framed.datum, &mut self.value_scratch, format, record.topic, key);
+            return avro::value(
+                plan,
+                framed.datum,
+                &mut self.value_scratch,
+                format,
+                record.topic,
+                key,
+                texts,
+            );
         }
         if let Some(framing) = auto::registry_framing(bytes, record.headers) {
             let detail =
@@ -175,12 +231,17 @@ impl Decoder {
         }
         let (text, skipped) = text_of(bytes, "value")?;
         let json = |stop: Fault| fault("json", stop, "value", skipped);
-        let document = self.value_plans.unwrap(text).map_err(|wrong| wrong.into_error("value", skipped))?;
+        let mut document =
+            self.value_plans.unwrap(text).map_err(|wrong| wrong.into_error("value", skipped))?;
+        if format.reads_texts() && document.scanner().peek() == Some(b'"') {
+            self.inner = whole(document).map_err(json).map(json::unescape)?.unwrap_or_default().into_owned();
+            document = Document::bare(&self.inner);
+        }
         match document.scanner().peek() {
             Some(b'{') => {}
             Some(b'n') => {
                 whole(document).map_err(json)?;
-                return tombstone(key);
+                return format.tombstone(key, texts);
             }
             _ => {
                 whole(document).map_err(json)?;
@@ -194,14 +255,14 @@ impl Decoder {
         if begins {
             let envelope = Envelope::scan(document).map_err(json)?;
             if envelope.is_one() {
-                return format.envelope(envelope, key);
+                return format.envelope(envelope, key, texts);
             }
         }
         let row = rows::scan_document(document).map_err(json)?;
         if !begins && row.columns.iter().any(|column| column.name == "op") {
             let envelope = Envelope::scan(document).map_err(json)?;
             if envelope.is_one() {
-                return format.envelope(envelope, key);
+                return format.envelope(envelope, key, texts);
             }
         }
         if let Some(ignored) =
@@ -209,21 +270,38 @@ impl Decoder {
         {
             return Ok(Decoded::Ignored(ignored));
         }
-        match format {
-            Format::Flattened => flattened::decode(row, key),
-            Format::Rows | Format::Debezium if flattened::is_one(&row) => {
-                Err(format.meets("a flattened row"))
+        if !matches!(format, Format::Flattened) && flattened::is_one(&row) {
+            return match format {
+                Format::Auto => flattened::decode(row, key),
+                _ => Err(format.meets("a flattened row")),
+            };
+        }
+        match (format, auto::shape(&row)) {
+            (Format::Flattened, _) => flattened::decode(row, key),
+            (Format::Rows, _) => Ok(Decoded::one(rows::change(row, key.into_row()))),
+            // Both are `before` and `after` alone, but here the op is in a header.
+            (_, Some(Shape::Cockroach)) if record.headers.last("ce_specversion").is_some() => {
+                Err(format.meets_unbuilt("a CloudEvent in binary mode"))
             }
-            Format::Rows => Ok(Decoded::one(rows::change(row, key.into_row()))),
-            Format::Debezium => Err(match auto::foreign(&row) {
-                Some(foreign) => format.meets_unbuilt(foreign),
-                None => format.meets("a plain row"),
-            }),
-            Format::Auto if flattened::is_one(&row) => flattened::decode(row, key),
-            Format::Auto => match auto::foreign(&row) {
-                Some(foreign) => Err(format.meets_unbuilt(foreign)),
-                None => Ok(Decoded::one(rows::change(row, key.into_row()))),
+            (_, Some(shape)) if format.takes(shape) => match shape {
+                Shape::Maxwell => maxwell::decode(row, key, record),
+                Shape::Canal => canal::decode(row, record),
+                Shape::TicdcSimple => ticdc::decode(row, key, record),
+                Shape::Ogg => ogg::decode(row, key, record),
+                Shape::Dms => dms::decode(row, key, record),
+                Shape::Cockroach => cockroach::decode(row, key, record),
+                Shape::Sequin => sequin::decode(row, key, record),
+                Shape::Mongo => mongo::decode(row, key),
+                Shape::CloudEvents => cloudevents::decode(row, key, &mut self.inner_plans, texts),
+                Shape::Qlik => Err(format.meets_unbuilt(shape.name())),
             },
+            (_, Some(Shape::Qlik)) => Err(format.meets_unbuilt(Shape::Qlik.name())),
+            (Format::Auto, None) => Ok(Decoded::one(rows::change(row, key.into_row()))),
+            // The envelopes `row` and `bare`, and documents without their events, are rows.
+            (Format::Cockroach, None) => cockroach::decode(row, key, record),
+            (Format::Mongo, None) => Ok(Decoded::one(mongo::document(row, key))),
+            (_, Some(shape)) => Err(format.meets(shape.name())),
+            (_, None) => Err(format.meets("a plain row")),
         }
     }
 }
@@ -236,18 +314,88 @@ impl Format {
             Format::Debezium => "debezium",
             Format::Flattened => "flattened",
             Format::Rows => "rows",
+            Format::Maxwell => "maxwell",
+            Format::Canal => "canal",
+            Format::Ticdc => "ticdc",
+            Format::Ogg => "ogg",
+            Format::Dms => "dms",
+            Format::Cockroach => "cockroach",
+            Format::Sequin => "sequin",
+            Format::Mongo => "mongo",
+        }
+    }
+
+    /// True where records of that shape are this format's.
+    fn takes(self, shape: Shape) -> bool {
+        match self {
+            Format::Auto => shape != Shape::Qlik,
+            Format::Debezium => shape == Shape::CloudEvents,
+            Format::Flattened | Format::Rows => false,
+            Format::Maxwell => shape == Shape::Maxwell,
+            Format::Canal => shape == Shape::Canal,
+            Format::Ticdc => matches!(shape, Shape::Canal | Shape::TicdcSimple),
+            Format::Ogg => shape == Shape::Ogg,
+            Format::Dms => shape == Shape::Dms,
+            Format::Cockroach => shape == Shape::Cockroach,
+            Format::Sequin => shape == Shape::Sequin,
+            Format::Mongo => matches!(shape, Shape::Mongo | Shape::CloudEvents),
+        }
+    }
+
+    /// True where a value may be a JSON text that holds the JSON: what a converter makes of a producer that
+    /// writes its JSON itself (MongoDB's connector, outbox payloads).
+    fn reads_texts(self) -> bool {
+        matches!(self, Format::Auto | Format::Rows | Format::Mongo)
+    }
+
+    /// A null value: a delete by the key. Without a key it says nothing (a keyless table's tombstone).
+    fn tombstone<'a>(self, key: Key<'a>, texts: &'a mut Vec<String>) -> Result<Decoded<'a>, DecodeError> {
+        if self == Format::Mongo && documents::may_be_key(&key)
+            || self == Format::Auto && documents::is_key(&key)
+        {
+            let named = documents::read(&key, None, None, texts)?.key;
+            return named
+                .map_or(Ok(Decoded::Ignored(Ignored::Empty)), |row| Ok(Decoded::one(rows::tombstone(row))));
+        }
+        if matches!(self, Format::Auto | Format::Maxwell) && maxwell::is_key(&key) {
+            return Ok(match maxwell::key_row(key) {
+                maxwell::Named::Columns(row) => Decoded::one(rows::tombstone(row)),
+                maxwell::Named::Nothing | maxwell::Named::Unknown => Decoded::Ignored(Ignored::Empty),
+            });
+        }
+        match key {
+            Key::Null => Ok(Decoded::Ignored(Ignored::Empty)),
+            Key::Row(row) => Ok(Decoded::one(rows::tombstone(row))),
+            Key::Unnamed => Err(DecodeError::new(
+                "key",
+                "a null value deletes by the record key, and this key is no JSON object with named columns; \
+                 have the producer write the key as one",
+            )),
         }
     }
 
     /// What an envelope is under this format.
-    fn envelope<'a>(self, envelope: Envelope<'a>, key: Key<'a>) -> Result<Decoded<'a>, DecodeError> {
+    fn envelope<'a>(
+        self,
+        envelope: Envelope<'a>,
+        key: Key<'a>,
+        texts: &'a mut Vec<String>,
+    ) -> Result<Decoded<'a>, DecodeError> {
         match self {
-            Format::Auto | Format::Debezium => envelope.decode(key),
-            // Flattening leaves logical messages as they are.
-            Format::Flattened | Format::Rows if envelope.is_message() => {
-                Ok(Decoded::Ignored(Ignored::Message))
+            Format::Auto | Format::Debezium | Format::Ticdc | Format::Cockroach => {
+                envelope.decode(key, texts)
             }
-            Format::Flattened | Format::Rows => Err(self.meets("a Debezium envelope")),
+            Format::Mongo if envelope.is_mongodb() => envelope.decode(key, texts),
+            // Flattening leaves logical messages as they are.
+            _ if envelope.is_message() => Ok(Decoded::Ignored(Ignored::Message)),
+            Format::Flattened
+            | Format::Rows
+            | Format::Maxwell
+            | Format::Canal
+            | Format::Ogg
+            | Format::Dms
+            | Format::Sequin
+            | Format::Mongo => Err(self.meets("a Debezium envelope")),
         }
     }
 
@@ -267,19 +415,6 @@ impl Format {
     }
 }
 
-/// A null value: a delete by the key. Without a key it says nothing (a keyless table's tombstone).
-fn tombstone(key: Key<'_>) -> Result<Decoded<'_>, DecodeError> {
-    match key {
-        Key::Null => Ok(Decoded::Ignored(Ignored::Empty)),
-        Key::Row(row) => Ok(Decoded::one(rows::tombstone(row))),
-        Key::Unnamed => Err(DecodeError::new(
-            "key",
-            "a null value deletes by the record key, and this key is no JSON object with named columns; \
-             have the producer write the key as one",
-        )),
-    }
-}
-
 /// True where the first member is one that envelopes begin with, as the connectors write them. Where the
 /// guess is wrong, the document is read again.
 fn begins_like_envelope(document: Document<'_>) -> bool {
@@ -289,11 +424,12 @@ fn begins_like_envelope(document: Document<'_>) -> bool {
     )
 }
 
-/// Reads the document for its faults alone.
-fn whole(document: Document<'_>) -> Result<(), Fault> {
+/// Reads the document for its faults, and its token.
+fn whole(document: Document<'_>) -> Result<&str, Fault> {
     let mut scanner = document.scanner();
-    scanner.skip()?;
-    scanner.finish()
+    let token = scanner.skip()?;
+    scanner.finish()?;
+    Ok(token)
 }
 
 /// The bytes as text, without a byte order mark, and how many bytes that was.

@@ -35,6 +35,8 @@ pub(super) struct Source<'a> {
     rs_id: Option<&'a str>,
     ssn: Option<&'a str>,
     ord: Option<&'a str>,
+    commit_ts: Option<&'a str>,
+    clock: Option<&'a str>,
 }
 
 impl<'a> Source<'a> {
@@ -76,6 +78,10 @@ impl<'a> Source<'a> {
             "rs_id" => &mut self.rs_id,
             "ssn" => &mut self.ssn,
             "ord" => &mut self.ord,
+            // TiCDC's.
+            "commit_ts" => &mut self.commit_ts,
+            // CockroachDB's enriched changefeeds.
+            "mvcc_timestamp" | "ts_hlc" => &mut self.clock,
             other => {
                 return matches!(
                     other,
@@ -122,6 +128,11 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// True for MongoDB, whose rows are documents as text.
+    pub(super) fn is_mongodb(&self) -> bool {
+        self.connector == Some("\"mongodb\"")
+    }
+
     /// How much of a `before` holds by default: PostgreSQL's has made-up values but for the key's columns
     /// (captured from Debezium 3.7), and where no system is named it may be one.
     pub(super) fn belief(&self) -> Belief {
@@ -140,7 +151,7 @@ impl<'a> Source<'a> {
 
     /// When the source committed it, Unix milliseconds.
     pub(super) fn commit_ms(&self) -> Option<i64> {
-        self.ts_ms.and_then(|token| token.parse().ok())
+        self.ts_ms.and_then(|token| token.trim_matches('"').parse().ok())
     }
 
     /// The source position. `None` where the system has none that compares over partitions,
@@ -154,7 +165,9 @@ impl<'a> Source<'a> {
             Some("\"sqlserver\"") => Some(self.sqlserver().unwrap_or(Version::NONE)),
             Some("\"oracle\"") => Some(self.oracle().unwrap_or(Version::NONE)),
             Some("\"mongodb\"") => self.mongodb(),
-            Some(_) => None,
+            Some("\"TiCDC\"") => Some(Version::from_parts(&[bits(self.commit_ts?)?])),
+            Some(_) => self.clock.and_then(super::cockroach::version_of),
+            None if self.clock.is_some() => self.clock.and_then(super::cockroach::version_of),
             // Flattened rows name their connector seldom, but their fields do.
             None if self.lsn.is_some() || self.sequence.is_some() => {
                 Some(self.postgres().unwrap_or(Version::NONE))

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use super::connect::{Document, Fields};
 use super::json::{Fault, Scanner};
 use super::placeholder::is_unavailable;
-use crate::change::{Belief, Cell, Change, Column, Connector, Op, Row};
+use crate::change::{Belief, Cell, Change, Column, Connector, Op, Routing, Row};
 use crate::types::{Kind, Raw, Typed};
 
 /// Columns for which room is made before they are seen, without a schema.
@@ -63,6 +63,7 @@ fn untold(op: Op, key: Option<Row<'_>>) -> Change<'_> {
         commit_ms: None,
         version: None,
         connector: Connector::Unknown,
+        routing: Routing::RecordKey,
     }
 }
 

@@ -11,7 +11,7 @@ use super::template::{NoValue, Template, Unfilled};
 use super::{Entity, ReplicaIdentity, row_id};
 use smallvec::SmallVec;
 
-use crate::change::{Cell, Change, Connector, Op, Row};
+use crate::change::{Cell, Change, Connector, Op, Routing, Row};
 use crate::error::HandleError;
 use crate::mutation::{CacheKey, Effect, Guard, Mutation, Mutations, RowId, Value};
 use crate::record::Record;
@@ -302,7 +302,8 @@ impl<'c> Flow<'c> {
     /// partition can have it.
     fn is_primary(&self, template: &Template) -> bool {
         self.change.key.as_ref().is_some_and(|key| {
-            !key.columns.is_empty()
+            self.change.routing != Routing::Nothing
+                && !key.columns.is_empty()
                 && key.columns.iter().all(|column| template.plain_columns().any(|name| name == column.name))
         })
     }

@@ -19,6 +19,7 @@ mod mapping;
 mod msgpack;
 pub mod packing;
 mod row_id;
+mod row_rules;
 pub mod spec;
 pub mod template;
 #[cfg(test)]
@@ -31,6 +32,7 @@ pub use access::FromColumn;
 pub use handler::{EntityHandler, Handlers, KeyTemplate, RowImage, Undecided, Values};
 pub use lifetime::Lifetime;
 pub use mapping::Mapping;
+pub use row_rules::{Absent, OpColumn, RowRules};
 
 use crate::change::TableName;
 use crate::decode::Format;
@@ -53,6 +55,8 @@ pub struct Entity {
     pub replica_identity: ReplicaIdentity,
     /// Types of columns whose format carries none.
     pub columns: Vec<(String, Kind)>,
+    /// What its rows mean where no format says it.
+    pub rules: RowRules,
     /// How values are rendered.
     pub render: RenderStyle,
     /// The handler.

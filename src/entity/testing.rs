@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::spec::{MappingSpec, Shape, Ttl, TtlBase, WriteSpec};
 use super::template::Template;
 use super::{Entity, EntityHandler, Mapping, ReplicaIdentity, Topics};
-use crate::change::{Belief, Cell, Change, Column, Connector, Op, Row, TableName};
+use crate::change::{Belief, Cell, Change, Column, Connector, Op, Routing, Row, TableName};
 use crate::decode::Format;
 use crate::error::HandleError;
 use crate::mutation::{Effect, Expiry, Mutation, Mutations, Value};
@@ -64,6 +64,7 @@ pub(crate) fn change(op: Op) -> Change<'static> {
         commit_ms: Some(1_000_000),
         version: Some(crate::version::Version::from_parts(&[9])),
         connector: Connector::Postgres,
+        routing: Routing::RecordKey,
     }
 }
 
@@ -113,6 +114,7 @@ pub(crate) fn entity(handler: Arc<dyn EntityHandler>) -> Entity {
         key_columns: None,
         replica_identity: ReplicaIdentity::Default,
         columns: Vec::new(),
+        rules: super::RowRules::default(),
         render: RenderStyle::default(),
         handler,
     }

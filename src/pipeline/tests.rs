@@ -303,3 +303,5 @@ fn routes_are_bounded() {
     }
     assert!(pipeline.routes.len() <= ROUTES_MAX);
 }
+
+mod formats;

@@ -5,7 +5,7 @@ use std::fmt::Display;
 
 use super::units::{show_duration, show_share, show_size};
 use super::{LogFormat, OnError, RedisAddress, RedisTarget, Settings, Start};
-use crate::decode::Format;
+
 use crate::entity::Topics;
 
 impl Settings {
@@ -24,12 +24,7 @@ impl Settings {
                 Topics::Pattern(pattern) => pattern.as_str().to_owned(),
             };
             let keys: Vec<&str> = entity.handler.keys().iter().map(|key| key.template().as_str()).collect();
-            let format = match entity.format {
-                Format::Auto => "auto",
-                Format::Debezium => "debezium",
-                Format::Flattened => "flattened",
-                Format::Rows => "rows",
-            };
+            let format = entity.format.as_str();
             for (name, value) in [("topics", topics.as_str()), ("format", format), ("keys", &keys.join(", "))]
             {
                 lines.say(&format!("entity.{}.{name}", entity.name), value);

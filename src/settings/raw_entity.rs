@@ -99,6 +99,16 @@ pub(super) struct Entity {
     pub(super) unavailable: Option<Unavailable>,
     /// Types of columns, where the format carries none: `{ balance = "decimal(2)", placed_at = "instant_us" }`.
     pub(super) columns: Option<BTreeMap<String, String>>,
+    /// The column that holds what happened to a row, and its texts that mean a delete:
+    /// `{ column = "op", delete = ["D"] }`. It is no part of the row.
+    pub(super) op_column: Option<OpColumn>,
+    /// What a column of `columns` means that a row does not have: "omit" leaves it out, "null", or
+    /// "unavailable", where a producer leaves out what has not changed. Under `format = "dms"` it is "null".
+    #[schemars(extend("default" = "omit"))]
+    pub(super) absent: Option<Absent>,
+    /// How column names are read: "as_is", or "lower" where the producer writes them in capitals.
+    #[schemars(extend("default" = "as_is"))]
+    pub(super) column_case: Option<ColumnCase>,
     /// How values are rendered.
     pub(super) render: Option<Render>,
     /// The name of a handler in Rust. Either this or `write`.
@@ -120,6 +130,22 @@ pub(super) enum Format {
     Flattened,
     /// Plain rows: a value is the whole row, a null value deletes.
     Rows,
+    /// Maxwell's JSON.
+    Maxwell,
+    /// Canal's flat JSON.
+    Canal,
+    /// TiCDC: canal-json, open protocol, simple (JSON), Debezium.
+    Ticdc,
+    /// Oracle GoldenGate's JSON.
+    Ogg,
+    /// AWS DMS with Kafka as its target.
+    Dms,
+    /// CockroachDB's changefeeds as JSON.
+    Cockroach,
+    /// Sequin's messages.
+    Sequin,
+    /// MongoDB: its Kafka source connector, and Debezium's connector for it.
+    Mongo,
 }
 
 /// How much of a PostgreSQL `before` is believed.
@@ -165,6 +191,40 @@ pub(super) enum Truncate {
 pub(super) enum Unavailable {
     /// It is deleted: a miss is right where a guess is not.
     Delete,
+}
+
+/// The column that holds what happened to a row.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OpColumn {
+    /// Its name.
+    #[schemars(required)]
+    pub(super) column: Option<String>,
+    /// Its texts that mean a delete.
+    #[schemars(required, length(min = 1))]
+    pub(super) delete: Option<Vec<String>>,
+}
+
+/// What a column means that a row does not have.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Absent {
+    /// It stays left out.
+    Omit,
+    /// It is null.
+    Null,
+    /// The event does not hold it.
+    Unavailable,
+}
+
+/// How column names are read.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ColumnCase {
+    /// As they are.
+    AsIs,
+    /// In lower case.
+    Lower,
 }
 
 /// How values are rendered.

@@ -71,7 +71,9 @@ mod tests {
     fn every_field_is_described_and_nothing_may_be_null() {
         let schema = schema();
         let text = schema.to_string();
-        assert!(!text.contains("\"null\""));
+        // The one value of that name that a setting may have is a text.
+        let types = text.replace("\"const\":\"null\"", "").replace("[\"omit\",\"null\",", "");
+        assert!(!types.contains("\"null\""));
         let mut fields = 0;
         each_object(&schema, &mut |object| {
             for (name, field) in object["properties"].as_object().into_iter().flatten() {
@@ -133,7 +135,7 @@ mod tests {
             ("value = \"hash\"", "value = \"set\""),
             ("value = \"hash\"", "value = {}"),
             ("{ text = \"{id}\" }", "{ text = \"{id}\", json = [\"id\"] }"),
-            ("topics = [\"shop.public.orders\"]", "topics = [\"o\"]\nformat = \"maxwell\""),
+            ("topics = [\"shop.public.orders\"]", "topics = [\"o\"]\nformat = \"protobuf\""),
             ("topics = [\"shop.public.orders\"]", "topics = [\"o\", 5]"),
             ("batch_records = 4096", "batch_records = \"4096\""),
             ("name = \"order\"", "table = \"orders\""),

@@ -22,6 +22,9 @@ pub(super) const BASE64: &str = "bytes, or a text in base64";
 /// What a column of hexadecimal text wants, in words.
 pub(super) const HEX: &str = "bytes, or a text in hexadecimal";
 
+/// What a column of Latin-1 text wants, in words.
+const LATIN1: &str = "bytes, or a text of one character a byte";
+
 const BITS: &str = "bits: bytes in base64, digits 0 and 1, a boolean or a whole number";
 
 /// The bytes of a part that is bytes, or base64 of them: padded, or of the alphabet for URLs.
@@ -53,6 +56,19 @@ pub(super) fn from_hex(part: Part<'_>) -> Result<Cow<'_, [u8]>, ValueError> {
         _ => None,
     });
     pairs.collect::<Option<Vec<u8>>>().map(Cow::Owned).ok_or_else(|| not("hexadecimal", HEX))
+}
+
+/// The bytes of a part that is bytes, or text of one character a byte.
+pub(super) fn from_latin1(part: Part<'_>) -> Result<Cow<'_, [u8]>, ValueError> {
+    if let Part::Bytes(bytes) = part {
+        return Ok(Cow::Borrowed(bytes));
+    }
+    let text = part.text()?.ok_or_else(|| part.refuse(LATIN1))?;
+    let bytes = text.chars().map(|letter| u8::try_from(u32::from(letter)).ok());
+    bytes
+        .collect::<Option<Vec<u8>>>()
+        .map(Cow::Owned)
+        .ok_or_else(|| not("of characters up to U+00FF", LATIN1))
 }
 
 fn nibble(digit: u8) -> Option<u8> {

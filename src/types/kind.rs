@@ -44,6 +44,10 @@ pub const NAMES: &[TypeName] = &[
     TypeName { name: "json", holds: "a JSON document as text; passed on as it came" },
     TypeName { name: "bytes", holds: "bytes (base64 in JSON)" },
     TypeName { name: "bytes_hex", holds: "bytes that arrive as hexadecimal text" },
+    TypeName {
+        name: "bytes_latin1",
+        holds: "bytes that arrive as text of one character a byte, U+0000 to U+00FF",
+    },
     TypeName { name: "bits", holds: "a bit string (base64 of little-endian bytes in JSON)" },
     TypeName { name: "bits(N)", holds: "a bit string of N bits" },
     TypeName { name: "date", holds: "days since 1970-01-01, or a date in ISO 8601" },
@@ -151,6 +155,7 @@ impl Kind {
             | Kind::Json
             | Kind::Bytes
             | Kind::BytesHex
+            | Kind::BytesLatin1
             | Kind::Bits { .. }
             | Kind::Array(_)
             | Kind::Map(..)
@@ -212,6 +217,7 @@ fn simple(name: &str) -> Option<Kind> {
         "json" => Kind::Json,
         "bytes" => Kind::Bytes,
         "bytes_hex" => Kind::BytesHex,
+        "bytes_latin1" => Kind::BytesLatin1,
         "bits" => Kind::Bits { length: 0 },
         "date" => Kind::Date,
         "timestamp" => Kind::IsoText(IsoText::Timestamp),

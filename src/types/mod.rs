@@ -64,6 +64,8 @@ pub enum Kind {
     Bytes,
     /// Bytes that the connector already wrote as hexadecimal text.
     BytesHex,
+    /// Bytes as text with one character a byte, U+0000 to U+00FF (Canal's and TiCDC's binary columns).
+    BytesLatin1,
     /// Bit string: little-endian bytes, this many bits.
     Bits {
         /// Number of bits; 0 where not told.

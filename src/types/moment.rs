@@ -59,6 +59,7 @@ pub fn unix_ms(value: Typed<'_>) -> Result<Option<i64>, ValueError> {
         | Kind::Json
         | Kind::Bytes
         | Kind::BytesHex
+        | Kind::BytesLatin1
         | Kind::Bits { .. }
         | Kind::Time(_)
         | Kind::ZonedTime

@@ -28,6 +28,7 @@ fn kind() -> impl Strategy<Value = Kind> {
             Kind::Json,
             Kind::Bytes,
             Kind::BytesHex,
+            Kind::BytesLatin1,
             Kind::Date,
             Kind::ZonedText,
             Kind::ZonedTime,

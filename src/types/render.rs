@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-use super::binary::{from_base64, from_hex};
+use super::binary::{from_base64, from_hex, from_latin1};
 use super::decimal::PADDING_MAX;
 use super::json::{Items, json_string};
 use super::part::Part;
@@ -83,6 +83,7 @@ pub fn raw_bytes(value: Typed<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> 
         (_, Kind::Bytes) => out.extend_from_slice(&from_base64(part)?),
         (Part::Quoted(_), Kind::Bits { .. }) => out.extend_from_slice(&from_base64(part)?),
         (_, Kind::BytesHex) => out.extend_from_slice(&from_hex(part)?),
+        (_, Kind::BytesLatin1) => out.extend_from_slice(&from_latin1(part)?),
         _ => return render_text(value, RenderStyle::default(), out),
     }
     Ok(())
@@ -139,6 +140,11 @@ impl Renderer<'_> {
             }
             Kind::BytesHex => {
                 let bytes = from_hex(part)?;
+                self.bytes(&bytes, target);
+                Ok(())
+            }
+            Kind::BytesLatin1 => {
+                let bytes = from_latin1(part)?;
                 self.bytes(&bytes, target);
                 Ok(())
             }

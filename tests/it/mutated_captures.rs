@@ -143,7 +143,20 @@ fn pipelines() -> Vec<Pipeline> {
     let render = RenderStyle { decimal: DecimalStyle::Number, time: TimeStyle::Raw, bytes: BytesStyle::Hex };
     let forced = |format| entities.iter().map(|entity| Entity { format, render, ..entity.clone() }).collect();
     let untyped = captures::without_declared_types(&entities);
-    let formats = [Format::Debezium, Format::Flattened, Format::Rows].map(forced);
+    let formats = [
+        Format::Debezium,
+        Format::Flattened,
+        Format::Rows,
+        Format::Maxwell,
+        Format::Canal,
+        Format::Ticdc,
+        Format::Ogg,
+        Format::Dms,
+        Format::Cockroach,
+        Format::Sequin,
+        Format::Mongo,
+    ]
+    .map(forced);
     [Arc::clone(&entities), untyped].into_iter().chain(formats).map(Pipeline::new).collect()
 }
 

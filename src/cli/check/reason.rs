@@ -137,17 +137,28 @@ impl<'s> Reasoner<'s> {
     fn old_key(&self, key: &Key<'_>, beyond: &[&str]) -> Option<Finding> {
         let (template, stays, columns) = (key.template, key.stays(), list(beyond.iter().copied()));
         let finding = match (self.format, self.identity) {
+            // An update tells the former values of what it changed, and a delete the whole row.
+            (Format::Maxwell | Format::Canal | Format::Ticdc | Format::Ogg, _) => return None,
+            (Format::Dms | Format::Cockroach | Format::Mongo, _) => self
+                .finding(Level::Warning, format!(
+                    "records of this format tell the old row only where its producer was asked for it: without, \
+                     when {columns} changes or the row is deleted, the old {template:?} {stays}",
+                ))
+                .remedy(
+                    "write before images of all columns (DMS: BeforeImageSettings; CockroachDB: diff; MongoDB: \
+                     pre-images), or give this key a short ttl",
+                ),
             (Format::Rows | Format::Flattened, _) => self
                 .finding(Level::Warning, format!(
                     "records of this format carry no old row: when {columns} changes or the row is deleted, \
                      the old {template:?} {stays}",
                 ))
                 .remedy("capture whole envelopes (format = \"debezium\"), or give this key a short ttl"),
-            (Format::Auto | Format::Debezium, ReplicaIdentity::Full) => self.finding(Level::Note, format!(
+            (Format::Auto | Format::Debezium | Format::Sequin, ReplicaIdentity::Full) => self.finding(Level::Note, format!(
                 "a tombstone tells only the record's key: where compaction has taken a delete and left its \
                  tombstone, {template:?} {stays}",
             )),
-            (Format::Auto | Format::Debezium, ReplicaIdentity::Index(index)) => {
+            (Format::Auto | Format::Debezium | Format::Sequin, ReplicaIdentity::Index(index)) => {
                 let untold = missing(&beyond.iter().copied().collect(), index);
                 if untold.is_empty() {
                     return None;
@@ -159,7 +170,7 @@ impl<'s> Reasoner<'s> {
                 ))
                 .remedy("set REPLICA IDENTITY FULL and replica_identity = \"full\", or give this key a short ttl")
             }
-            (Format::Auto | Format::Debezium, ReplicaIdentity::Default) => self
+            (Format::Auto | Format::Debezium | Format::Sequin, ReplicaIdentity::Default) => self
                 .finding(Level::Warning, format!(
                     "on PostgreSQL's default replica identity the old row tells only its key columns: when \
                      {columns} changes or the row is deleted, the old {template:?} {stays}",
@@ -191,7 +202,16 @@ impl<'s> Reasoner<'s> {
                 "records of this format have no source position: of two rows in different partitions, \
                  whichever arrives later stays, and a delete compares with the value first"
             }
-            Format::Auto | Format::Debezium => {
+            Format::Auto
+            | Format::Debezium
+            | Format::Maxwell
+            | Format::Canal
+            | Format::Ticdc
+            | Format::Ogg
+            | Format::Dms
+            | Format::Cockroach
+            | Format::Sequin
+            | Format::Mongo => {
                 "it is written under the version guard, which keeps a small side key beside it; where the \
                  source tells no position, whichever arrives later stays, and a delete compares with the value first"
             }

@@ -94,6 +94,7 @@ pub(super) fn value<'a>(
     format: Format,
     topic: &str,
     key: Key<'a>,
+    texts: &'a mut Vec<String>,
 ) -> Result<Decoded<'a>, DecodeError> {
     let fault = |fault: Fault| fault.into_error("value");
     if let Some(ignored) = plan.auxiliary() {
@@ -108,7 +109,7 @@ pub(super) fn value<'a>(
             let mut walk = Walk::new(plan, datum, scratch.empty());
             let pending = walk.envelope(members).map_err(fault)?;
             walk.finish().map_err(fault)?;
-            let Some(pending) = pending else { return super::tombstone(key) };
+            let Some(pending) = pending else { return format.tombstone(key, texts) };
             let json = &scratch.json;
             let text = |range: Option<std::ops::Range<usize>>| range.and_then(|range| json.get(range));
             let source = match text(pending.source) {
@@ -125,13 +126,13 @@ pub(super) fn value<'a>(
                 after: image(pending.after, json),
                 source,
             };
-            format.envelope(envelope, key)
+            format.envelope(envelope, key, texts)
         }
         Shape::Row => {
             let mut walk = Walk::new(plan, datum, scratch.empty());
             let pending = walk.row(plan.root()).map_err(fault)?;
             walk.finish().map_err(fault)?;
-            let Some(pending) = pending else { return super::tombstone(key) };
+            let Some(pending) = pending else { return format.tombstone(key, texts) };
             let row = row(pending, &scratch.json);
             change(format, row, key, topic)
         }
@@ -148,9 +149,9 @@ fn change<'a>(format: Format, row: Row<'a>, key: Key<'a>, topic: &str) -> Result
         Format::Flattened => flattened::decode(row, key),
         Format::Auto if is_flattened => flattened::decode(row, key),
         Format::Auto => Ok(Decoded::one(rows::change(row, key.into_row()))),
-        Format::Rows | Format::Debezium if is_flattened => Err(format.meets("a flattened row")),
+        _ if is_flattened => Err(format.meets("a flattened row")),
         Format::Rows => Ok(Decoded::one(rows::change(row, key.into_row()))),
-        Format::Debezium => Err(format.meets("a plain row")),
+        _ => Err(format.meets("a plain row")),
     }
 }
 

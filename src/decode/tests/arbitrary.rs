@@ -15,6 +15,9 @@ fn seeds() -> Vec<String> {
         r#"{"status":"END","id":"1","event_count":2,"data_collections":[],"ts_ms":1}"#.to_owned(),
         r#"{"schema":null,"payload":{"id":"\uD83E\uDD80"}}"#.to_owned(),
     ]
+    .into_iter()
+    .chain(super::formats::SAMPLES.iter().map(|sample| sample.2.to_owned()))
+    .collect()
 }
 
 fn mutated() -> impl Strategy<Value = Vec<u8>> {

@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 
 mod arbitrary;
+mod formats;
+mod same_row;
 mod schema;
 
 use super::*;
@@ -10,7 +12,20 @@ use crate::change::{Belief, Cell, Connector, Row};
 use crate::record::NoHeaders;
 use crate::types::{Raw, Typed};
 
-const FORMATS: [Format; 4] = [Format::Auto, Format::Debezium, Format::Flattened, Format::Rows];
+const FORMATS: [Format; 12] = [
+    Format::Auto,
+    Format::Debezium,
+    Format::Flattened,
+    Format::Rows,
+    Format::Maxwell,
+    Format::Canal,
+    Format::Ticdc,
+    Format::Ogg,
+    Format::Dms,
+    Format::Cockroach,
+    Format::Sequin,
+    Format::Mongo,
+];
 
 fn record<'a>(key: Option<&'a str>, value: Option<&'a str>) -> Record<'a> {
     Record {
@@ -318,16 +333,7 @@ fn flattened_rows_in_all_delete_modes() {
 #[test]
 fn other_formats_are_named_and_never_pass_for_rows() {
     for (value, looks) in [
-        (r#"{"id":1,"database":"d","table":"t","type":"UPDATE","isDdl":false,"data":[{"id":"1"}]}"#, "Canal"),
-        (r#"{"database":"d","table":"t","type":"insert","ts":1,"data":{"id":1}}"#, "Maxwell"),
-        (r#"{"database":"d","table":"t","type":"INSERT","commitTs":1,"data":{"id":"1"}}"#, "TiCDC's simple"),
-        (r#"{"table":"O.T","op_type":"U","pos":"00","after":{"id":1}}"#, "Oracle GoldenGate"),
-        ("{\n\t\"data\":\t{\"id\":1},\n\t\"metadata\":\t{\"record-type\":\t\"data\"}}", "AWS DMS"),
-        (r#"{"record":{"id":1},"changes":null,"action":"insert","metadata":{}}"#, "Sequin"),
-        (r#"{"specversion":"1.0","id":"a","source":"/d","type":"t","data":{}}"#, "CloudEvents"),
-        (r#"{"_id":{},"operationType":"insert","ns":{"db":"d","coll":"c"}}"#, "MongoDB"),
-        (r#"{"after":{"id":1},"updated":"1.0"}"#, "a CockroachDB"),
-        (r#"{"resolved":"1709209800123456789.0000000000"}"#, "a CockroachDB"),
+        (r#"{"message":{"data":{"id":1},"headers":{"operation":"INSERT"}}}"#, "Qlik Replicate"),
         ("\u{3}\0abc", "AWS Glue"),
         ("Obj\u{1}", "an Avro container"),
     ] {
@@ -405,7 +411,7 @@ fn where_a_name_repeats_the_last_one_counts_in_rows_of_any_width() {
 
 #[test]
 fn json_that_is_no_object_is_said() {
-    for value in [r#"[{"id":1}]"#, r#""{\"id\":1}""#, "7", "true"] {
+    for value in [r#"[{"id":1}]"#, r#""[]""#, "7", "true"] {
         for format in FORMATS {
             let found = see(format, Some(r#"{"id":1}"#), Some(value));
             assert!(found.starts_with("error format: the value is JSON but no object"), "{value}: {found}");

@@ -251,7 +251,7 @@ fn what_is_wrong_in_entities() {
         (
             with_entity("format = \"json\""),
             &[
-                r#"8:10: entity "customer": format: "json" is not "auto", "debezium", "flattened" or "rows" -> JSON and Avro are told apart by themselves: say what the records are, or "auto""#,
+                r#"8:10: entity "customer": format: "json" is not "auto", "debezium", "flattened", "rows", "maxwell", "canal", "ticdc", "ogg", "dms", "cockroach", "sequin" or "mongo" -> JSON and Avro are told apart by themselves: say what the records are, or "auto""#,
             ],
         ),
         (
@@ -270,6 +270,18 @@ fn what_is_wrong_in_entities() {
                 r#"8:12: entity "customer": truncate: "delete" is not built yet (deleting an entity's keys at a TRUNCATE)"#,
                 r#"9:15: entity "customer": unavailable: "merge" is not built yet (merging with the cached value)"#,
             ],
+        ),
+        (
+            with_entity("absent = \"null\""),
+            &[r#"8:10: entity "customer": absent: speaks of the columns in `columns`, and there are none"#],
+        ),
+        (
+            with_entity("op_column = { column = \"op\", delete = [] }"),
+            &[r#"8:39: entity "customer": op_column.delete: is an empty list"#],
+        ),
+        (
+            with_entity("op_column = { column = \"op\" }"),
+            &[r#"8:13: entity "customer": op_column: "delete" is missing"#],
         ),
         (with_entity("columns = { a = \"decimals\" }"), &[r#"8:17: entity "customer": columns.a: "#]),
         (

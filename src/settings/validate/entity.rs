@@ -10,12 +10,14 @@ use super::{Context, process};
 use crate::decode::Format;
 use crate::entity::condition::Condition;
 use crate::entity::spec::MappingSpec;
-use crate::entity::{Entity, EntityHandler, Mapping, ReplicaIdentity, TableFilter, Topics};
+use crate::entity::{
+    Absent, Entity, EntityHandler, Mapping, OpColumn, ReplicaIdentity, RowRules, TableFilter, Topics,
+};
 use crate::settings::document::Path;
 use crate::settings::problem::{one_of, suggestion};
 use crate::settings::raw_entity::{
-    Entity as RawEntity, Format as RawFormat, Render, RenderBytes, RenderDecimal, RenderTime,
-    ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate, Unavailable,
+    Absent as RawAbsent, ColumnCase, Entity as RawEntity, Format as RawFormat, Render, RenderBytes,
+    RenderDecimal, RenderTime, ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate, Unavailable,
 };
 use crate::types::{BytesStyle, DecimalStyle, Kind, RenderStyle, TimeStyle};
 
@@ -30,6 +32,7 @@ pub(super) struct Draft {
     format: Format,
     key_columns: Option<Vec<String>>,
     replica_identity: ReplicaIdentity,
+    rules: RowRules,
     render: RenderStyle,
 }
 
@@ -62,6 +65,7 @@ impl Draft {
             key_columns: self.key_columns,
             replica_identity: self.replica_identity,
             columns: self.columns,
+            rules: self.rules,
             render: self.render,
             handler,
         })
@@ -106,13 +110,48 @@ fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft 
             Some(RawFormat::Debezium) => Format::Debezium,
             Some(RawFormat::Flattened) => Format::Flattened,
             Some(RawFormat::Rows) => Format::Rows,
+            Some(RawFormat::Maxwell) => Format::Maxwell,
+            Some(RawFormat::Canal) => Format::Canal,
+            Some(RawFormat::Ticdc) => Format::Ticdc,
+            Some(RawFormat::Ogg) => Format::Ogg,
+            Some(RawFormat::Dms) => Format::Dms,
+            Some(RawFormat::Cockroach) => Format::Cockroach,
+            Some(RawFormat::Sequin) => Format::Sequin,
+            Some(RawFormat::Mongo) => Format::Mongo,
         },
         key_columns: names(raw.key_columns.as_deref(), &path.key("key_columns"), context),
         replica_identity: replica_identity(raw, &path.key("replica_identity"), context),
+        rules: rules(raw, path, context),
         render: raw.render.as_ref().map_or_else(RenderStyle::default, render),
         handler: handler(raw, path, context),
         columns,
     }
+}
+
+/// What the entity says of its rows. DMS leaves nulls out unless it is told otherwise.
+fn rules(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> RowRules {
+    let op_column = raw.op_column.as_ref().and_then(|raw| {
+        let path = path.key("op_column");
+        let column = context.filled(raw.column.as_deref(), &path.key("column"));
+        let delete = names(raw.delete.as_deref(), &path.key("delete"), context)?;
+        Some(OpColumn { column: column?.to_owned(), delete })
+    });
+    let absent = match (&raw.absent, &raw.format) {
+        (Some(RawAbsent::Omit), _) => Absent::Omit,
+        (Some(RawAbsent::Null), _) | (None, Some(RawFormat::Dms)) => Absent::Null,
+        (Some(RawAbsent::Unavailable), _) => Absent::Unavailable,
+        (None, _) => Absent::Omit,
+    };
+    if matches!(raw.absent, Some(RawAbsent::Null | RawAbsent::Unavailable)) && raw.columns.is_none() {
+        let help = "declare the columns that may be left out: columns = { note = \"text\" }";
+        context.findings.refuse_with(
+            &path.key("absent"),
+            "speaks of the columns in `columns`, and there are none",
+            help,
+        );
+    }
+    let lower_case = matches!(raw.column_case, Some(ColumnCase::Lower));
+    RowRules { op_column, absent, lower_case }
 }
 
 fn topics(raw: &[String], path: &Path, context: &mut Context<'_, '_>) -> Option<Topics> {

@@ -1,0 +1,93 @@
+//! What becomes of other formats' records: keys, old keys, deletes and guards, down to the mutations.
+
+use super::*;
+use crate::entity::{Absent, OpColumn, RowRules};
+use crate::types::Kind;
+
+fn told(entity: Entity, key: Option<&str>, value: Option<&str>) -> Vec<String> {
+    handled(&mut pipeline(vec![entity]), &record(TOPIC, key, value))
+}
+
+fn users(format: Format) -> Entity {
+    Entity { format, key_columns: Some(vec!["id".into()]), ..mapping(vec![write("c:{id}")]) }
+}
+
+#[test]
+fn a_changed_key_in_one_update_deletes_the_old_one() {
+    for (format, key, value) in [
+        (
+            Format::Maxwell,
+            Some(r#"{"database":"d","table":"t","pk.id":8}"#),
+            r#"{"database":"d","table":"t","type":"update","ts":1,"xid":2,"data":{"id":8},"old":{"id":7}}"#,
+        ),
+        (
+            Format::Sequin,
+            Some("8"),
+            r#"{"record":{"id":8},"changes":{"id":7},"action":"update","metadata":{"table_name":"t","commit_lsn":5,"commit_idx":0}}"#,
+        ),
+        (
+            Format::Dms,
+            Some("public.t"),
+            r#"{"data":{"id":8},"before-image":{"id":7},"metadata":{"record-type":"data","operation":"update"}}"#,
+        ),
+    ] {
+        assert_eq!(told(users(format), key, Some(value)), ["0: delete c:7, write c:8 = 8"], "{format:?}");
+    }
+}
+
+#[test]
+fn a_record_without_a_key_is_ordered_by_its_position() {
+    let value = r#"{"database":"d","table":"t","pkNames":["id"],"isDdl":false,"type":"DELETE","es":16,"data":[{"id":"7"},{"id":"8"}]}"#;
+    let words = told(users(Format::Canal), None, Some(value));
+    assert_eq!(words, ["0: delete c:7 by d.t:7 v10", "0: delete c:8 by d.t:8 v10"]);
+    let token = r#"{"_id":{"_data":"8265"}}"#;
+    let event = r#"{"operationType":"delete","clusterTime":{"$timestamp":{"t":2,"i":3}},"ns":{"db":"d","coll":"t"},"documentKey":{"_id":7}}"#;
+    let documents = Entity { format: Format::Mongo, ..mapping(vec![write("c:{_id}")]) };
+    let words = told(documents, Some(token), Some(event));
+    assert_eq!(words, ["0: delete c:7 by d.t:7 v20000000000000003"]);
+}
+
+#[test]
+fn a_list_of_key_values_stands_for_the_key_columns() {
+    let entity = Entity {
+        format: Format::Cockroach,
+        key_columns: Some(vec!["region".into(), "id".into()]),
+        ..mapping(vec![write("c:{region}:{id}")])
+    };
+    let key = Some(r#"["eu", 7]"#);
+    for value in [Some(r#"{"after":null,"updated":"5.0000000000"}"#), None] {
+        assert_eq!(told(entity.clone(), key, value), ["0: delete c:eu:7"], "{value:?}");
+    }
+    let other = told(entity, Some("[7]"), None);
+    assert!(other[0].contains("failed decode key"), "{other:?}");
+}
+
+#[test]
+fn an_op_column_deletes_and_is_no_part_of_the_row() {
+    let rules = RowRules {
+        op_column: Some(OpColumn { column: "op".into(), delete: vec!["D".into()] }),
+        ..RowRules::default()
+    };
+    let entity = Entity { rules, ..users(Format::Rows) };
+    for (value, expected) in
+        [(r#"{"op":"D","id":7}"#, "0: delete c:7"), (r#"{"op":"U","id":7}"#, "0: write c:7 = 7")]
+    {
+        assert_eq!(told(entity.clone(), KEY, Some(value)), [expected], "{value}");
+    }
+}
+
+#[test]
+fn names_in_capitals_and_absent_columns_are_as_the_entity_says() {
+    let entity = Entity {
+        rules: RowRules { absent: Absent::Null, lower_case: true, op_column: None },
+        columns: vec![("note".to_owned(), Kind::Text)],
+        ..mapping(vec![write("c:{id}"), write("n:{note}")])
+    };
+    let words = told(entity, Some(r#"{"ID":7}"#), Some(r#"{"ID":7}"#));
+    assert!(words[0].contains("null"), "the absent column is null, so its key is an error: {words:?}");
+    let entity = Entity {
+        rules: RowRules { absent: Absent::Omit, lower_case: true, op_column: None },
+        ..mapping(vec![write("c:{id}")])
+    };
+    assert_eq!(told(entity, Some(r#"{"ID":7}"#), Some(r#"{"ID":7}"#)), ["0: write c:7 = 7"]);
+}
