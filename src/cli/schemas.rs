@@ -58,14 +58,20 @@ impl SchemaSource {
         SchemaSource { wire: None, from: From::Nowhere }
     }
 
+    /// Schemas of a file, as `--schemas` names it, under a registry's usual framing.
+    pub fn file(path: &Path) -> Result<SchemaSource, String> {
+        let schemas = read(path).map_err(|wrong| format!("{}: {wrong}", path.display()))?;
+        let from = From::File { place: path.display().to_string(), schemas };
+        Ok(SchemaSource { wire: Some(Wire::default()), from })
+    }
+
     /// The file that the option names, else the registry of the settings, where there is one. The error says what
     /// is wrong with either.
     pub fn new(args: &SchemasArgs, settings: &Settings) -> Result<SchemaSource, String> {
         let wire = settings.registry.as_ref().map(|registry| registry.wire);
         if let Some(path) = &args.schemas {
-            let schemas = read(path).map_err(|wrong| format!("{}: {wrong}", path.display()))?;
-            let from = From::File { place: path.display().to_string(), schemas };
-            return Ok(SchemaSource { wire: Some(wire.unwrap_or_default()), from });
+            let source = SchemaSource::file(path)?;
+            return Ok(SchemaSource { wire: wire.or(source.wire), ..source });
         }
         let Some(registry) = &settings.registry else { return Ok(SchemaSource::nowhere()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -78,6 +84,11 @@ impl SchemaSource {
     pub fn pipeline(&self, settings: &Settings) -> Pipeline {
         let pipeline =
             Pipeline::new(Arc::clone(&settings.entities)).with_value_bytes_max(settings.limits.value_bytes);
+        self.known_to(pipeline)
+    }
+
+    /// The same pipeline, asking for these schemas.
+    pub fn known_to(&self, pipeline: Pipeline) -> Pipeline {
         match self.wire {
             Some(wire) => pipeline.with_registry(wire),
             None => pipeline,
