@@ -31,7 +31,7 @@ pub struct SchemaSource {
 enum From {
     Nowhere,
     File { place: String, schemas: HashMap<String, RegisteredSchema> },
-    Registry { client: RegistryClient, runtime: tokio::runtime::Runtime },
+    Registry { client: Box<RegistryClient>, runtime: Box<tokio::runtime::Runtime> },
 }
 
 /// A schema in the file: what the registry answers about it. Its references stand in it by name and text.
@@ -77,7 +77,10 @@ impl SchemaSource {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
         let client = RegistryClient::new(registry.clone())?;
-        Ok(SchemaSource { wire, from: From::Registry { client, runtime } })
+        Ok(SchemaSource {
+            wire,
+            from: From::Registry { client: Box::new(client), runtime: Box::new(runtime) },
+        })
     }
 
     /// A pipeline over the settings that asks for these schemas.

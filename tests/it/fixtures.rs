@@ -98,12 +98,15 @@ fn the_same_row_gives_the_same_bytes_in_every_form() {
     }
 }
 
-/// The doubles of JSON keep Java's spelling (`1.0E10`), those of Avro have none: all in one.
+/// JSON keeps the event's spelling of doubles (`1.0E10`) and of escapes in text (`\uD83E\uDD80`); Avro has none: all
+/// in one.
 fn respelt(writes: BTreeMap<String, Vec<String>>) -> BTreeMap<String, Vec<String>> {
-    let java = regex::Regex::new(r"-?[0-9]+\.[0-9]+E-?[0-9]+").unwrap();
+    let java =
+        regex::Regex::new(r"-?[0-9]+\.[0-9]+E-?[0-9]+|\\u[dD][0-9a-fA-F]{3}\\u[dD][0-9a-fA-F]{3}").unwrap();
     let respell = |text: &str| {
-        java.replace_all(text, |found: &regex::Captures<'_>| {
-            serde_json::to_string(&found[0].parse::<f64>().unwrap()).unwrap()
+        java.replace_all(text, |found: &regex::Captures<'_>| match found[0].parse::<f64>() {
+            Ok(double) => serde_json::to_string(&double).unwrap(),
+            Err(_) => serde_json::from_str::<String>(&format!("\"{}\"", &found[0])).unwrap(),
         })
         .into_owned()
     };
