@@ -24,11 +24,11 @@ pub struct SchemasArgs {
 #[derive(Debug)]
 pub struct SchemaSource {
     wire: Option<Wire>,
-    from: From,
+    from: Origin,
 }
 
 #[derive(Debug)]
-enum From {
+enum Origin {
     Nowhere,
     File { place: String, schemas: HashMap<String, RegisteredSchema> },
     Registry { client: Box<RegistryClient>, runtime: Box<tokio::runtime::Runtime> },
@@ -55,13 +55,13 @@ struct StoredReference {
 impl SchemaSource {
     /// No schemas: records in a registry's framing are errors.
     pub fn nowhere() -> SchemaSource {
-        SchemaSource { wire: None, from: From::Nowhere }
+        SchemaSource { wire: None, from: Origin::Nowhere }
     }
 
     /// Schemas of a file, as `--schemas` names it, under a registry's usual framing.
     pub fn file(path: &Path) -> Result<SchemaSource, String> {
         let schemas = read(path).map_err(|wrong| format!("{}: {wrong}", path.display()))?;
-        let from = From::File { place: path.display().to_string(), schemas };
+        let from = Origin::File { place: path.display().to_string(), schemas };
         Ok(SchemaSource { wire: Some(Wire::default()), from })
     }
 
@@ -79,7 +79,7 @@ impl SchemaSource {
         let client = RegistryClient::new(registry.clone())?;
         Ok(SchemaSource {
             wire,
-            from: From::Registry { client: Box::new(client), runtime: Box::new(runtime) },
+            from: Origin::Registry { client: Box::new(client), runtime: Box::new(runtime) },
         })
     }
 
@@ -109,8 +109,8 @@ impl SchemaSource {
 
     fn look_up(&self, schema: &SchemaRef) -> Result<Result<RegisteredSchema, UnknownSchema>, FetchError> {
         match &self.from {
-            From::Nowhere => Ok(Err(UnknownSchema { place: "no registry".to_owned() })),
-            From::File { place, schemas } => {
+            Origin::Nowhere => Ok(Err(UnknownSchema { place: "no registry".to_owned() })),
+            Origin::File { place, schemas } => {
                 let id = match schema.id {
                     SchemaId::Number(id) => id.to_string(),
                     SchemaId::ApicurioGlobal(id) | SchemaId::ApicurioContent(id) => id.to_string(),
@@ -118,7 +118,7 @@ impl SchemaSource {
                 };
                 Ok(schemas.get(&id).cloned().ok_or_else(|| UnknownSchema { place: place.clone() }))
             }
-            From::Registry { client, runtime } => match runtime.block_on(client.fetch(schema)) {
+            Origin::Registry { client, runtime } => match runtime.block_on(client.fetch(schema)) {
                 Ok(schema) => Ok(Ok(schema)),
                 Err(FetchError::NotFound(unknown)) => Ok(Err(unknown)),
                 Err(world @ FetchError::World { .. }) => Err(world),
