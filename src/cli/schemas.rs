@@ -24,14 +24,14 @@ pub struct SchemasArgs {
 #[derive(Debug)]
 pub struct SchemaSource {
     wire: Option<Wire>,
-    from: From,
+    from: Origin,
 }
 
 #[derive(Debug)]
-enum From {
+enum Origin {
     Nowhere,
     File { place: String, schemas: HashMap<String, RegisteredSchema> },
-    Registry { client: RegistryClient, runtime: tokio::runtime::Runtime },
+    Registry { client: Box<RegistryClient>, runtime: Box<tokio::runtime::Runtime> },
 }
 
 /// A schema in the file: what the registry answers about it. Its references stand in it by name and text.
@@ -55,7 +55,14 @@ struct StoredReference {
 impl SchemaSource {
     /// No schemas: records in a registry's framing are errors.
     pub fn nowhere() -> SchemaSource {
-        SchemaSource { wire: None, from: From::Nowhere }
+        SchemaSource { wire: None, from: Origin::Nowhere }
+    }
+
+    /// Schemas of a file, as `--schemas` names it, under a registry's usual framing.
+    pub fn file(path: &Path) -> Result<SchemaSource, String> {
+        let schemas = read(path).map_err(|wrong| format!("{}: {wrong}", path.display()))?;
+        let from = Origin::File { place: path.display().to_string(), schemas };
+        Ok(SchemaSource { wire: Some(Wire::default()), from })
     }
 
     /// The file that the option names, else the registry of the settings, where there is one. The error says what
@@ -63,21 +70,28 @@ impl SchemaSource {
     pub fn new(args: &SchemasArgs, settings: &Settings) -> Result<SchemaSource, String> {
         let wire = settings.registry.as_ref().map(|registry| registry.wire);
         if let Some(path) = &args.schemas {
-            let schemas = read(path).map_err(|wrong| format!("{}: {wrong}", path.display()))?;
-            let from = From::File { place: path.display().to_string(), schemas };
-            return Ok(SchemaSource { wire: Some(wire.unwrap_or_default()), from });
+            let source = SchemaSource::file(path)?;
+            return Ok(SchemaSource { wire: wire.or(source.wire), ..source });
         }
         let Some(registry) = &settings.registry else { return Ok(SchemaSource::nowhere()) };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         let runtime = runtime.map_err(|error| format!("no runtime: {error}"))?;
         let client = RegistryClient::new(registry.clone())?;
-        Ok(SchemaSource { wire, from: From::Registry { client, runtime } })
+        Ok(SchemaSource {
+            wire,
+            from: Origin::Registry { client: Box::new(client), runtime: Box::new(runtime) },
+        })
     }
 
     /// A pipeline over the settings that asks for these schemas.
     pub fn pipeline(&self, settings: &Settings) -> Pipeline {
         let pipeline =
             Pipeline::new(Arc::clone(&settings.entities)).with_value_bytes_max(settings.limits.value_bytes);
+        self.known_to(pipeline)
+    }
+
+    /// The same pipeline, asking for these schemas.
+    pub fn known_to(&self, pipeline: Pipeline) -> Pipeline {
         match self.wire {
             Some(wire) => pipeline.with_registry(wire),
             None => pipeline,
@@ -95,8 +109,8 @@ impl SchemaSource {
 
     fn look_up(&self, schema: &SchemaRef) -> Result<Result<RegisteredSchema, UnknownSchema>, FetchError> {
         match &self.from {
-            From::Nowhere => Ok(Err(UnknownSchema { place: "no registry".to_owned() })),
-            From::File { place, schemas } => {
+            Origin::Nowhere => Ok(Err(UnknownSchema { place: "no registry".to_owned() })),
+            Origin::File { place, schemas } => {
                 let id = match schema.id {
                     SchemaId::Number(id) => id.to_string(),
                     SchemaId::ApicurioGlobal(id) | SchemaId::ApicurioContent(id) => id.to_string(),
@@ -104,7 +118,7 @@ impl SchemaSource {
                 };
                 Ok(schemas.get(&id).cloned().ok_or_else(|| UnknownSchema { place: place.clone() }))
             }
-            From::Registry { client, runtime } => match runtime.block_on(client.fetch(schema)) {
+            Origin::Registry { client, runtime } => match runtime.block_on(client.fetch(schema)) {
                 Ok(schema) => Ok(Ok(schema)),
                 Err(FetchError::NotFound(unknown)) => Ok(Err(unknown)),
                 Err(world @ FetchError::World { .. }) => Err(world),

@@ -174,7 +174,9 @@ mod tests {
         let (auto, eight) = (Wire::default(), Wire { id_bytes: IdBytes::Eight, ..Wire::default() });
         let content = Wire { eight_byte_ids: ApicurioIds::Content, ..auto };
         let wide: u64 = 5 << 32 | 6;
-        let cases: &[(&[u8], &[(&str, &[u8])], Wire, SchemaId, &[u8])] = &[
+        type Named<'n> = &'n [(&'n str, &'n [u8])];
+        type Case<'n> = (&'n [u8], Named<'n>, Wire, SchemaId, &'n [u8]);
+        let cases: &[Case<'_>] = &[
             (&[0, 0, 0, 0, 7, 2], &[], auto, SchemaId::Number(7), &[2]),
             (&[0, 0, 0, 0, 0, 0, 0, 1, 2, 9], &[], auto, SchemaId::ApicurioGlobal(258), &[9]),
             (&[0, 0, 0, 0, 0, 0, 0, 1, 2, 9], &[], content, SchemaId::ApicurioContent(258), &[9]),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::de::IgnoredAny;
 use stoker::cli::explain;
+use stoker::cli::schemas::SchemaSource;
 use stoker::decode::Format;
 use stoker::entity::Entity;
 use stoker::mutation::{Effect, Mutation, StringKind, Value};
@@ -79,7 +80,8 @@ fn broken_captures_never_panic_and_never_write_what_is_no_json() {
     let budget = std::env::var("PROPTEST_BUDGET_SECS").ok().and_then(|secs| secs.parse::<u64>().ok());
     let count = if first.is_some() { 1 } else { budget.map_or(RECORDS, |secs| secs * RECORDS_A_SECOND) };
     let first = first.unwrap_or(1);
-    let mut pipelines = pipelines();
+    let schemas = captures::schemas();
+    let mut pipelines = pipelines(&schemas);
     let (mut done, mut failed, mut garbage) = (0_u64, 0_u64, 0_u64);
     count_panics();
     for seed in first..first + count {
@@ -88,6 +90,7 @@ fn broken_captures_never_panic_and_never_write_what_is_no_json() {
         let pipeline = &mut pipelines[which];
         // A pipeline goes on behind a handler's panic, so panics are counted and not only caught.
         let handled = catch_unwind(AssertUnwindSafe(|| {
+            schemas.supply(pipeline, &record.as_record()).unwrap();
             pipeline.handle(&record.as_record(), &mut |emitted| match emitted {
                 // Taken out, as a worker does.
                 Emitted::Mutations { mutations, .. } => {
@@ -138,7 +141,7 @@ fn sound(mutation: &Mutation) -> bool {
 
 /// The captures' entities as they are, without their types, and with each format forced on all of them, under
 /// the other way of rendering.
-fn pipelines() -> Vec<Pipeline> {
+fn pipelines(schemas: &SchemaSource) -> Vec<Pipeline> {
     let entities = captures::entities();
     let render = RenderStyle { decimal: DecimalStyle::Number, time: TimeStyle::Raw, bytes: BytesStyle::Hex };
     let forced = |format| entities.iter().map(|entity| Entity { format, render, ..entity.clone() }).collect();
@@ -157,7 +160,11 @@ fn pipelines() -> Vec<Pipeline> {
         Format::Mongo,
     ]
     .map(forced);
-    [Arc::clone(&entities), untyped].into_iter().chain(formats).map(Pipeline::new).collect()
+    [Arc::clone(&entities), untyped]
+        .into_iter()
+        .chain(formats)
+        .map(|entities| schemas.known_to(Pipeline::new(entities)))
+        .collect()
 }
 
 /// Counts this thread's panics from here on, also those that are caught; they are told as before.

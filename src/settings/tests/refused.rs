@@ -172,7 +172,13 @@ fn what_is_wrong_in_processes() {
                 "16:12: registry.id_bytes: is neither 4 nor 8",
             ],
         ),
-        (with_sections("[registry]\nurl = []\ntoken = \"t\"\nusername = \"u\"\npassword = \"p\""), &["Y"]),
+        (
+            with_sections("[registry]\nurl = []\ntoken = \"t\"\nusername = \"u\"\npassword = \"p\""),
+            &[
+                "14:7: registry.url: is empty",
+                "15:1: registry.token: stands beside a user or password: one of the two logs in",
+            ],
+        ),
         (
             with_sections("[errors]\non_error = \"dead_letter\""),
             &["14:12: errors.on_error: names no topic for dead letters"],

@@ -51,18 +51,17 @@ pub(crate) fn all() -> Vec<PathBuf> {
     found
 }
 
+/// The registry's schemas of the captures in Avro.
+pub(crate) fn schemas() -> SchemaSource {
+    SchemaSource::file(&folder().join("debezium-3.7-postgres-15/schemas.json")).unwrap()
+}
+
 /// What `stoker explain` prints for a file of records.
 pub(crate) fn explained(entities: &Arc<[Entity]>, path: &Path) -> String {
-    let mut pipeline = Pipeline::new(Arc::clone(entities));
+    let schemas = schemas();
+    let mut pipeline = schemas.known_to(Pipeline::new(Arc::clone(entities)));
     let mut out = Vec::new();
-    explain::explain_records(
-        &mut pipeline,
-        &SchemaSource::nowhere(),
-        explain::open(path).unwrap(),
-        None,
-        &mut out,
-    )
-    .unwrap();
+    explain::explain_records(&mut pipeline, &schemas, explain::open(path).unwrap(), None, &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
