@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 use super::json::unescape;
 use super::members::{self, missing, number, object, text, token, unknown_op};
 use super::{Decoded, Ignored, mysql_type};
-use crate::change::{Cell, Change, Op, Row, TableName};
+use crate::change::{Cell, Change, Op, Routing, Row, TableName};
 use crate::error::DecodeError;
 use crate::record::Record;
 use crate::types::{Kind, Raw, Typed};
@@ -57,7 +57,10 @@ pub(super) fn decode<'a>(row: Row<'a>, record: &Record<'a>) -> Result<Decoded<'a
             Op::Read => Some(Version::NONE),
             _ => version(&row, tidb.as_ref()),
         },
-        routing: members::routing(record),
+        routing: match &tidb {
+            Some(_) => Routing::Nothing,
+            None => members::routing(record),
+        },
         ..members::change(op)
     };
     if op == Op::Truncate {

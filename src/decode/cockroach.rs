@@ -11,7 +11,7 @@ use super::json::unescape;
 use super::key::Key;
 use super::members::{self, object, text, token};
 use super::rows;
-use crate::change::{Change, Op, Row};
+use crate::change::{Change, Op, Routing, Row};
 use crate::error::DecodeError;
 use crate::record::Record;
 use crate::version::Version;
@@ -49,6 +49,7 @@ pub(super) fn decode<'a>(
         return Ok(Decoded::one(Change {
             key: key.into_row(),
             after: Some(columns),
+            routing: members::routing_of_repeats(version.as_ref(), Routing::RecordKey),
             version,
             commit_ms,
             ..members::change(Op::Update)
@@ -63,7 +64,9 @@ pub(super) fn decode<'a>(
     let (after, before) = (object(&row, "after")?, object(&row, "before")?);
     let op = if after.is_some() { Op::Update } else { Op::Delete };
     let (version, commit_ms) = position(&row);
-    Ok(Decoded::one(Change { key: key.into_row(), before, after, version, commit_ms, ..members::change(op) }))
+    let routing = members::routing_of_repeats(version.as_ref(), Routing::RecordKey);
+    let key = key.into_row();
+    Ok(Decoded::one(Change { key, before, after, version, commit_ms, routing, ..members::change(op) }))
 }
 
 /// When the row was written, by the cluster's hybrid clock: as a position, and in Unix milliseconds.

@@ -12,6 +12,7 @@ use crate::change::{Belief, Cell, Change, Column, Connector, Op, Routing, Row};
 use crate::error::DecodeError;
 use crate::record::Record;
 use crate::types::{Raw, Typed};
+use crate::version::Version;
 
 /// Columns up to which one is found without a map.
 const COLUMNS_SCANNED_MAX: usize = 32;
@@ -37,6 +38,12 @@ pub(super) fn change<'a>(op: Op) -> Change<'a> {
 /// How a record got into its partition where a row's producer keys it by the row, or by its table.
 pub(super) fn routing(record: &Record<'_>) -> Routing {
     if record.key.is_none() { Routing::Nothing } else { Routing::Row }
+}
+
+/// The same for a source that may send old changes again behind newer ones (TiCDC and CockroachDB, after a
+/// restart): where it tells positions, only these order, and the guard holds back what is older.
+pub(super) fn routing_of_repeats(version: Option<&Version>, otherwise: Routing) -> Routing {
+    if version.is_some() { Routing::Nothing } else { otherwise }
 }
 
 /// The token of a member; `None` where it is null or missing.

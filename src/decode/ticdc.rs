@@ -45,15 +45,16 @@ pub(super) fn decode<'a>(
         }
     };
     let commit = number(&row, "commitTs");
+    let version = commit.map(|commit| Version::from_parts(&[commit]));
     let change = Change {
         table: text(&row, "table").map(|table| TableName {
             database: text(&row, "database"),
             schema: None,
             table,
         }),
-        version: commit.map(|commit| Version::from_parts(&[commit])),
+        routing: members::routing_of_repeats(version.as_ref(), members::routing(record)),
+        version,
         commit_ms: commit.and_then(commit_ms),
-        routing: members::routing(record),
         ..members::change(op)
     };
     if op == Op::Truncate {

@@ -83,6 +83,7 @@ fn checked(event: &str) -> Result<(), ()> {
 
 fn change<'a>(key: &Row<'a>, value: &Row<'a>) -> Result<Change<'a>, DecodeError> {
     let commit = number(key, "ts");
+    let version = commit.map(|commit| Version::from_parts(&[commit]));
     let (op, image) = match (token(value, "u"), token(value, "d")) {
         (Some(_), _) => (Op::Update, "u"),
         (None, Some(_)) => (Op::Delete, "d"),
@@ -100,8 +101,8 @@ fn change<'a>(key: &Row<'a>, value: &Row<'a>) -> Result<Change<'a>, DecodeError>
         before,
         after,
         commit_ms: commit.and_then(ticdc::commit_ms),
-        version: commit.map(|commit| Version::from_parts(&[commit])),
-        routing: Routing::Row,
+        routing: members::routing_of_repeats(version.as_ref(), Routing::Row),
+        version,
         ..members::change(op)
     })
 }

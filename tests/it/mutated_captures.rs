@@ -110,9 +110,10 @@ fn broken_captures_never_panic_and_never_write_what_is_no_json() {
             record.value.as_deref().map(String::from_utf8_lossy),
         );
     }
-    // Neither all whole nor all unreadable: then nothing would have been looked at.
+    // Neither all whole nor all unreadable: then nothing would have been looked at. Most of the formats that are
+    // forced on the captures refuse them.
     assert!(
-        count < 100 || (done > count / 8 && failed > count / 10),
+        count < 100 || (done > count / 16 && failed > count / 10),
         "{done} of {count} done, {failed} failed"
     );
 }
