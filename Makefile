@@ -14,7 +14,7 @@ demo:
 
 test:
 	@echo "== setup: what the tests need (nothing where it is there)"
-	@tests/rig/setup
+	@tests/rig/setup avro
 	@$(MAKE) --no-print-directory check
 	@echo "== tests: units, properties, simulation, and the real parts"
 	@cargo test --locked

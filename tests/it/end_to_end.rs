@@ -11,9 +11,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use crate::support::cache::{self, Cached};
-use crate::support::instance::Bench;
+use crate::support::instance::{Bench, Instance};
 use crate::support::redis::{Client, RedisCluster, RedisServer};
 use crate::support::rig::{Database, Rig};
+use crate::support::scene::LONG;
 use crate::support::typed_load::{Left, load};
 use crate::support::wait_for;
 
@@ -29,7 +30,46 @@ const AGE_MS_MAX: i64 = 600_000;
 fn redis_equals_the_database_after_load_kills_and_a_member_that_joins_and_leaves() {
     let redis = RedisServer::start();
     let url = format!("url = \"redis://127.0.0.1:{}/0\"", redis.port);
-    follow("e2e_single", &url, &mut || vec![redis.client()], &mut |_| {});
+    follow(Plot {
+        name: "e2e_single",
+        target: &url,
+        converters: &[],
+        clients: &mut || vec![redis.client()],
+        at: &mut |_, _| {},
+        last_coupon: r#"{"id":999,"code":"code 999"}"#,
+    });
+}
+
+#[test]
+fn avro_equals_the_database_with_the_registry_away_and_a_column_added() {
+    let redis = RedisServer::start();
+    let registry = Rig::shared().registry();
+    let url = registry.url();
+    let target = format!("url = \"redis://127.0.0.1:{}/0\"\n[registry]\nurl = \"{url}\"", redis.port);
+    follow(Plot {
+        name: "e2e_avro",
+        target: &target,
+        converters: &registry.converters(),
+        clients: &mut || vec![redis.client()],
+        at: &mut |step, moment| match step {
+            // Two instances begin without it, and know no schema.
+            1 => registry.stop(),
+            3 => {
+                let instance = moment.instance;
+                let waits = || {
+                    instance.log().contains("a schema is not known yet") && instance.get("/readyz").0 == 503
+                };
+                assert!(wait_for(LONG, waits), "{}", instance.story());
+                registry.start();
+            }
+            4 => {
+                let added = "alter table coupons add column note text default 'added'";
+                moment.database.client().batch_execute(added).unwrap();
+            }
+            _ => {}
+        },
+        last_coupon: r#"{"id":999,"code":"code 999","note":"added"}"#,
+    });
 }
 
 #[test]
@@ -38,11 +78,12 @@ fn a_cluster_equals_the_database_with_a_slot_migrated_in_the_middle() {
     let nodes: Vec<String> =
         cluster.masters.iter().map(|node| format!("\"127.0.0.1:{}\"", node.port)).collect();
     let target = format!("cluster = [{}]", nodes.join(", "));
-    follow(
-        "e2e_cluster",
-        &target,
-        &mut || cluster.masters.iter().map(RedisServer::client).collect(),
-        &mut |step| {
+    follow(Plot {
+        name: "e2e_cluster",
+        target: &target,
+        converters: &[],
+        clients: &mut || cluster.masters.iter().map(RedisServer::client).collect(),
+        at: &mut |step, _| {
             // Of every key that the load touches most, the slot of one: half of it at once, half a while later.
             if step == 2 {
                 for key in ["stock:north:sku-1", "contact:1000001", "account:2000003"] {
@@ -50,19 +91,38 @@ fn a_cluster_equals_the_database_with_a_slot_migrated_in_the_middle() {
                 }
             }
         },
-    );
+        last_coupon: r#"{"id":999,"code":"code 999"}"#,
+    });
 }
 
-/// Runs the whole story against one Redis; `at` is called between its steps.
-fn follow(
+/// What sets one run of the story apart.
+struct Plot<'p> {
     name: &'static str,
-    target: &str,
-    clients: &mut dyn FnMut() -> Vec<Client>,
-    at: &mut dyn FnMut(u32),
-) {
+    /// Lines of `[redis]`, and sections behind it.
+    target: &'p str,
+    /// Members of the connector.
+    converters: &'p [String],
+    /// A client of each master.
+    clients: &'p mut dyn FnMut() -> Vec<Client>,
+    /// Called between the steps.
+    at: &'p mut dyn FnMut(u32, &Moment<'_>),
+    /// What the coupon that is written last must be.
+    last_coupon: &'static str,
+}
+
+/// What can be looked at between two steps.
+struct Moment<'m> {
+    database: &'m Database,
+    instance: &'m Instance,
+}
+
+/// Runs the whole story against one Redis.
+fn follow(plot: Plot<'_>) {
+    let Plot { name, target, converters, clients, at, last_coupon } = plot;
+    let members: Vec<&str> = converters.iter().map(String::as_str).collect();
     let rig = Rig::shared();
     let database = rig.database(name, include_str!("../shop/typed.sql"));
-    let _connector = rig.connector(name, &database, "tests/shop/typed.connector.json", &[]);
+    let _connector = rig.connector(name, &database, "tests/shop/typed.connector.json", &members);
     let bench = Bench::new(&settings(name, rig.brokers(), target));
 
     let stop = AtomicBool::new(false);
@@ -80,11 +140,11 @@ fn follow(
 
         let first = bench.start();
         progress(&done, 300);
-        at(1);
+        at(1, &Moment { database: &database, instance: &first });
         first.kill();
         let first = bench.start();
         progress(&done, 300);
-        at(2);
+        at(2, &Moment { database: &database, instance: &first });
         let second = bench.start();
         progress(&done, 500);
         database.client().batch_execute("truncate coupons").unwrap();
@@ -92,7 +152,7 @@ fn follow(
         let code = second.stop();
         assert!(matches!(code, 0 | 5), "the member that leaves drains: exit code {code}");
         progress(&done, 300);
-        at(3);
+        at(3, &Moment { database: &database, instance: &first });
         first.kill();
         let mut last = bench.start();
         progress(&done, 500);
@@ -101,9 +161,11 @@ fn follow(
         for writer in writers {
             left.extend(writer.join().unwrap());
         }
+        at(4, &Moment { database: &database, instance: &last });
         coupons(&database, 999..=999);
 
-        let expected = expected(&database, &left);
+        let mut expected = expected(&database, &left);
+        expected.insert("coupon:999".to_owned(), Cached::from_text(last_coupon));
         assert!(expected.len() > 100, "the load left something to compare: {}", expected.len());
         let mut difference = String::new();
         let equal = wait_for(Duration::from_secs(90), || {

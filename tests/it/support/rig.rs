@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::wait_for;
@@ -49,6 +49,29 @@ impl Rig {
         &self.env["KAFKA_BROKERS"]
     }
 
+    /// The schema registry, running. One test at a time stops it: who takes it has it until dropped.
+    pub(crate) fn registry(&'static self) -> Registry {
+        static TAKEN: Mutex<()> = Mutex::new(());
+        let registry = Registry {
+            rig: self,
+            _taken: TAKEN.lock().unwrap_or_else(PoisonError::into_inner),
+            base: self.env["REGISTRY_URL"].trim_end_matches("/apis/ccompat/v7").to_owned(),
+        };
+        registry.start();
+        registry
+    }
+
+    /// Runs one of the rig's scripts.
+    fn run(&self, name: &str, args: &[&str]) {
+        let out = Command::new(script(name)).args(args).env("STOKER_RIG_HOME", self.home.path()).output();
+        let out = out.expect("the rig's scripts run (bash)");
+        assert!(
+            out.status.success(),
+            "{name} {args:?}; `make test` installs what it needs (or tests/rig/setup avro):\n{}",
+            String::from_utf8_lossy(&out.stderr)
+        );
+    }
+
     /// A new database with that schema, and a client in it.
     pub(crate) fn database(&self, name: &str, schema: &str) -> Database {
         let port: u16 = self.env["PG_PORT"].parse().unwrap();
@@ -79,6 +102,50 @@ impl Rig {
             .unwrap();
         assert!(out.status.success(), "connector {name}: {}", String::from_utf8_lossy(&out.stderr));
         Connector { rig: self, name: name.to_owned() }
+    }
+}
+
+/// The schema registry.
+pub(crate) struct Registry {
+    rig: &'static Rig,
+    _taken: MutexGuard<'static, ()>,
+    base: String,
+}
+
+impl Registry {
+    /// Where Stoker asks: Confluent's API.
+    pub(crate) fn url(&self) -> String {
+        format!("{}/apis/ccompat/v7", self.base)
+    }
+
+    /// Members of a connector that writes Avro under it, in Confluent's framing.
+    pub(crate) fn converters(&self) -> Vec<String> {
+        let url = &self.base;
+        let mut members =
+            vec!["schema.name.adjustment.mode=avro".to_owned(), "field.name.adjustment.mode=avro".to_owned()];
+        for side in ["key.converter", "value.converter"] {
+            let own = format!("{side}.apicurio.registry");
+            members.extend([
+                format!("{side}=io.apicurio.registry.utils.converter.AvroConverter"),
+                format!("{own}.url={url}/apis/registry/v2"),
+                format!("{own}.auto-register=true"),
+                format!("{own}.auto-register.if-exists=RETURN_OR_UPDATE"),
+                format!("{own}.as-confluent=true"),
+                format!("{own}.use-id=contentId"),
+                format!("{own}.headers.enabled=false"),
+                // Longer than it is stopped: a converter that looks a known schema up again ends its task.
+                format!("{own}.check-period-ms=3600000"),
+            ]);
+        }
+        members
+    }
+
+    pub(crate) fn start(&self) {
+        self.rig.run("up", &["registry"]);
+    }
+
+    pub(crate) fn stop(&self) {
+        self.rig.run("down", &["registry"]);
     }
 }
 
