@@ -53,14 +53,21 @@ fn avro_equals_the_database_with_the_registry_away_and_a_column_added() {
         clients: &mut || vec![redis.client()],
         at: &mut |step, moment| match step {
             // Two instances begin without it, and know no schema.
-            1 => registry.stop(),
+            1 => {
+                // The converters have registered the schemas of all tables by then.
+                let seen = |entity: &&str| moment.instance.metric("stoker_changes_total", entity) >= 1.0;
+                let all = ["account", "contact", "stock", "visit", "coupon"];
+                let registered = wait_for(LONG, || all.iter().all(|entity| seen(entity)));
+                assert!(registered, "{}", moment.instance.story());
+                registry.hang();
+            }
             3 => {
                 let instance = moment.instance;
                 let waits = || {
                     instance.log().contains("a schema is not known yet") && instance.get("/readyz").0 == 503
                 };
                 assert!(wait_for(LONG, waits), "{}", instance.story());
-                registry.start();
+                registry.go_on();
             }
             4 => {
                 let added = "alter table coupons add column note text default 'added'";
@@ -267,6 +274,8 @@ start = "earliest"
 [kafka.properties]
 "session.timeout.ms" = "3000"
 "heartbeat.interval.ms" = "500"
+# The connector makes the topics while Stoker runs.
+"topic.metadata.refresh.interval.ms" = "1000"
 
 [redis]
 {target}
