@@ -57,7 +57,7 @@ fn avro_equals_the_database_with_the_registry_away_and_a_column_added() {
                 // The converters have registered the schemas of all tables by then.
                 let seen = |entity: &&str| moment.instance.metric("stoker_changes_total", entity) >= 1.0;
                 let all = ["account", "contact", "stock", "visit", "coupon"];
-                let registered = wait_for(LONG, || all.iter().all(|entity| seen(entity)));
+                let registered = wait_for(LONG, || all.iter().all(&seen));
                 assert!(registered, "{}", moment.instance.story());
                 registry.hang();
             }
