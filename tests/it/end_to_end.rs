@@ -59,7 +59,7 @@ fn avro_equals_the_database_with_the_registry_away_and_a_column_added() {
                 let all = ["account", "contact", "stock", "visit", "coupon"];
                 let registered = wait_for(LONG, || all.iter().all(&seen));
                 assert!(registered, "{}", moment.instance.story());
-                registry.hang();
+                registry.stop();
             }
             3 => {
                 let instance = moment.instance;
@@ -67,7 +67,7 @@ fn avro_equals_the_database_with_the_registry_away_and_a_column_added() {
                     instance.log().contains("a schema is not known yet") && instance.get("/readyz").0 == 503
                 };
                 assert!(wait_for(LONG, waits), "{}", instance.story());
-                registry.go_on();
+                registry.start();
             }
             4 => {
                 let added = "alter table coupons add column note text default 'added'";

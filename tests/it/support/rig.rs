@@ -140,30 +140,14 @@ impl Registry {
         members
     }
 
-    /// Lets it answer again.
-    pub(crate) fn go_on(&self) {
-        assert!(self.signal("-CONT"), "the registry runs");
+    /// Starts it again, with the schemas that it had.
+    pub(crate) fn start(&self) {
+        self.rig.run("up", &["registry"]);
     }
 
-    /// It answers nothing any more. It is not ended, for it keeps its schemas in memory.
-    pub(crate) fn hang(&self) {
-        assert!(self.signal("-STOP"), "the registry runs");
-    }
-
-    fn signal(&self, name: &str) -> bool {
-        // Its pid, and when it was started.
-        let text = std::fs::read_to_string(self.rig.home.path().join("registry.pid")).unwrap_or_default();
-        let pid = text.split_whitespace().next();
-        pid.is_some_and(|pid| {
-            Command::new("kill").args([name, pid]).status().is_ok_and(|done| done.success())
-        })
-    }
-}
-
-impl Drop for Registry {
-    fn drop(&mut self) {
-        // Whatever failed in between, the next test gets one that answers.
-        let _ = self.signal("-CONT");
+    /// Ends it.
+    pub(crate) fn stop(&self) {
+        self.rig.run("down", &["registry"]);
     }
 }
 
