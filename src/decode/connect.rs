@@ -90,6 +90,11 @@ impl<'a> Document<'a> {
         Document { text, at: 0, plan: None }
     }
 
+    /// A text whose schema stands elsewhere.
+    pub(super) fn under(text: &'a str, plan: &'a Plan) -> Document<'a> {
+        Document { text, at: 0, plan: Some(plan) }
+    }
+
     /// A scanner at the payload. Positions of its faults count from the record's text.
     pub(super) fn scanner(&self) -> Scanner<'a> {
         Scanner::new(self.text, self.at)
@@ -214,20 +219,39 @@ impl From<Fault> for ConnectFault {
 }
 
 /// A Connect schema as `JsonConverter` writes it.
-#[derive(Deserialize)]
-struct Schema {
+#[derive(Default, Deserialize)]
+pub(super) struct Schema {
     #[serde(rename = "type")]
-    base: String,
-    name: Option<String>,
+    pub(super) base: String,
+    pub(super) name: Option<String>,
     #[serde(default)]
-    parameters: BTreeMap<String, serde_json::Value>,
+    pub(super) parameters: BTreeMap<String, serde_json::Value>,
     #[serde(default)]
-    fields: Vec<Schema>,
+    pub(super) fields: Vec<Schema>,
     /// The field's name, where this is the schema of a struct's field.
-    field: Option<String>,
-    items: Option<Box<Schema>>,
-    keys: Option<Box<Schema>>,
-    values: Option<Box<Schema>>,
+    pub(super) field: Option<String>,
+    pub(super) items: Option<Box<Schema>>,
+    pub(super) keys: Option<Box<Schema>>,
+    pub(super) values: Option<Box<Schema>>,
+}
+
+impl Plan {
+    /// The plan of a schema whose text is that; `None` where it is nested too deeply or a field has no name.
+    pub(super) fn of(schema: &Schema, text: &str, zoneless: bool) -> Option<Plan> {
+        let root = kind(schema, zoneless, SCHEMA_DEPTH_MAX)?;
+        let image = |name: &str| match &root {
+            Kind::Struct(fields) => {
+                fields.iter().find(|(found, _)| found == name).map(|(_, kind)| Fields::of(kind))
+            }
+            _ => None,
+        };
+        Some(Plan {
+            schema: text.into(),
+            before: image("before").unwrap_or_default(),
+            after: image("after").unwrap_or_default(),
+            row: Fields::of(&root),
+        })
+    }
 }
 
 /// The plan of a schema; `None` where the object has no text `type`, so is no schema at all.
@@ -250,20 +274,8 @@ fn compile(text: &str, format: Format) -> Result<Option<Plan>, ConnectFault> {
     let schema: Schema = serde_json::from_str(text)
         .map_err(|error| wrong(format!("line {}, column {}", error.line(), error.column())))?;
     let zoneless = zoneless(schema.name.as_deref(), format);
-    let root = kind(&schema, zoneless, SCHEMA_DEPTH_MAX)
-        .ok_or_else(|| wrong("it is nested too deeply, or a field has no name".into()))?;
-    let image = |name: &str| match &root {
-        Kind::Struct(fields) => {
-            fields.iter().find(|(found, _)| found == name).map(|(_, kind)| Fields::of(kind))
-        }
-        _ => None,
-    };
-    Ok(Some(Plan {
-        schema: text.into(),
-        before: image("before").unwrap_or_default(),
-        after: image("after").unwrap_or_default(),
-        row: Fields::of(&root),
-    }))
+    let plan = Plan::of(&schema, text, zoneless);
+    plan.map(Some).ok_or_else(|| wrong("it is nested too deeply, or a field has no name".into()))
 }
 
 /// Whether `org.apache.kafka.connect.data.Timestamp` is a wall-clock time here.

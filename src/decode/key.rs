@@ -3,7 +3,7 @@
 //! Key and value have converters of their own, so one may carry a schema where the other has none, and the
 //! key may be plain text or a number beside a JSON value.
 
-use super::connect::Plans;
+use super::connect::{Document, Plan, Plans};
 use super::{fault, text_of};
 use crate::change::Row;
 use crate::error::DecodeError;
@@ -25,7 +25,13 @@ pub(super) enum Key<'a> {
 
 impl<'a> Key<'a> {
     /// Reads the key. Only one that sets out to be an object and is none is an error.
-    pub(super) fn read(plans: &'a mut Plans, bytes: Option<&'a [u8]>) -> Result<Key<'a>, DecodeError> {
+    ///
+    /// `under` is what a registry's JSON Schema says of it, where it has one.
+    pub(super) fn read(
+        plans: &'a mut Plans,
+        bytes: Option<&'a [u8]>,
+        under: Option<&'a Plan>,
+    ) -> Result<Key<'a>, DecodeError> {
         let Some(bytes) = bytes else { return Ok(Key::Null) };
         let Ok((text, skipped)) = text_of(bytes, "key") else { return Ok(Key::Unnamed) };
         match text.trim_ascii_start().as_bytes().first() {
@@ -33,7 +39,10 @@ impl<'a> Key<'a> {
             _ if text.trim_ascii() == "null" => return Ok(Key::Null),
             _ => return Ok(Key::Unnamed),
         }
-        let document = plans.unwrap(text).map_err(|wrong| wrong.into_error("key", skipped))?;
+        let document = match under {
+            Some(plan) => Document::under(text, plan),
+            None => plans.unwrap(text).map_err(|wrong| wrong.into_error("key", skipped))?,
+        };
         match document.scanner().peek() {
             Some(b'{') => {}
             Some(b'n') => return Ok(Key::Null),

@@ -15,6 +15,7 @@ mod documents;
 mod extended_json;
 mod flattened;
 mod json;
+mod json_schema;
 mod key;
 mod maxwell;
 mod members;
@@ -39,6 +40,7 @@ use self::connect::{ConnectFault, Document, Plans};
 use self::debezium::Envelope;
 use self::json::Fault;
 use self::key::Key;
+use self::schemas::Planned;
 pub use self::schemas::{RegisteredSchema, SchemaKind, Schemas, UnknownSchema};
 pub use self::wire::{ApicurioIds, IdBytes, SchemaId, SchemaRef, Side, Wire, guid_text};
 use crate::change::Change;
@@ -195,11 +197,11 @@ impl Decoder {
             return ticdc_open::decode(record, texts);
         }
         let key = match schemas.framed(record, Side::Key) {
-            Some(framed) => {
-                let plan = schemas.plan(framed.schema.id, format)?;
-                avro::key(plan, framed.datum, &mut self.key_scratch)?
-            }
-            None => Key::read(&mut self.key_plans, record.key)?,
+            Some(framed) => match schemas.plan(framed.schema.id, format)? {
+                Planned::Avro(plan) => avro::key(plan, framed.datum, &mut self.key_scratch)?,
+                Planned::Json(plan) => Key::read(&mut self.key_plans, Some(framed.datum), Some(plan))?,
+            },
+            None => Key::read(&mut self.key_plans, record.key, None)?,
         };
         let Some(bytes) = record.value else { return format.tombstone(key, texts) };
         if bytes.is_empty() {
@@ -209,19 +211,16 @@ impl Decoder {
                  serializer",
             ));
         }
+        let (mut bytes, mut under) = (bytes, None);
         if let Some(framed) = schemas.framed(record, Side::Value) {
-            let plan = schemas.plan(framed.schema.id, format)?;
-            return avro::value(
-                plan,
-                framed.datum,
-                &mut self.value_scratch,
-                format,
-                record.topic,
-                key,
-                texts,
-            );
-        }
-        if let Some(framing) = auto::registry_framing(bytes, record.headers) {
+            match schemas.plan(framed.schema.id, format)? {
+                Planned::Avro(plan) => {
+                    let scratch = &mut self.value_scratch;
+                    return avro::value(plan, framed.datum, scratch, format, record.topic, key, texts);
+                }
+                Planned::Json(plan) => (bytes, under) = (framed.datum, Some(plan)),
+            }
+        } else if let Some(framing) = auto::registry_framing(bytes, record.headers) {
             let detail =
                 format!("the value looks like {framing}, and no registry is named: set [registry] url");
             return Err(DecodeError::new("format", detail));
@@ -231,8 +230,10 @@ impl Decoder {
         }
         let (text, skipped) = text_of(bytes, "value")?;
         let json = |stop: Fault| fault("json", stop, "value", skipped);
-        let mut document =
-            self.value_plans.unwrap(text).map_err(|wrong| wrong.into_error("value", skipped))?;
+        let mut document = match under {
+            Some(plan) => Document::under(text, plan),
+            None => self.value_plans.unwrap(text).map_err(|wrong| wrong.into_error("value", skipped))?,
+        };
         if format.reads_texts() && document.scanner().peek() == Some(b'"') {
             self.inner = whole(document).map_err(json).map(json::unescape)?.unwrap_or_default().into_owned();
             document = Document::bare(&self.inner);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::avro::Plan;
 use super::wire::{Framed, SchemaId, SchemaRef, Side, Wire, framed};
-use super::{Format, connect};
+use super::{Format, connect, json_schema};
 use crate::error::DecodeError;
 use crate::record::Record;
 
@@ -55,7 +55,18 @@ pub struct Schemas {
 enum Known {
     /// Both readings of Connect's `Timestamp`: an instant, and a time stamp without zone.
     Avro(Box<[Plan; 2]>),
+    /// Likewise, of a JSON Schema of that title.
+    Json(Box<[connect::Plan; 2]>, Option<String>),
     Refused(DecodeError),
+}
+
+/// How a datum is read.
+#[derive(Debug)]
+pub(super) enum Planned<'s> {
+    /// As Avro.
+    Avro(&'s Plan),
+    /// As JSON whose columns have these kinds.
+    Json(&'s connect::Plan),
 }
 
 impl Schemas {
@@ -94,8 +105,12 @@ impl Schemas {
                     Err(wrong) => refused(format!("{id} is no Avro schema: {wrong}")),
                 }
             }
-            Ok(RegisteredSchema { kind: SchemaKind::Json, .. }) => {
-                refused(format!("{id} is a JSON Schema, and records under one are not built yet"))
+            Ok(RegisteredSchema { kind: SchemaKind::Json, text, references }) => {
+                let compile = |zoneless| json_schema::compile(&text, &references, zoneless);
+                match compile(false).and_then(|zoned| Ok([zoned, compile(true)?])) {
+                    Ok(plans) => Known::Json(Box::new(plans), json_schema::title(&text)),
+                    Err(wrong) => refused(format!("{id} is no JSON Schema that can be read: {wrong}")),
+                }
             }
             Ok(RegisteredSchema { kind: SchemaKind::Protobuf, .. }) => {
                 refused(format!("{id} is of Protocol Buffers, which are not built yet"))
@@ -110,11 +125,15 @@ impl Schemas {
     }
 
     /// The plan of a schema for topics of that format.
-    pub(super) fn plan(&self, id: SchemaId, format: Format) -> Result<&Plan, DecodeError> {
+    pub(super) fn plan(&self, id: SchemaId, format: Format) -> Result<Planned<'_>, DecodeError> {
         match self.known.get(&id) {
             Some(Known::Avro(plans)) => {
                 let [zoned, zoneless] = &**plans;
-                Ok(if connect::zoneless(zoned.name(), format) { zoneless } else { zoned })
+                Ok(Planned::Avro(if connect::zoneless(zoned.name(), format) { zoneless } else { zoned }))
+            }
+            Some(Known::Json(plans, title)) => {
+                let [zoned, zoneless] = &**plans;
+                Ok(Planned::Json(if connect::zoneless(title.as_deref(), format) { zoneless } else { zoned }))
             }
             Some(Known::Refused(error)) => Err(error.clone()),
             None => Err(DecodeError::new("schema", format!("{id} was not looked up"))),

@@ -94,3 +94,36 @@ fn names_in_capitals_and_absent_columns_are_as_the_entity_says() {
     };
     assert_eq!(told(entity, Some(r#"{"ID":7}"#), Some(r#"{"ID":7}"#)), ["0: write c:7 = 7"]);
 }
+
+/// What an entity makes of a date, by its kind: a column that is only a number shows that no kind was known.
+fn dated() -> Entity {
+    let mut day = write("c:{id}");
+    day.shape = crate::entity::spec::Shape::Text(crate::entity::template::Template::parse("{day}").unwrap());
+    mapping(vec![day])
+}
+
+#[test]
+fn json_under_a_registrys_schema_is_that_of_connects_json_with_its_schema() {
+    let envelope = r#"{"before":null,"after":{"id":7,"day":19782},"source":{"connector":"postgresql","schema":"public","table":"customers","lsn":9},"op":"c"}"#;
+    let row = r##"{"oneOf":[{"type":"null"},{"type":"object","properties":{"id":{"type":"integer","connect.type":"int32"},
+        "day":{"type":"integer","title":"io.debezium.time.Date","connect.type":"int32"}}}]}"##;
+    let value = format!(
+        r#"{{"type":"object","title":"shop.public.customers.Envelope","properties":{{"before":{row},"after":{row},"op":{{"type":"string"}}}}}}"#
+    );
+    let key = r#"{"type":"object","title":"shop.public.customers.Key","properties":{"id":{"type":"integer","connect.type":"int32"}}}"#;
+    let framed = |id: u8, json: &str| Some([&[0, 0, 0, 0, id], json.as_bytes()].concat());
+    let mut pipeline = pipeline(vec![dated()]).with_registry(crate::decode::Wire::default());
+    let mut change = record(TOPIC, None, None);
+    (change.key, change.value) = (framed(1, r#"{"id":7}"#), framed(2, envelope));
+    for _ in 0..2 {
+        let schema = pipeline.missing_schema(&change.as_record()).expect("two are to be told");
+        let text = if schema.side == crate::decode::Side::Key { key.to_owned() } else { value.clone() };
+        let kind = crate::decode::SchemaKind::Json;
+        let told = crate::decode::RegisteredSchema { kind, text, references: Vec::new() };
+        pipeline.know_schema(schema, Ok(told));
+    }
+    assert_eq!(pipeline.missing_schema(&change.as_record()), None);
+    assert_eq!(handled(&mut pipeline, &change), ["0: write c:7 = 2024-02-29"]);
+    let tombstone = OwnedRecord { value: None, ..change };
+    assert_eq!(handled(&mut pipeline, &tombstone), ["0: delete c:7"]);
+}
