@@ -47,6 +47,60 @@ pub struct Batch {
     pub commits: SmallVec<[(usize, i64); 2]>,
     /// Local clock when the batch was sealed, Unix milliseconds: what relative expiries count from.
     pub sealed_at_ms: i64,
+    /// History that is still to be refilled, as the watermarks of those masters are to say that lack it.
+    pub owed: Option<Owed>,
+}
+
+/// History of a lane that a master does not hold (any more): all below a position.
+///
+/// It stands in the master's own watermark, so that it says what that master holds whatever becomes of it: a
+/// snapshot from the middle of a refill that is loaded again brings its debt along.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Owed {
+    /// From here up to the watermark everything is there; what lies below is to be refilled.
+    pub below: Position,
+    /// How it is written.
+    pub mode: RefillMode,
+    /// Counts batches with history in them, so that a watermark shows also what it has of a window.
+    pub step: u64,
+}
+
+/// How history is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RefillMode {
+    /// Redis lost its data: only keys that are absent are written, and nothing is deleted.
+    IfAbsent,
+    /// What Redis holds may be older than the history (a new group, a gap, another mapping): keys are written
+    /// over, and the history's deletes are sent too.
+    Overwrite,
+}
+
+impl RefillMode {
+    /// The documented name.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RefillMode::IfAbsent => "if_absent",
+            RefillMode::Overwrite => "overwrite",
+        }
+    }
+}
+
+impl Owed {
+    /// All below that position, of which nothing was written yet.
+    pub fn all(below: Position, mode: RefillMode) -> Owed {
+        Owed { below, mode, step: 0 }
+    }
+
+    /// What two debts come to: the larger one, in the mode that covers both.
+    pub fn together(one: Option<Owed>, other: Option<Owed>) -> Option<Owed> {
+        match (one, other) {
+            (Some(one), Some(other)) => {
+                let (below, mode) = (one.below.max(other.below), one.mode.max(other.mode));
+                Some(Owed { below, mode, step: one.step.max(other.step) })
+            }
+            (one, other) => one.or(other),
+        }
+    }
 }
 
 /// What one key needs, composed of everything that the batch's records did to it.
@@ -56,7 +110,8 @@ pub struct Unit {
     pub key: CacheKey,
     /// The one atomic thing to do.
     pub action: Action,
-    /// Offsets of the records that it was composed of, rising; never empty.
+    /// Offsets of the records that it was composed of, rising. Empty for what a refill writes: history has been
+    /// passed long ago, and its errors were told then.
     pub offsets: SmallVec<[i64; 1]>,
     /// Index of the entity of the last of them, for metrics and errors.
     pub entity: usize,
@@ -67,6 +122,9 @@ pub struct Unit {
 pub enum Action {
     /// Write the whole value.
     Write(Value, Expiry),
+    /// Write the whole value where the key does not exist: a refill after a loss. A master that owes no history
+    /// is left alone.
+    WriteIfAbsent(Value, Expiry),
     /// Delete the key.
     Delete,
     /// Delete the key while it holds one of these values.
@@ -104,6 +162,16 @@ pub enum Step {
         owner: RowId,
         /// The version of a write of the same row that this delete swallowed, if one came before it.
         covers: Option<Version>,
+    },
+    /// A delete of history: applies where the remembered owner is this row, with a version that is not newer.
+    ///
+    /// Where nothing is remembered it says nothing about the key: another row may have it, whose older write is
+    /// still to come from another partition.
+    DeleteOwned {
+        /// Version carried.
+        version: Version,
+        /// Row.
+        owner: RowId,
     },
 }
 
@@ -165,8 +233,9 @@ pub enum WatermarkSeen {
     Unknown,
     /// A master has none: its data is gone.
     Missing,
-    /// A master's is lower than what it acknowledged: an old snapshot or a lagging replica took over.
-    Behind(Position),
+    /// A master's is lower than what it acknowledged: an old snapshot or a lagging replica took over, which owes
+    /// that history.
+    Behind(Position, Option<Owed>),
     /// Another owner writes: the lane gives up.
     NotOwner,
 }
@@ -186,6 +255,9 @@ pub struct Claim {
     pub start: Position,
     /// The partition's first position that can still be read.
     pub low: Position,
+    /// History that is to be refilled, where no watermark tells: of a group that starts, or as the commit's
+    /// metadata says.
+    pub owed: Option<Owed>,
 }
 
 /// What a lane got when it took over.
@@ -195,15 +267,15 @@ pub struct Taken {
     pub epoch: Epoch,
     /// What the watermarks said against the committed position.
     pub standing: Standing,
+    /// History that some master lacks.
+    pub owed: Option<Owed>,
 }
 
 /// What the watermarks say when a lane is taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Nothing was committed, or everything that was committed is there.
+    /// Nothing was committed, or everything that was committed is there, but for what is owed.
     Intact,
-    /// A master has no watermark although history was committed: its data is gone; read from `Claim::low`.
-    Missing,
     /// A master holds less than what was committed; read from here.
     Behind(Position),
 }

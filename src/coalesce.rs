@@ -43,7 +43,7 @@ fn compose_plain(earlier: Option<Action>, later: Effect) -> Action {
             }
             Action::DeleteIf(values)
         }
-        Some(Action::Guarded(_)) | None => Action::DeleteIf(smallvec![value]),
+        Some(Action::Guarded(_) | Action::WriteIfAbsent(..)) | None => Action::DeleteIf(smallvec![value]),
     }
 }
 
@@ -56,7 +56,9 @@ fn compose_guarded(earlier: Option<Action>, effect: Effect, guard: Guard) -> Act
     };
     let mut steps = match earlier {
         Some(Action::Guarded(steps)) => steps,
-        Some(Action::Write(..) | Action::Delete | Action::DeleteIf(_)) | None => SmallVec::new(),
+        Some(Action::Write(..) | Action::WriteIfAbsent(..) | Action::Delete | Action::DeleteIf(_)) | None => {
+            SmallVec::new()
+        }
     };
     push_step(&mut steps, step);
     Action::Guarded(steps)
@@ -113,7 +115,7 @@ fn push_step(steps: &mut SmallVec<[Step; 1]>, later: Step) {
 fn write_version(step: &Step) -> Option<&crate::version::Version> {
     match step {
         Step::Write { version, .. } => Some(version),
-        Step::Delete { .. } => None,
+        Step::Delete { .. } | Step::DeleteOwned { .. } => None,
     }
 }
 
@@ -163,6 +165,19 @@ impl Filling {
         false
     }
 
+    /// True where there is a unit of that key.
+    pub fn has(&self, key: &CacheKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Adds a unit of history, which no record's position waits for. The key must not have one yet.
+    pub fn add_history(&mut self, key: CacheKey, action: Action, entity: usize) {
+        let unit = Unit { key: key.clone(), action, offsets: SmallVec::new(), entity };
+        self.bytes += unit_bytes(&unit);
+        self.by_key.insert(key, self.units.len());
+        self.units.push(unit);
+    }
+
     /// Takes the units out, keeping the room.
     pub fn take(&mut self) -> Vec<Unit> {
         self.by_key.clear();
@@ -188,14 +203,14 @@ impl Filling {
 
 fn unit_bytes(unit: &Unit) -> usize {
     let values = match &unit.action {
-        Action::Write(value, _) => value.size_bytes(),
+        Action::Write(value, _) | Action::WriteIfAbsent(value, _) => value.size_bytes(),
         Action::Delete => 0,
         Action::DeleteIf(values) => values.iter().map(Value::size_bytes).sum(),
         Action::Guarded(steps) => steps
             .iter()
             .map(|step| match step {
                 Step::Write { value, .. } => UNIT_OVERHEAD_BYTES + value.size_bytes(),
-                Step::Delete { .. } => UNIT_OVERHEAD_BYTES,
+                Step::Delete { .. } | Step::DeleteOwned { .. } => UNIT_OVERHEAD_BYTES,
             })
             .sum(),
     };

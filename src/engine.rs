@@ -49,6 +49,8 @@ pub struct Channels<R> {
     pub control: Receiver<ToWorker<R>>,
     /// Records: taken only while the worker has room.
     pub records: Receiver<ToWorker<R>>,
+    /// Records of history: taken only while nothing else is there.
+    pub history: Receiver<ToWorker<R>>,
     /// Records that were received and not handed out yet; `None` at the start.
     pub received: Option<ToWorker<R>>,
     /// What the worker asks of the source.
@@ -62,7 +64,7 @@ impl<R> Channels<R> {
     /// Polling the control channel first is not enough: a word and the records behind it may both arrive
     /// between the look at the one channel and the look at the other. So records that were received wait until
     /// the control channel was found empty afterwards. May be dropped and called again at any time.
-    async fn next(&mut self, hungry: bool) -> Option<ToWorker<R>> {
+    async fn next(&mut self, hungry: bool, curious: bool) -> Option<ToWorker<R>> {
         loop {
             match self.control.try_recv() {
                 Ok(word) => return Some(word),
@@ -76,6 +78,7 @@ impl<R> Channels<R> {
                 biased;
                 word = self.control.recv() => return word,
                 Some(records) = self.records.recv(), if hungry => self.received = Some(records),
+                Some(history) = self.history.recv(), if curious => self.received = Some(history),
             }
         }
     }
@@ -122,7 +125,7 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
         let input = tokio::select! {
             biased;
             Some(answer) = waiting.next(), if !waiting.is_empty() => answer,
-            message = channels.next(worker.hungry()) => match message {
+            message = channels.next(worker.hungry(), worker.curious()) => match message {
                 Some(message) => Input::Source(message),
                 None => break,
             },
@@ -264,7 +267,8 @@ mod tests {
                 let (control_sender, control) = tokio::sync::mpsc::channel(64);
                 let (records_sender, records) = tokio::sync::mpsc::channel(4);
                 let (to_source, _) = std::sync::mpsc::sync_channel(1);
-                let channels = Channels::<()> { control, records, received: None, to_source };
+                let (_, history) = tokio::sync::mpsc::channel(1);
+                let channels = Channels::<()> { control, records, history, received: None, to_source };
                 scope.spawn(move || assign_and_deliver(&control_sender, &records_sender));
                 scope.spawn(move || expect_order(channels));
             }
@@ -283,7 +287,7 @@ mod tests {
     fn expect_order(mut channels: Channels<()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut known = None;
-        while let Some(message) = runtime.block_on(channels.next(true)) {
+        while let Some(message) = runtime.block_on(channels.next(true, false)) {
             match message {
                 ToWorker::Lost(lanes) => known = lanes.first().copied(),
                 ToWorker::Records(deliveries) => {

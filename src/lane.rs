@@ -12,22 +12,27 @@
 //! A state machine without IO: methods are events, [`Act`]s are what the worker must have done. At most one
 //! batch is in flight; what was not acknowledged is sent again before anything newer; a position is stored
 //! only when everything below it is applied and the watermarks on all masters say so.
+//!
+//! Where a master has lost its data, the lane goes on from what it last applied, and *owes* what lies before: a
+//! [`Refill`] writes it, newest first, in the room that live changes leave in the batches.
 
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
 use crate::batch::{
-    Action, Batch, Claim, Epoch, LaneId, Outcome, Outcomes, Refusal, Standing, Taken, Unit, WatermarkSeen,
+    Action, Batch, Claim, Epoch, LaneId, Outcome, Outcomes, Owed, RefillMode, Refusal, Standing, Taken, Unit,
+    WatermarkSeen,
 };
 use crate::clock::Now;
 use crate::coalesce::Filling;
 use crate::dead_letter::{PendingLetter, Unsent};
-use crate::error::WorldError;
-use crate::mutation::Mutation;
-use crate::record::Position;
+use crate::error::{ServerCode, WorldError};
+use crate::mutation::{Mutation, RowId};
+use crate::record::{Position, Record};
+use crate::refill::{HistoryRequest, Progressed, Refill, RefillCounts, RefillOptions, RefillView};
 use crate::retry::{Verdict, pause, verdict};
-use crate::source::{Assignment, RewindTo, Stored};
+use crate::source::{Assignment, Stored};
 
 /// How often the watermarks on all masters are brought up, and with them the position that may be committed.
 /// One second: a restart repeats at most that much, and a cluster's other masters see one command a second.
@@ -38,8 +43,13 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// pausing throws prefetched records away and costs a second.
 pub const STALLED_AFTER: Duration = Duration::from_secs(3);
 /// Rewinds after losses are at least so far apart, so that a Redis that loses its data over and over is not
-/// filled over and over.
+/// filled over and over. Doubled with each loss that comes within [`LOSSES_WITHIN`] of the one before, up to
+/// [`REWIND_INTERVAL_MAX`].
 pub const REWIND_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest pause between two rewinds.
+pub const REWIND_INTERVAL_MAX: Duration = Duration::from_secs(600);
+/// A loss so long after the one before it is one by itself.
+pub const LOSSES_WITHIN: Duration = Duration::from_secs(3600);
 /// After another owner took a lane that Kafka still assigns to this process, it is claimed again after so long:
 /// longer than a group needs to notice that a member is gone (45 s session).
 pub const RECLAIM_AFTER: Duration = Duration::from_secs(60);
@@ -53,6 +63,8 @@ pub struct LaneOptions {
     pub batch_bytes: usize,
     /// What becomes of a unit that Redis refuses for good.
     pub on_refused: OnRefused,
+    /// Bounds of a refill.
+    pub refill: RefillOptions,
 }
 
 /// What becomes of a record that failed.
@@ -83,11 +95,37 @@ pub enum Act {
     /// This position may be committed.
     Store(Stored),
     /// Read again from there; answered by [`Lane::rewound`].
-    Rewind(RewindTo),
+    Rewind(Position, Loss),
+    /// Read a window of history; answered by [`Lane::history_read`].
+    ReadHistory(HistoryRequest),
+    /// A refill began, or ended.
+    Refill(RefillNews),
     /// Forget the lane in the sink: another owner has it, or what it held is void.
     Abandon,
     /// A record was refused under the stop policy.
     StopRefused(i64, Refusal),
+}
+
+/// What a rewind makes good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// A master's data is gone: what was not acknowledged is read again, and what lies before refilled.
+    Missing,
+    /// A master holds less than it acknowledged.
+    Behind,
+    /// Another owner had the lane.
+    Owner,
+}
+
+/// What is told of a refill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefillNews {
+    /// It begins, or goes on after a restart or a rewind.
+    Began(Owed),
+    /// All of the history is covered.
+    Done(RefillCounts),
+    /// Redis has no room: what is not covered stays out, until its next change.
+    NoRoom(RefillCounts),
 }
 
 /// What is counted when a batch comes back.
@@ -111,7 +149,7 @@ pub enum Phase {
     /// Waiting for the source to read again.
     Rewinding,
     /// Asks the source to read again then (a loss too soon after the last one).
-    RewindLater(Duration, RewindTo),
+    RewindLater(Duration, Position, Loss),
     /// Another owner has it; claims it again then, if it is still assigned.
     GivenUp(Duration),
 }
@@ -158,11 +196,23 @@ pub struct Lane {
     flight_count: u64,
     everywhere_at: Option<Duration>,
     rewound_at: Option<Duration>,
+    /// The pause between that rewind and the next one.
+    rewind_pause: Duration,
     moved_at: Duration,
     attempts: u32,
     must_rewind: bool,
     /// True once a command was refused under the stop policy.
     stopped: bool,
+    /// History that some master lacks.
+    owed: Option<Owed>,
+    /// The same as it was stored last, or as the group's commit says.
+    owed_stored: Option<Owed>,
+    refill: Option<Refill>,
+    /// Keys of history that may be sent now, and those that were since the last time this was asked.
+    history_allowed: usize,
+    history_sent: usize,
+    /// A refill begins once the lane is here again: it must have seen what it had seen before it went back.
+    caught_up_at: Position,
 }
 
 /// A sealed batch and its letters, until both are done.
@@ -171,6 +221,7 @@ struct Flight {
     number: u64,
     batch: Sealed,
     end: Position,
+    owed: Option<Owed>,
     everywhere: bool,
     oldest_ms: Option<i64>,
     letters: Vec<PendingLetter>,
@@ -194,8 +245,8 @@ enum Sealed {
 impl Lane {
     /// A lane for a new assignment. It claims its partition at once.
     pub fn new(assignment: Assignment, options: LaneOptions, now: Now, out: &mut Vec<Act>) -> Lane {
-        let Assignment { lane, name, committed, start, low, above } = assignment;
-        let claim = Claim { lane, name, above, committed, start, low };
+        let Assignment { lane, name, committed, start, low, above, owed } = assignment;
+        let claim = Claim { lane, name, above, committed, start, low, owed };
         out.push(Act::Claim(claim.clone()));
         Lane {
             options,
@@ -215,10 +266,17 @@ impl Lane {
             flight_count: 0,
             everywhere_at: None,
             rewound_at: None,
+            rewind_pause: REWIND_INTERVAL,
             moved_at: now.monotonic,
             attempts: 0,
             must_rewind: false,
             stopped: false,
+            owed: None,
+            owed_stored: claim.owed.map(|owed| Owed { step: 0, ..owed }),
+            refill: None,
+            history_allowed: usize::MAX,
+            history_sent: 0,
+            caught_up_at: start,
             claim,
         }
     }
@@ -296,6 +354,9 @@ impl Lane {
 
     /// Adds one mutation of the record at `offset`; true where it was composed into another.
     pub fn fill(&mut self, mutation: Mutation, offset: i64, entity: usize) -> bool {
+        if let Some(refill) = self.refill.as_mut().filter(|_| mutation.guard.is_none()) {
+            refill.saw_key(&mutation.key);
+        }
         self.filling.add(mutation, offset, entity)
     }
 
@@ -334,7 +395,22 @@ impl Lane {
         let since = self.everywhere_at.map(|at| now.monotonic.saturating_sub(at));
         let due = since.is_none_or(|since| since >= EVERYWHERE_INTERVAL);
         let look = since.is_none_or(|since| since >= LOOK_INTERVAL);
-        let unstored = self.position > self.stored;
+        if !drain {
+            self.go_on_refilling(out);
+        }
+        let unstored = self.position > self.stored || self.to_store() != self.owed_stored;
+        if let Some(refill) = self.refill.as_mut().filter(|_| !drain) {
+            let live = self.filling.len();
+            let units_max = self.options.batch_records.min(live.saturating_add(self.history_allowed));
+            if refill.fill(&mut self.filling, units_max, self.options.batch_bytes)
+                && let Some(owed) = &mut self.owed
+            {
+                owed.step = owed.step.saturating_add(1);
+                let sent = self.filling.len() - live;
+                self.history_sent += sent;
+                self.history_allowed = self.history_allowed.saturating_sub(sent);
+            }
+        }
         let has_work = !self.filling.is_empty() || !self.letters.is_empty();
         if !(has_work || (unstored && (due || drain)) || look) {
             return;
@@ -352,12 +428,14 @@ impl Lane {
             everywhere,
             commits: std::mem::take(&mut self.filling_commits),
             sealed_at_ms: now.unix_ms,
+            owed: self.owed,
         };
         self.flight_count += 1;
         self.flight = Some(Flight {
             number: self.flight_count,
             batch: Sealed::Out,
             end: batch.end,
+            owed: self.to_store(),
             everywhere,
             oldest_ms: self.filling_oldest_ms.take(),
             letters: std::mem::take(&mut self.letters),
@@ -379,25 +457,21 @@ impl Lane {
             return;
         }
         match result {
-            Ok(Taken { epoch, standing }) => {
+            Ok(Taken { epoch, standing, owed }) => {
                 self.epoch = epoch;
                 self.attempts = 0;
                 self.moved_at = now.monotonic;
                 self.phase = Phase::Running;
+                self.owed = owed;
                 let to = match standing {
-                    Standing::Intact if self.must_rewind => Some(self.claim.start),
+                    Standing::Intact if self.must_rewind => Some((self.claim.start, Loss::Owner)),
                     Standing::Intact => None,
-                    Standing::Missing => Some(self.claim.low),
-                    Standing::Behind(position) => Some(position),
+                    Standing::Behind(position) => Some((position, Loss::Behind)),
                 };
                 match to {
-                    Some(position) if position < self.position || self.must_rewind => {
+                    Some((position, loss)) if position < self.position || self.must_rewind => {
                         self.must_rewind = false;
-                        let to = match standing {
-                            Standing::Missing => RewindTo::Earliest,
-                            Standing::Intact | Standing::Behind(_) => RewindTo::At(position),
-                        };
-                        self.rewind(to, now, out);
+                        self.rewind(position, loss, now, out);
                     }
                     Some(_) | None => self.flush(now, false, out),
                 }
@@ -432,12 +506,23 @@ impl Lane {
         batch.units = left_over(units, results, self.options.on_refused, &mut flight.letters, tally, out);
         self.stopped |= self.options.on_refused == OnRefused::Stop && !tally.refused.is_empty();
         let moved = batch.units.len() < before;
+        if error == Some(WorldError::NotNow { code: ServerCode::OutOfMemory }) {
+            self.stop_refilling(&mut batch, out);
+        }
         tally.error.clone_from(&error);
 
         match watermark {
             WatermarkSeen::NotOwner => return self.give_up(now, out),
-            WatermarkSeen::Missing => return self.rewind_later(RewindTo::Earliest, now, out),
-            WatermarkSeen::Behind(position) => return self.rewind_later(RewindTo::At(position), now, out),
+            WatermarkSeen::Missing => {
+                // What was applied is gone there; what was not acknowledged is read again.
+                let lost = Owed::all(self.applied, RefillMode::IfAbsent);
+                self.owed = Owed::together(self.owed, Some(lost));
+                return self.rewind_later(self.applied, Loss::Missing, now, out);
+            }
+            WatermarkSeen::Behind(position, owed) => {
+                self.owed = Owed::together(self.owed, owed);
+                return self.rewind_later(position, Loss::Behind, now, out);
+            }
             WatermarkSeen::Current | WatermarkSeen::Unknown => {}
         }
         let verdict = verdict(&error.unwrap_or(WorldError::Timeout));
@@ -449,6 +534,7 @@ impl Lane {
             self.attempts = 0;
             self.moved_at = now.monotonic;
         }
+        let Some(flight) = &mut self.flight else { return };
         if whole {
             flight.batch = Sealed::Done;
         } else {
@@ -500,7 +586,7 @@ impl Lane {
                 self.phase = Phase::Claiming;
                 out.push(Act::Claim(self.claim.clone()));
             }
-            Phase::RewindLater(at, to) if at <= now.monotonic => self.rewind(to, now, out),
+            Phase::RewindLater(at, to, loss) if at <= now.monotonic => self.rewind(to, loss, now, out),
             Phase::Running => {
                 self.resend(now, out);
                 self.flush(now, false, out);
@@ -516,7 +602,7 @@ impl Lane {
     /// When [`Lane::tick`] has something to do, on the monotonic clock; `None` where only an answer can move it.
     pub fn next_wake(&self) -> Option<Duration> {
         match self.phase {
-            Phase::ClaimLater(at) | Phase::GivenUp(at) | Phase::RewindLater(at, _) => Some(at),
+            Phase::ClaimLater(at) | Phase::GivenUp(at) | Phase::RewindLater(at, ..) => Some(at),
             Phase::Claiming | Phase::Rewinding => None,
             Phase::Running => match &self.flight {
                 Some(flight) => {
@@ -528,7 +614,8 @@ impl Lane {
                     [batch, letters].into_iter().flatten().min()
                 }
                 None => {
-                    let wait = if self.position > self.stored { EVERYWHERE_INTERVAL } else { LOOK_INTERVAL };
+                    let unstored = self.position > self.stored || self.to_store() != self.owed_stored;
+                    let wait = if unstored { EVERYWHERE_INTERVAL } else { LOOK_INTERVAL };
                     Some(self.everywhere_at.map_or(Duration::ZERO, |at| at + wait))
                 }
             },
@@ -553,20 +640,22 @@ impl Lane {
 
     /// Closes the flight where both parts are done, and sends the next.
     fn land(&mut self, now: Now, out: &mut Vec<Act>) {
-        let Some(Flight { batch: Sealed::Done, end, everywhere, letters, letters_out: 0, .. }) = &self.flight
+        let Some(Flight { batch: Sealed::Done, end, owed, everywhere, letters, letters_out: 0, .. }) =
+            &self.flight
         else {
             return;
         };
         if !letters.is_empty() {
             return;
         }
-        let (end, everywhere) = (*end, *everywhere);
+        let (end, owed, everywhere) = (*end, *owed, *everywhere);
         self.flight = None;
         self.applied = end;
         self.moved_at = now.monotonic;
-        if everywhere && end > self.stored {
+        if everywhere && (end > self.stored || (end == self.stored && owed != self.owed_stored)) {
             self.stored = end;
-            out.push(Act::Store(Stored { position: end, epoch: self.epoch }));
+            self.owed_stored = owed;
+            out.push(Act::Store(Stored { position: end, epoch: self.epoch, owed }));
         }
         self.flush(now, false, out);
     }
@@ -585,25 +674,37 @@ impl Lane {
         out.push(Act::Abandon);
     }
 
-    fn rewind_later(&mut self, to: RewindTo, now: Now, out: &mut Vec<Act>) {
+    fn rewind_later(&mut self, to: Position, loss: Loss, now: Now, out: &mut Vec<Act>) {
         match self.rewound_at {
-            Some(at) if now.monotonic < at + REWIND_INTERVAL => {
+            Some(at) if now.monotonic < at + self.rewind_pause => {
                 self.forget();
-                self.phase = Phase::RewindLater(at + REWIND_INTERVAL, to);
+                self.phase = Phase::RewindLater(at + self.rewind_pause, to, loss);
             }
-            Some(_) | None => self.rewind(to, now, out),
+            Some(_) | None => self.rewind(to, loss, now, out),
         }
     }
 
-    fn rewind(&mut self, to: RewindTo, now: Now, out: &mut Vec<Act>) {
+    fn rewind(&mut self, to: Position, loss: Loss, now: Now, out: &mut Vec<Act>) {
+        let again = self.rewound_at.is_some_and(|at| now.monotonic < at + LOSSES_WITHIN);
+        self.rewind_pause = match again {
+            true => self.rewind_pause.saturating_mul(2).min(REWIND_INTERVAL_MAX),
+            false => REWIND_INTERVAL,
+        };
         self.forget();
         self.rewound_at = Some(now.monotonic);
         self.phase = Phase::Rewinding;
-        out.push(Act::Rewind(to));
+        // What it reads again in order is owed no more.
+        if let Some(owed) = &mut self.owed {
+            owed.below = owed.below.min(to);
+        }
+        out.push(Act::Rewind(to, loss));
     }
 
-    /// Drops what is filling and in flight: it is read again, or another owner's.
+    /// Drops what is filling and in flight: it is read again, or another owner's. A refill begins anew once the
+    /// lane is where it was.
     fn forget(&mut self) {
+        self.caught_up_at = self.caught_up_at.max(self.position);
+        self.refill = None;
         self.filling.take();
         self.letters.clear();
         self.letter_bytes = 0;
@@ -613,6 +714,115 @@ impl Lane {
         self.flight = None;
         self.everywhere_at = None;
         self.attempts = 0;
+    }
+}
+
+/// What a lane does about the history that it owes.
+impl Lane {
+    /// True while a refill runs: then it is to be told of the rows of what the lane takes.
+    pub fn is_refilling(&self) -> bool {
+        self.refill.is_some()
+    }
+
+    /// How far the refill is, and how it writes.
+    pub fn refill_view(&self) -> Option<(RefillView, RefillMode)> {
+        self.refill.as_ref().map(|refill| (refill.view(), refill.mode()))
+    }
+
+    /// The refill, to be given the records that it asked for.
+    pub fn refill_mut(&mut self) -> Option<&mut Refill> {
+        self.refill.as_mut()
+    }
+
+    /// So many keys of history may be sent from now on.
+    pub fn allow_history(&mut self, keys: usize) {
+        self.history_allowed = keys;
+    }
+
+    /// Keys of history that were sent since this was last asked.
+    pub fn history_sent(&mut self) -> usize {
+        std::mem::take(&mut self.history_sent)
+    }
+
+    /// True where history waits for nothing but its rate.
+    pub fn history_is_held_back(&self) -> bool {
+        self.history_allowed == 0
+            && self.flight.is_none()
+            && self.phase == Phase::Running
+            && self.refill.as_ref().is_some_and(Refill::has_entries)
+    }
+
+    /// What is owed.
+    pub fn owed(&self) -> Option<Owed> {
+        self.owed
+    }
+
+    /// The lane takes this record: what is filled next is of it.
+    pub fn takes(&mut self, record: &Record<'_>) {
+        if let Some(refill) = &mut self.refill {
+            refill.live(record.key);
+        }
+    }
+
+    /// The lane took a change of these rows.
+    pub fn took_rows(&mut self, entity: usize, rows: &[RowId]) {
+        if let Some(refill) = &mut self.refill {
+            refill.saw_rows(entity, rows);
+        }
+    }
+
+    /// The source has read a window of history, from `from` to its end; the partition begins at `low`.
+    pub fn history_read(&mut self, number: u64, from: Position, low: Position) {
+        if let Some(refill) = &mut self.refill {
+            refill.read(number, from, low);
+        }
+    }
+
+    /// What is owed, as the commit is to say: without the steps, of which only watermarks tell.
+    fn to_store(&self) -> Option<Owed> {
+        self.owed.map(|owed| Owed { step: 0, ..owed })
+    }
+
+    /// Begins a refill where one is owed, takes in what landed, and asks for the next window. Called where
+    /// nothing is in flight.
+    fn go_on_refilling(&mut self, out: &mut Vec<Act>) {
+        let Some(owed) = self.owed else { return };
+        if self.refill.is_none() && self.position >= self.caught_up_at {
+            out.push(Act::Refill(RefillNews::Began(owed)));
+            self.refill = Some(Refill::new(owed, self.position, self.options.refill));
+        }
+        let Some(refill) = &mut self.refill else { return };
+        while let Some(progressed) = refill.landed() {
+            match progressed {
+                Progressed::Covered => {}
+                Progressed::Owes(below) => {
+                    if let Some(owed) = &mut self.owed {
+                        owed.below = below;
+                    }
+                }
+                Progressed::Done => {
+                    out.push(Act::Refill(RefillNews::Done(refill.view().counts)));
+                    self.owed = None;
+                    self.refill = None;
+                    return;
+                }
+            }
+        }
+        if refill.wants_top() {
+            refill.restart(self.position);
+        }
+        if let Some(request) = refill.next_request() {
+            out.push(Act::ReadHistory(request));
+        }
+    }
+
+    /// Redis has no room: the refill ends, and the live changes of its batch alone are sent again.
+    fn stop_refilling(&mut self, batch: &mut Batch, out: &mut Vec<Act>) {
+        batch.units.retain(|unit| !unit.offsets.is_empty());
+        if let Some(refill) = self.refill.take() {
+            out.push(Act::Refill(RefillNews::NoRoom(refill.view().counts)));
+            self.owed = None;
+        }
     }
 }
 
@@ -638,7 +848,8 @@ fn left_over(
             }
             Outcome::Refused(refusal) => refusal,
         };
-        let offset = unit.offsets.last().copied().unwrap_or_default();
+        // Of history: its errors were told when it was live.
+        let Some(offset) = unit.offsets.last().copied() else { continue };
         tally.refused.push((offset, unit.entity, refusal));
         match on_refused {
             OnRefused::Skip => {}
@@ -674,12 +885,16 @@ mod tests {
 
     fn lane(committed: Option<Position>, start: Position) -> (Lane, Vec<Act>) {
         let name = LaneName { topic: "t".into(), partition: 0 };
-        let assignment = Assignment { lane: LaneId(1), name, committed, start, low: 0, above: Epoch(0) };
-        let options = LaneOptions { batch_records: 10, batch_bytes: 1_000, on_refused: OnRefused::Stop };
+        let assignment =
+            Assignment { lane: LaneId(1), name, committed, start, low: 0, above: Epoch(0), owed: None };
+        let refill = RefillOptions { window_records: 10, window_bytes: 1_000, seen_max: 100, seed: 1 };
+        let options =
+            LaneOptions { batch_records: 10, batch_bytes: 1_000, on_refused: OnRefused::Stop, refill };
         let mut acts = Vec::new();
         let mut lane = Lane::new(assignment, options, now(), &mut acts);
         acts.clear();
-        lane.claimed(Ok(Taken { epoch: Epoch(1), standing: Standing::Intact }), now(), &mut acts);
+        let taken = Taken { epoch: Epoch(1), standing: Standing::Intact, owed: None };
+        lane.claimed(Ok(taken), now(), &mut acts);
         (lane, acts)
     }
 

@@ -105,6 +105,7 @@ pub mod mutation;
 pub mod pipeline;
 pub mod process;
 pub mod record;
+pub mod refill;
 pub mod registry;
 pub mod retry;
 pub mod settings;

@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Serialize, Serializer};
 
-use crate::batch::LaneName;
+use crate::batch::{LaneName, RefillMode};
 use crate::record::Position;
+use crate::refill::RefillView;
 
 /// The shared, current [`Snapshot`]: written by the engine's threads, read by the admin server.
 ///
@@ -62,7 +63,7 @@ pub struct RedisStatus {
 }
 
 /// One lane.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LaneStatus {
     /// Topic.
     pub topic: String,
@@ -82,6 +83,49 @@ pub struct LaneStatus {
     pub oldest_unapplied_ms: Option<i64>,
     /// The last error of the world, in our words, while the lane waits for it to pass.
     pub last_error: Option<String>,
+    /// True while history is still to be refilled.
+    pub owes: bool,
+    /// How far the refill is, while one runs.
+    pub refill: Option<RefillStatus>,
+}
+
+/// A lane's refill.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RefillStatus {
+    /// `if_absent` or `overwrite`.
+    pub mode: &'static str,
+    /// Everything from here on was covered in this pass.
+    pub position: Position,
+    /// Share of the history that this pass has covered, 0 to 1.
+    pub covered_ratio: f64,
+    /// Which pass it is, from 1.
+    pub pass: u64,
+    /// How many passes there are: one, unless rows and keys are more than memory may hold.
+    pub passes: u64,
+    /// Records of history read so far.
+    pub records_read: u64,
+    /// Keys written so far.
+    pub keys_written: u64,
+    /// Keys left out so far, for something newer was there.
+    pub keys_seen: u64,
+}
+
+impl RefillStatus {
+    /// What a lane tells of its refill.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub fn new(view: &RefillView, mode: RefillMode) -> RefillStatus {
+        let (whole, done) = (view.top.saturating_sub(view.low), view.top.saturating_sub(view.cursor));
+        RefillStatus {
+            mode: mode.as_str(),
+            position: view.cursor,
+            covered_ratio: if whole > 0 { (done as f64 / whole as f64).clamp(0.0, 1.0) } else { 0.0 },
+            pass: view.slice + 1,
+            passes: view.slices,
+            records_read: view.counts.read,
+            keys_written: view.counts.written,
+            keys_seen: view.counts.seen,
+        }
+    }
 }
 
 /// What a lane is doing.
@@ -143,6 +187,8 @@ impl LaneStatus {
             high: None,
             oldest_unapplied_ms: None,
             last_error: None,
+            owes: false,
+            refill: None,
         }
     }
 

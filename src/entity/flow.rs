@@ -342,6 +342,15 @@ impl<'c> Flow<'c> {
         Ok(owner.clone().map(|owner| Guard { version, owner }))
     }
 
+    /// The rows that the change is of: the one that it was, where that is another one, and the one that it is.
+    pub(crate) fn rows(&self) -> SmallVec<[RowId; 2]> {
+        let old = matches!(self.change.op, Op::Delete | Op::Update);
+        let was = if old { self.identity(true).ok().flatten() } else { None };
+        let is = if self.change.op == Op::Delete { None } else { self.identity(false).ok().flatten() };
+        let was = was.filter(|was| Some(was) != is.as_ref());
+        was.into_iter().chain(is).collect()
+    }
+
     /// Which row it is (or was): by the columns of its replica identity's index, the entity's key columns or
     /// the record key, else by all of its columns.
     fn identity(&self, old: bool) -> Result<Option<RowId>, HandleError> {

@@ -22,6 +22,7 @@ use crate::error::WorldError;
 use crate::lane::{LaneOptions, OnRefused};
 use crate::pipeline::Pipeline;
 use crate::record::OwnedRecord;
+use crate::refill::{FINGERPRINT_BYTES_MAX, RefillOptions, WINDOW_RECORDS};
 use crate::registry::RegistryClient;
 use crate::settings::{OnError, Settings};
 use crate::sink::redis::RedisSink;
@@ -34,6 +35,14 @@ const CONTROL_WORDS: usize = 1024;
 /// Chunks of records that may wait for one worker. Few: what waits longer is better off in librdkafka's queue,
 /// where it is bounded by bytes.
 const CHUNKS: usize = 4;
+/// Parts of windows of history that may wait for one worker.
+const HISTORY_PARTS: usize = 2;
+/// Share of `limits.memory` for windows of history, over all workers: one part in so many.
+const WINDOW_SHARE: usize = 8;
+/// Share of `limits.memory` for what refills have seen, over all workers: one part in so many.
+const SEEN_SHARE: usize = 4;
+/// Lanes of a worker that these shares are reckoned for, two windows each. More share nothing, and take more.
+const LANES_RECKONED: usize = 4;
 /// What all workers together may have asked the source for.
 const ASKS: usize = 1024;
 /// Share of `limits.memory` for records that wait for their lanes, over all workers: one part in so many.
@@ -92,10 +101,12 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
         for index in 0..count {
             let (control, control_received) = channel(CONTROL_WORDS);
             let (records, records_received) = channel(CHUNKS);
-            senders.push(WorkerSenders { control, records });
+            let (history, history_received) = channel(HISTORY_PARTS);
+            senders.push(WorkerSenders { control, records, history });
             let channels = Channels {
                 control: control_received,
                 records: records_received,
+                history: history_received,
                 received: None,
                 to_source: to_source.clone(),
             };
@@ -114,7 +125,8 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
                     settings.redis.clone(),
                     settings.kafka.group.clone(),
                     settings.limits.value_bytes,
-                );
+                )
+                .with_refill_memory(settings.refill.memory);
                 let watcher = Watcher::new(index, settings, clock, board, &sink);
                 let edges = Edges { sink: &sink, letters, registry };
                 runtime.block_on(drive(worker, channels, edges, progress, clock, &watcher));
@@ -164,6 +176,7 @@ fn failed(detail: &str) -> StopReason {
     StopReason::Failed { detail: detail.to_owned() }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a rate, and few workers")]
 fn worker_options(settings: &Settings, workers: usize) -> WorkerOptions {
     let limits = &settings.limits;
     WorkerOptions {
@@ -175,11 +188,18 @@ fn worker_options(settings: &Settings, workers: usize) -> WorkerOptions {
                 OnError::Stop => OnRefused::Stop,
                 OnError::Skip => OnRefused::Skip,
             },
+            refill: RefillOptions {
+                window_records: WINDOW_RECORDS,
+                window_bytes: (limits.memory_bytes / WINDOW_SHARE / workers / LANES_RECKONED / 2).max(1),
+                seen_max: limits.memory_bytes / SEEN_SHARE / workers / LANES_RECKONED / FINGERPRINT_BYTES_MAX,
+                seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
+            },
         },
         backlog_bytes: (limits.memory_bytes / BACKLOG_SHARE / workers).max(1),
         backlog_records: BACKLOG_RECORDS,
         breaker_share: settings.errors.breaker.share,
         breaker_of: settings.errors.breaker.of,
+        refill_rate: settings.refill.rate.map(|rate| f64::from(rate) / workers as f64),
     }
 }
 

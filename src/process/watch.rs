@@ -8,16 +8,15 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 
 use crate::admin::metrics::{self, TopicMetrics, WorkerMetrics};
-use crate::admin::{DependencyStatus, LaneState, LaneStatus, RedisStatus, Status};
+use crate::admin::{DependencyStatus, LaneState, LaneStatus, RedisStatus, RefillStatus, Status};
 use crate::batch::{Batch, Outcomes};
 use crate::clock::SystemClock;
 use crate::dead_letter::Stage;
 use crate::engine::Observer;
 use crate::error::WorldError;
-use crate::lane::Activity;
+use crate::lane::{Activity, Loss, RefillNews};
 use crate::settings::{OnError, Settings};
 use crate::sink::redis::RedisSink;
-use crate::source::RewindTo;
 use crate::source::kafka;
 use crate::telemetry::{SUMMED_EVERY, SummedLog};
 use crate::worker::{Counts, LaneView};
@@ -76,6 +75,8 @@ impl Board {
                     lane.state = if view.draining { LaneState::Draining } else { state(view.activity) };
                     lane.position = (lane.state != LaneState::TakingOver).then_some(view.applied);
                     lane.oldest_unapplied_ms = view.oldest_ms;
+                    lane.owes = view.owes;
+                    lane.refill = view.refill.map(|(view, mode)| RefillStatus::new(&view, mode));
                     if lane.state == LaneState::AwaitingSchema {
                         lane.last_error.clone_from(&view.schema_error);
                     }
@@ -235,20 +236,64 @@ impl<'a> Watcher<'a> {
                 );
             }
         }
-        for (lane, to) in &counts.rewinds {
-            let (reason, from) = match to {
-                RewindTo::Earliest => ("missing", None),
-                RewindTo::At(position) => ("behind", Some(position)),
-            };
-            metrics::rewound(reason);
-            error!(
-                topic = lane.topic,
-                partition = lane.partition,
-                from,
-                reason,
-                "Redis lost what was applied: the partition is read again in order (from its earliest position \
-                 where no position is named)"
-            );
+        for (lane, from, loss) in &counts.rewinds {
+            let (topic, partition) = (&lane.topic, lane.partition);
+            match loss {
+                Loss::Missing => {
+                    metrics::rewound("missing");
+                    error!(
+                        topic,
+                        partition, from, "Redis lost its data: the partition's history is refilled"
+                    );
+                }
+                Loss::Behind => {
+                    metrics::rewound("behind");
+                    error!(
+                        topic,
+                        partition,
+                        from,
+                        "Redis went back to an older state: the partition is read again from there"
+                    );
+                }
+                Loss::Owner => {}
+            }
+        }
+        for (lane, news) in &counts.refills {
+            let (topic, partition) = (&lane.topic, lane.partition);
+            match news {
+                RefillNews::Began(owed) => info!(
+                    topic,
+                    partition,
+                    below = owed.below,
+                    mode = owed.mode.as_str(),
+                    "refill: the history is walked through backwards, newest first"
+                ),
+                RefillNews::Done(counts) => {
+                    metrics::refilled("done");
+                    metrics::refill_keys(counts.written, counts.seen);
+                    info!(
+                        topic,
+                        partition,
+                        read = counts.read,
+                        written = counts.written,
+                        seen = counts.seen,
+                        failed = counts.failed,
+                        "refill: done"
+                    );
+                }
+                RefillNews::NoRoom(counts) => {
+                    metrics::refilled("no_room");
+                    metrics::refill_keys(counts.written, counts.seen);
+                    error!(
+                        topic,
+                        partition,
+                        read = counts.read,
+                        written = counts.written,
+                        "refill: ended early, for Redis is out of memory; keys that are not covered come with their \
+                         next change"
+                    );
+                }
+            }
         }
         for lane in &counts.given_up {
             warn!(

@@ -121,6 +121,10 @@ impl Settings {
         lines.say("limits.value_bytes", show_size(self.limits.value_bytes));
         lines.say("limits.drain", show_duration(self.limits.drain));
         lines.say("ready.lag", show_duration(self.ready.lag));
+        if let Some(rate) = self.refill.rate {
+            lines.say("refill.rate", rate);
+        }
+        lines.say("refill.memory", show_share(self.refill.memory));
         lines.say(
             "log.format",
             match self.log.format {

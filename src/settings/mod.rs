@@ -52,6 +52,8 @@ pub struct Settings {
     pub limits: Limits,
     /// When this process counts as warm.
     pub ready: ReadySettings,
+    /// `[refill]`.
+    pub refill: RefillSettings,
     /// Logs.
     pub log: LogSettings,
     /// The admin HTTP server; `None` where it is turned off.
@@ -274,6 +276,15 @@ pub struct Limits {
     pub value_bytes: usize,
     /// Time to drain at revoke and shutdown.
     pub drain: Duration,
+}
+
+/// `[refill]`.
+#[derive(Debug, Clone, Copy)]
+pub struct RefillSettings {
+    /// Keys a second that this process writes; `None` is no bound.
+    pub rate: Option<u32>,
+    /// Share of a server's `maxmemory` over which no history is written, 0 to 1.
+    pub memory: f64,
 }
 
 /// `[ready]`.

@@ -108,6 +108,8 @@ pub(super) struct Stoker {
     pub(super) limits: Option<Limits>,
     /// When a process counts as warm.
     pub(super) ready: Option<Ready>,
+    /// Refills: history that Redis lost, or never had.
+    pub(super) refill: Option<Refill>,
     /// Logs; they go to standard error.
     pub(super) log: Option<Log>,
     /// The HTTP server with /metrics, /livez, /readyz and /status. Without this section nothing listens.
@@ -277,6 +279,19 @@ pub(super) struct Ready {
     /// Warm: no lane's oldest record that is not applied yet is older than this, and no refill runs.
     #[schemars(extend("default" = units::show_duration(defaults::READY_LAG)))]
     pub(super) lag: Option<DurationText>,
+}
+
+/// How much a refill may take: of Redis, and of what it would drive out.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Refill {
+    /// Keys a second that one process writes, at most. Unset: as fast as live changes leave room.
+    #[schemars(range(min = *defaults::REFILL_RATE_BOUNDS.start(), max = *defaults::REFILL_RATE_BOUNDS.end()))]
+    pub(super) rate: Option<u32>,
+    /// Share of a server's maxmemory, such as "80%", over which no history is written any more. It also ends at the
+    /// first keys that Redis evicts.
+    #[schemars(extend("default" = "80%"))]
+    pub(super) memory: Option<ShareText>,
 }
 
 /// Logs; they go to standard error.

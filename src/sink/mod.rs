@@ -22,7 +22,7 @@ pub trait Sink {
     /// Takes over a lane: raises its epoch above the record's and above `Claim::above`, kills the
     /// connections of the former owner, enters its own, and compares the watermarks with
     /// `Claim::committed`. Then the watermarks are set to where reading starts (`Claim::start`, or what the
-    /// standing says), under the new epoch.
+    /// standing says), under the new epoch, with the history that each master owes.
     ///
     /// Errors: of the world; the lane asks again after a pause. Nothing was written to a cache key.
     fn take_over(&self, claim: &Claim) -> impl Future<Output = Result<Taken, WorldError>>;
@@ -36,6 +36,7 @@ pub trait Sink {
     /// - Each master that the units touch (all of them with `Batch::everywhere`) gets the lane's watermark
     ///   at the end of its part. A master whose watermark already stands at or past `Batch::end` (during a
     ///   rewind that another master's loss caused) is left alone, its units count as applied.
+    /// - What is written only where absent goes to masters that owe history alone.
     /// - Bounded by `redis.timeout` for each answer.
     fn apply(&self, batch: &Batch) -> impl Future<Output = Outcomes>;
 
@@ -51,7 +52,7 @@ pub trait Sink {
 /// The largest single value that a unit carries, in bytes: what a sink holds against its limit.
 pub(crate) fn largest_value(unit: &Unit) -> usize {
     match &unit.action {
-        Action::Write(value, _) => value.size_bytes(),
+        Action::Write(value, _) | Action::WriteIfAbsent(value, _) => value.size_bytes(),
         Action::Delete => 0,
         Action::DeleteIf(values) => values.iter().map(Value::size_bytes).max().unwrap_or(0),
         Action::Guarded(steps) => steps.iter().map(step_bytes).max().unwrap_or(0),
@@ -61,6 +62,6 @@ pub(crate) fn largest_value(unit: &Unit) -> usize {
 fn step_bytes(step: &Step) -> usize {
     match step {
         Step::Write { value, .. } => value.size_bytes(),
-        Step::Delete { .. } => 0,
+        Step::Delete { .. } | Step::DeleteOwned { .. } => 0,
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use crate::batch::LaneName;
+use crate::batch::RefillMode;
 use crate::dead_letter::Stage;
 use crate::decode::{Ignored, SchemaId};
 use crate::error::WorldError;
-use crate::lane::Activity;
+use crate::lane::{Activity, Loss, RefillNews};
 use crate::record::Position;
+use crate::refill::RefillView;
 
 /// What happened since the counters were last taken. Plain numbers: the driver makes metrics and logs of them.
 #[derive(Debug, Default)]
@@ -33,7 +35,9 @@ pub struct Counts {
     /// Truncates that were ignored, with their offsets: each one is an alarm.
     pub truncates: Vec<(LaneName, i64)>,
     /// Rewinds asked for.
-    pub rewinds: Vec<(LaneName, crate::source::RewindTo)>,
+    pub rewinds: Vec<(LaneName, Position, Loss)>,
+    /// What is told of refills.
+    pub refills: Vec<(LaneName, RefillNews)>,
     /// Lanes given up because another owner writes.
     pub given_up: Vec<LaneName>,
     /// Lanes taken over.
@@ -72,6 +76,10 @@ pub struct LaneView {
     pub oldest_ms: Option<i64>,
     /// True where its partition is paused.
     pub paused: bool,
+    /// How far its refill is, and how it writes.
+    pub refill: Option<(RefillView, RefillMode)>,
+    /// True where history is owed, also while no refill runs.
+    pub owes: bool,
     /// Why the registry schema that it waits for is not known, where the registry could not be asked.
     pub schema_error: Option<String>,
 }

@@ -8,7 +8,10 @@
 mod breaker;
 mod counts;
 mod handle;
+mod look_back;
 mod schemas;
+mod throttle;
+mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,6 +22,8 @@ pub use self::counts::{Counts, Failed, LaneView};
 use self::handle::handle;
 use self::schemas::Wanted;
 pub use self::schemas::{NotTold, SCHEMA_GRACE};
+use self::throttle::Throttle;
+use self::waiting::Waiting;
 use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Taken};
 use crate::clock::Now;
 use crate::dead_letter::{PendingLetter, Stage, Unsent};
@@ -27,8 +32,8 @@ use crate::entity::Entity;
 use crate::error::WorldError;
 use crate::lane::{Act, Activity, Lane, LaneOptions, Phase, STALLED_AFTER, Tally};
 use crate::pipeline::Pipeline;
-use crate::record::{AsRecord, Record};
-use crate::source::{Assignment, Delivery, Released, StopReason, Stored, ToSource, ToWorker};
+use crate::record::AsRecord;
+use crate::source::{Assignment, Delivery, History, Released, StopReason, Stored, ToSource, ToWorker};
 
 /// Bounds and policy of a worker.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +48,8 @@ pub struct WorkerOptions {
     pub breaker_share: f64,
     /// Of so many.
     pub breaker_of: usize,
+    /// Keys of history a second, over all lanes of the worker; `None` is no bound.
+    pub refill_rate: Option<f64>,
 }
 
 /// What a worker takes in.
@@ -114,9 +121,18 @@ struct Owned<R> {
     leave: Leave,
     /// The registry schema that its next record needs, and since when.
     needs: Option<(SchemaRef, Duration)>,
+    /// History that was read and is not handled yet, since a schema is waited for.
+    history: VecDeque<History<R>>,
+    /// The registry schema that its next record of history needs.
+    history_needs: Option<SchemaRef>,
 }
 
 impl<R> Owned<R> {
+    /// Schemas that it waits for.
+    fn awaits(&self) -> impl Iterator<Item = SchemaRef> {
+        self.needs.map(|(schema, _)| schema).into_iter().chain(self.history_needs)
+    }
+
     fn stalls_at(&self) -> Option<Duration> {
         let waits = self.needs.map(|(_, since)| since + STALLED_AFTER);
         self.lane.stalls_at().into_iter().chain(waits).min()
@@ -153,6 +169,7 @@ pub struct Worker<R> {
     breaker: Breaker,
     counts: Counts,
     schemas: Wanted,
+    throttle: Throttle,
     stopped: bool,
     /// The lane with the highest number that was ever assigned here. Numbers rise and are never used twice.
     newest: Option<LaneId>,
@@ -171,6 +188,7 @@ impl<R: AsRecord> Worker<R> {
             breaker: Breaker::new(options.breaker_share, options.breaker_of),
             counts: Counts::default(),
             schemas: Wanted::default(),
+            throttle: Throttle::new(options.refill_rate),
             stopped: false,
             newest: None,
             acts: Vec::new(),
@@ -185,6 +203,11 @@ impl<R: AsRecord> Worker<R> {
     /// True where records may be handed in.
     pub fn hungry(&self) -> bool {
         self.waiting.bytes < self.options.backlog_bytes && self.waiting.records < self.options.backlog_records
+    }
+
+    /// True where records of history may be handed in: all that came before were handled.
+    pub fn curious(&self) -> bool {
+        self.lanes.values().all(|owned| owned.history.is_empty())
     }
 
     /// Takes what was counted since the last time.
@@ -212,6 +235,8 @@ impl<R: AsRecord> Worker<R> {
                     owned.backlog.front().and_then(|waiting| waiting.record.as_record().timestamp_ms)
                 }),
                 paused: owned.paused,
+                refill: owned.lane.refill_view(),
+                owes: owned.lane.owed().is_some(),
             })
             .collect()
     }
@@ -226,7 +251,9 @@ impl<R: AsRecord> Worker<R> {
             .values()
             .filter(|owned| !owned.backlog.is_empty() && !owned.paused)
             .filter_map(Owned::stalls_at);
-        lanes.chain(releases).chain(pauses).chain(self.schemas.next_wake()).min()
+        let held_back = self.lanes.values().filter(|owned| owned.lane.history_is_held_back());
+        let throttled = held_back.filter_map(|_| self.throttle.next_wake());
+        lanes.chain(releases).chain(pauses).chain(throttled).chain(self.schemas.next_wake()).min()
     }
 
     /// Takes one input in and says what is to be done about it.
@@ -234,6 +261,9 @@ impl<R: AsRecord> Worker<R> {
         match input {
             Input::Source(ToWorker::Assign(assignment)) => self.assign(assignment, now, out),
             Input::Source(ToWorker::Records(deliveries)) => self.take(deliveries, now, out),
+            Input::Source(ToWorker::History(history)) => {
+                self.with(history.lane, now, out, |owned, _| owned.history.push_back(history));
+            }
             Input::Source(ToWorker::Rewound { lane, reading, position }) => {
                 self.with(lane, now, out, |owned, acts| {
                     owned.reading = reading;
@@ -268,9 +298,7 @@ impl<R: AsRecord> Worker<R> {
             Input::Schema(schema, told) => self.schema_told(schema, told, now, out),
             Input::Tick => {
                 let waits = |schema: SchemaRef| {
-                    self.lanes
-                        .values()
-                        .any(|owned| owned.needs.is_some_and(|(needed, _)| needed.id == schema.id))
+                    self.lanes.values().any(|owned| owned.awaits().any(|needed| needed.id == schema.id))
                 };
                 out.extend(self.schemas.due(now, waits).into_iter().map(Action::FetchSchema));
                 let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
@@ -296,6 +324,8 @@ impl<R: AsRecord> Worker<R> {
                 paused: false,
                 leave: Leave::Stays,
                 needs: None,
+                history: VecDeque::new(),
+                history_needs: None,
             },
         );
         self.carry_out(id, &mut acts, out);
@@ -345,6 +375,9 @@ impl<R: AsRecord> Worker<R> {
             return;
         }
         let mut acts = std::mem::take(&mut self.acts);
+        let allowed =
+            if owned.lane.is_refilling() { self.throttle.allowed(now.monotonic) } else { usize::MAX };
+        owned.lane.allow_history(allowed);
         event(owned, &mut acts);
         if matches!(owned.lane.phase(), Phase::Rewinding | Phase::RewindLater(..) | Phase::GivenUp(_)) {
             // It is read again from an earlier position.
@@ -364,6 +397,7 @@ impl<R: AsRecord> Worker<R> {
             let Some(delivery) = owned.backlog.pop_front() else { break };
             let record = delivery.record.as_record();
             self.waiting.remove(&record);
+            self.pipeline.tell_rows(owned.lane.is_refilling());
             let handled = handle(
                 &mut self.pipeline,
                 &record,
@@ -381,6 +415,16 @@ impl<R: AsRecord> Worker<R> {
             }
         }
         owned.lane.flush(now, owned.leave == Leave::Drains, &mut acts);
+        if !owned.history.is_empty() && !self.stopped {
+            if let Err(reason) = self.look_back(id, now, out) {
+                self.stopped = true;
+                out.push(Action::Source(ToSource::Stop(reason)));
+            }
+            let Some(owned) = self.lanes.get_mut(&id) else { return };
+            owned.lane.flush(now, owned.leave == Leave::Drains, &mut acts);
+        }
+        let Some(owned) = self.lanes.get_mut(&id) else { return };
+        self.throttle.spent(owned.lane.history_sent());
         let stalled = owned.stalls_at().is_some_and(|at| at <= now.monotonic);
         if stalled && !owned.backlog.is_empty() && !owned.paused {
             owned.paused = true;
@@ -433,7 +477,7 @@ impl<R: AsRecord> Worker<R> {
         }
         let Some(known) = self.schemas.told(schema, told, now) else { return };
         self.pipeline.know_schema(schema, known);
-        let waiting = self.lanes.iter().filter(|(_, owned)| owned.needs.is_some());
+        let waiting = self.lanes.iter().filter(|(_, owned)| owned.awaits().next().is_some());
         let waiting: Vec<LaneId> = waiting.map(|(id, _)| *id).collect();
         for id in waiting {
             self.with(id, now, out, |_, _| {});
@@ -507,9 +551,16 @@ impl<R: AsRecord> Worker<R> {
                     Action::SendLetters { lane: id, name, flight, letters }
                 }
                 Act::Store(stored) => Action::Store(id, stored),
-                Act::Rewind(to) => {
+                Act::ReadHistory(request) => Action::Source(ToSource::History { lane: id, request }),
+                Act::Refill(news) => {
                     if let Some(owned) = self.lanes.get(&id) {
-                        self.counts.rewinds.push((owned.lane.name().clone(), to));
+                        self.counts.refills.push((owned.lane.name().clone(), news));
+                    }
+                    continue;
+                }
+                Act::Rewind(to, loss) => {
+                    if let Some(owned) = self.lanes.get(&id) {
+                        self.counts.rewinds.push((owned.lane.name().clone(), to, loss));
                     }
                     Action::Source(ToSource::Rewind { lane: id, to })
                 }
@@ -528,29 +579,6 @@ impl<R: AsRecord> Worker<R> {
                     }))
                 }
             });
-        }
-    }
-}
-
-/// What waits in the backlogs of all lanes.
-#[derive(Debug, Default)]
-struct Waiting {
-    bytes: usize,
-    records: usize,
-}
-
-impl Waiting {
-    fn add(&mut self, record: &Record<'_>) {
-        self.bytes += record.size_bytes();
-        self.records += 1;
-    }
-    fn remove(&mut self, record: &Record<'_>) {
-        self.bytes -= record.size_bytes();
-        self.records -= 1;
-    }
-    fn forget<R: AsRecord>(&mut self, backlog: &mut VecDeque<Delivery<R>>) {
-        for waiting in backlog.drain(..) {
-            self.remove(&waiting.record.as_record());
         }
     }
 }

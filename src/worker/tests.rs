@@ -7,7 +7,10 @@ use crate::entity::testing::{mapping, write};
 use crate::lane::OnRefused;
 use crate::record::OwnedRecord;
 use crate::record::Position;
+use crate::refill::RefillOptions;
 
+const REFILL: RefillOptions =
+    RefillOptions { window_records: 10, window_bytes: 1_000, seen_max: 100, seed: 1 };
 const LANE: LaneId = LaneId(1);
 
 fn at(ms: u64) -> Now {
@@ -16,12 +19,20 @@ fn at(ms: u64) -> Now {
 
 /// A worker whose one lane was assigned and is to be released; what it asked for meanwhile.
 fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
-    let lane = LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip };
-    let options =
-        WorkerOptions { lane, backlog_bytes: 1_000, backlog_records: 8, breaker_share: 1.0, breaker_of: 8 };
+    let lane =
+        LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip, refill: REFILL };
+    let options = WorkerOptions {
+        lane,
+        backlog_bytes: 1_000,
+        backlog_records: 8,
+        breaker_share: 1.0,
+        breaker_of: 8,
+        refill_rate: None,
+    };
     let mut worker = Worker::new(Pipeline::new(Arc::from([])), options);
     let name = LaneName { topic: "t".to_owned(), partition: 0 };
-    let assignment = Assignment { lane: LANE, name, committed, start: 5, low: 0, above: Epoch(0) };
+    let assignment =
+        Assignment { lane: LANE, name, committed, start: 5, low: 0, above: Epoch(0), owed: None };
     let mut out = Vec::new();
     worker.apply(Input::Source(ToWorker::Assign(assignment)), at(0), &mut out);
     let (done, _) = std::sync::mpsc::sync_channel(1);
@@ -31,7 +42,7 @@ fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
 }
 
 fn taken() -> Input<OwnedRecord> {
-    Input::Claimed(LANE, Ok(Taken { epoch: Epoch(1), standing: Standing::Intact }))
+    Input::Claimed(LANE, Ok(Taken { epoch: Epoch(1), standing: Standing::Intact, owed: None }))
 }
 
 #[test]
@@ -70,17 +81,24 @@ fn framed_rows() -> (Worker<OwnedRecord>, Vec<Action>) {
     rows.topics = crate::entity::Topics::Names(vec!["t".to_owned()]);
     rows.format = crate::decode::Format::Rows;
     let pipeline = Pipeline::new(Arc::from([rows])).with_registry(Wire::default());
-    let lane = LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip };
-    let options =
-        WorkerOptions { lane, backlog_bytes: 1_000, backlog_records: 8, breaker_share: 1.0, breaker_of: 8 };
+    let lane =
+        LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip, refill: REFILL };
+    let options = WorkerOptions {
+        lane,
+        backlog_bytes: 1_000,
+        backlog_records: 8,
+        breaker_share: 1.0,
+        breaker_of: 8,
+        refill_rate: None,
+    };
     let mut worker = Worker::new(pipeline, options);
     let mut out = Vec::new();
     for (id, partition) in [(1, 0), (2, 1)] {
         let name = LaneName { topic: "t".to_owned(), partition };
         let (lane, above) = (LaneId(id), Epoch(0));
-        let assignment = Assignment { lane, name, committed: Some(0), start: 0, low: 0, above };
+        let assignment = Assignment { lane, name, committed: Some(0), start: 0, low: 0, above, owed: None };
         worker.apply(Input::Source(ToWorker::Assign(assignment)), at(0), &mut out);
-        let taken = Ok(Taken { epoch: Epoch(1), standing: Standing::Intact });
+        let taken = Ok(Taken { epoch: Epoch(1), standing: Standing::Intact, owed: None });
         worker.apply(Input::Claimed(lane, taken), at(0), &mut out);
     }
     for action in std::mem::take(&mut out) {

@@ -50,6 +50,7 @@ impl Slot {
     fn carry_out(&mut self, action: &Action) {
         match action {
             Action::Write(value, _) => self.value = Some(value.clone()),
+            Action::WriteIfAbsent(..) => panic!("no record composes into it"),
             Action::Delete => self.value = None,
             Action::DeleteIf(values) => {
                 if let Some(held) = &self.value
@@ -70,6 +71,7 @@ impl Slot {
                     self.remembered = Some((version.clone(), owner.clone()));
                 }
             }
+            Step::DeleteOwned { .. } => panic!("no record composes into it"),
             Step::Delete { version, owner, covers } => {
                 let applies = match &self.remembered {
                     None => true,

@@ -3,7 +3,9 @@
 use std::cell::RefCell;
 
 use proptest::prelude::*;
-use stoker::batch::{Action, Epoch, LaneId, Outcome, Refusal, Standing, Step, WatermarkSeen};
+use stoker::batch::{
+    Action, Batch, Epoch, LaneId, Outcome, Owed, RefillMode, Refusal, Standing, Step, WatermarkSeen,
+};
 use stoker::error::WorldError;
 use stoker::mutation::Expiry;
 use stoker::sink::memory::MemoryValue;
@@ -363,11 +365,11 @@ fn a_watermark_that_fell_back_is_told_once_and_set_again(cache: &Cache) {
     assert_done(&cache.apply(&process, &batch(1, 0..10, vec![write("a", "1")])));
     assert_eq!(cache.get(&mark).unwrap().0, MemoryValue::String(format!("{}:10", epoch.0).into()));
     cache.put(&mark, &format!("{}:7", epoch.0));
-    assert_eq!(cache.apply(&process, &look(1, 10)).watermark, WatermarkSeen::Behind(7));
+    assert_eq!(cache.apply(&process, &look(1, 10)).watermark, WatermarkSeen::Behind(7, None));
     assert_done(&cache.apply(&process, &batch(1, 7..9, vec![write("a", "1")])));
     // What a former owner had set, an old snapshot brings back.
     cache.put(&mark, "0:8");
-    assert_eq!(cache.apply(&process, &look(1, 9)).watermark, WatermarkSeen::Behind(8));
+    assert_eq!(cache.apply(&process, &look(1, 9)).watermark, WatermarkSeen::Behind(8, None));
     assert_done(&cache.apply(&process, &look(1, 9)));
 }
 
@@ -407,20 +409,25 @@ fn taking_over_compares_with_what_was_committed(cache: &Cache) {
         cache.take_over(&process, &claim).unwrap()
     };
 
+    let owed = Some(Owed::all(100, RefillMode::IfAbsent));
     let taken = take(Some(100));
-    assert_eq!(taken.standing, Standing::Missing, "history was committed, and nothing of it is there");
-    assert_eq!(position(), at(taken.epoch, 0));
+    assert_eq!((taken.standing, taken.owed), (Standing::Intact, owed), "what was committed is not there");
+    let text = format!("{}:100:a100.0", taken.epoch.0);
+    assert_eq!(position(), Some(MemoryValue::String(text.into())), "and its watermark says so");
+    assert_eq!(take(Some(100)).owed, owed, "still to be refilled");
+    let part = Some(Owed::all(40, RefillMode::IfAbsent));
+    assert_done(&cache.apply(&process, &Batch { owed: part, ..look(1, 100) }));
+    assert_eq!(take(Some(100)).owed, part);
+    assert_done(&cache.apply(&process, &look(1, 100)));
     let taken = take(Some(100));
-    assert_eq!(taken.standing, Standing::Behind(0), "still to be read again");
-    assert_done(&cache.apply(&process, &batch(1, 0..100, vec![write("a", "1")])));
-    assert_eq!(take(Some(100)).standing, Standing::Intact);
+    assert_eq!((taken.standing, taken.owed), (Standing::Intact, None));
     let taken = take(Some(80));
     assert_eq!(taken.standing, Standing::Intact, "the commit was lost");
     assert_eq!(position(), at(taken.epoch, 80), "to where reading starts");
     let taken = take(Some(90));
     assert_eq!(taken.standing, Standing::Behind(80));
     cache.remove(&mark);
-    assert_eq!(take(Some(90)).standing, Standing::Missing);
+    assert_eq!(take(Some(90)).owed, Some(Owed::all(90, RefillMode::IfAbsent)));
     cache.flush_all();
     assert_eq!(take(None).standing, Standing::Intact, "nothing was committed");
     cache.flush_all();

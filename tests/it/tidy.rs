@@ -21,6 +21,7 @@ const CORE: &[&str] = &[
     "mutation",
     "pipeline",
     "record",
+    "refill",
     "retry",
     "types",
     "version",

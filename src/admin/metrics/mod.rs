@@ -101,6 +101,7 @@ fn set_gauges(snapshot: &Snapshot, ready: bool, now_ms: i64) {
         gauge!(table::LANES, "state" => state.as_str()).set(count as f64);
     }
     gauge!(table::PAUSED).set(snapshot.lanes.values().filter(|lane| lane.paused).count() as f64);
+    gauge!(table::REFILL_LANES).set(snapshot.lanes.values().filter(|lane| lane.owes).count() as f64);
     for lane in snapshot.lanes.values() {
         let labels = [("topic", lane.topic.clone()), ("partition", lane.partition.to_string())];
         if let Some(lag) = lane.lag() {
@@ -108,6 +109,9 @@ fn set_gauges(snapshot: &Snapshot, ready: bool, now_ms: i64) {
         }
         if let Some(age_ms) = lane.unapplied_age_ms(now_ms) {
             gauge!(table::UNAPPLIED_AGE, &labels).set(seconds(age_ms));
+        }
+        if let Some(refill) = &lane.refill {
+            gauge!(table::REFILL_COVERED, &labels).set(refill.covered_ratio);
         }
     }
 }
@@ -209,10 +213,12 @@ impl WorkerMetrics {
     pub fn outcome(&self, unit: &Unit, outcome: &Outcome) {
         let Some(entity) = self.entities.get(unit.entity) else { return };
         match (outcome, &unit.action) {
-            (Outcome::Applied, Action::Write(..)) => entity.writes.increment(1),
+            (Outcome::Applied, Action::Write(..) | Action::WriteIfAbsent(..)) => entity.writes.increment(1),
             (Outcome::Applied, Action::Delete) => entity.deletes.increment(1),
             (Outcome::Applied, Action::DeleteIf(_)) => entity.compared_deletes.increment(1),
             (Outcome::Applied, Action::Guarded(_)) => entity.guarded.increment(1),
+            // The key is there already: what is owed to it is paid.
+            (Outcome::Rejected, Action::WriteIfAbsent(..)) => {}
             (Outcome::Rejected, _) => entity.rejected.increment(1),
             (Outcome::Refused(_) | Outcome::NotAcknowledged, _) => {}
         }
@@ -270,6 +276,17 @@ pub fn skipped(stage: Stage) {
 /// A batch is sent again.
 pub fn retried(reason: &WorldError) {
     counter!(table::RETRIES, "reason" => reason_name(reason)).increment(1);
+}
+
+/// A lane's refill ended: `result` is `done` or `no_room`.
+pub fn refilled(result: &'static str) {
+    counter!(table::REFILLS, "result" => result).increment(1);
+}
+
+/// Keys of history that were written, and that were left out.
+pub fn refill_keys(written: u64, seen: u64) {
+    counter!(table::REFILL_KEYS, "result" => "written").increment(written);
+    counter!(table::REFILL_KEYS, "result" => "seen").increment(seen);
 }
 
 /// A lane reads again what Redis had lost; `reason` is a fixed name (`missing`, `behind`).

@@ -89,6 +89,15 @@ metrics! {
     REWINDS = "stoker_rewinds_total", Counter, "rewinds", ["reason"],
         "Times that a lane read again what Redis had lost.",
         "Find out why Redis lost data: restart without persistence, failover, FLUSHALL.";
+    REFILL_LANES = "stoker_refill_lanes", Gauge, "lanes", [],
+        "Lanes whose history is still to be refilled.", "Above 0 the cache is not whole yet: see the share that is covered.";
+    REFILL_COVERED = "stoker_refill_covered_ratio", Gauge, "share of the history", ["topic", "partition"],
+        "How much of a partition's history this pass of a refill has covered.", "";
+    REFILLS = "stoker_refills_total", Counter, "refills", ["result"],
+        "Refills of lanes that ended: done, or no_room.",
+        "no_room: Redis is out of memory; give it more, then ask for a refill.";
+    REFILL_KEYS = "stoker_refill_keys_total", Counter, "keys", ["result"],
+        "Keys of history: written, or seen (left out, for something newer was there).", "";
     TAKE_OVERS = "stoker_take_overs_total", Counter, "lanes", [],
         "Lanes taken over.", "Many an hour: look for rebalances and restarts.";
     COMMITS = "stoker_commits_total", Counter, "commits", ["result"],

@@ -2,17 +2,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::smallvec;
 
-use super::super::status::{LaneStatus, Status};
+use super::super::status::{LaneStatus, RefillStatus, Status};
 use super::*;
-use crate::batch::LaneName;
+use crate::batch::{LaneName, RefillMode};
 use crate::mutation::{CacheKey, Expiry, StringKind, Value};
+use crate::refill::RefillView;
 
 fn lane(snapshot: &mut Snapshot) {
     let name = LaneName { topic: "t".into(), partition: 3 };
+    let view = RefillView { top: 100, cursor: 25, slices: 1, ..RefillView::default() };
     let lane = LaneStatus {
         position: Some(8),
         high: Some(10),
         oldest_unapplied_ms: Some(1_000),
+        owes: true,
+        refill: Some(RefillStatus::new(&view, RefillMode::IfAbsent)),
         ..LaneStatus::new(&name, Some(4))
     };
     snapshot.lanes.insert(("t".into(), 3), lane);
@@ -50,6 +54,8 @@ fn rendered() -> String {
         skipped(Stage::Handle);
         retried(&WorldError::Timeout);
         rewound("missing");
+        refilled("done");
+        refill_keys(5, 2);
         commits(1, 0);
     });
     let mut snapshot = Status::new(2_500).snapshot();
@@ -106,6 +112,8 @@ fn counts_and_ages_are_what_was_counted() {
     let text = rendered();
     for sample in [
         r#"stoker_records_total{topic="t"} 3"#,
+        r#"stoker_refill_covered_ratio{topic="t",partition="3"} 0.75"#,
+        r#"stoker_refill_lanes 1"#,
         r#"stoker_changes_total{entity="customer"} 2"#,
         r#"stoker_ignored_records_total{reason="heartbeat"} 2"#,
         r#"stoker_mutations_total{entity="customer",kind="write"} 1"#,

@@ -146,7 +146,7 @@ impl<'r> Account<'r> {
     pub fn add(&mut self, emitted: Emitted<'_>) {
         let now_ms = self.now_ms;
         match emitted {
-            Emitted::Mutations { entity, mutations, commit_ms: _ } => {
+            Emitted::Mutations { entity, mutations, .. } => {
                 let shown = mutations.map(|mutation| show(&mutation, now_ms));
                 self.line(Some(entity)).mutations.get_or_insert_default().extend(shown);
             }

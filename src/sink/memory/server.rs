@@ -4,10 +4,9 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::batch::{Action, Epoch, Outcome, Refusal, Step, Unit};
+use crate::batch::{Action, Outcome, Refusal, Step, Unit};
 use crate::error::ServerCode;
 use crate::mutation::{Expiry, Value};
-use crate::record::Position;
 use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, TOMBSTONE_MS, remembered};
 use crate::version::Version;
 
@@ -172,6 +171,11 @@ impl MemoryRedis {
                 self.write(key, value, *expiry, sealed_at_ms);
                 Outcome::Applied
             }
+            Action::WriteIfAbsent(..) if self.get(key).is_some() => Outcome::Rejected,
+            Action::WriteIfAbsent(value, expiry) => {
+                self.write(key, value, *expiry, sealed_at_ms);
+                Outcome::Applied
+            }
             Action::Delete => {
                 self.remove(key);
                 Outcome::Applied
@@ -232,7 +236,19 @@ impl MemoryRedis {
                         applied = true;
                     }
                 }
-                Step::Write { .. } => {}
+                Step::DeleteOwned { version, owner }
+                    if known.as_ref().is_some_and(|(held, row)| {
+                        row == owner.as_bytes() && (version.is_none() || held <= version)
+                    }) =>
+                {
+                    let version = known.as_ref().map_or(version, |(held, _)| held.max(version)).clone();
+                    self.remove(key);
+                    let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
+                    self.put(side, MemoryValue::String(remembered(&version, owner)), until);
+                    known = Some((version, owner.as_bytes().to_vec()));
+                    applied = true;
+                }
+                Step::Write { .. } | Step::DeleteOwned { .. } => {}
             }
         }
         if applied { Outcome::Applied } else { Outcome::Rejected }
@@ -245,8 +261,7 @@ impl MemoryRedis {
         }
     }
 
-    pub(super) fn set_mark(&self, key: &[u8], epoch: Epoch, position: Position) {
-        let mark = Mark { epoch, position };
+    pub(super) fn set_mark(&self, key: &[u8], mark: Mark) {
         self.put(key, MemoryValue::String(mark.to_string().into_bytes()), None);
     }
 

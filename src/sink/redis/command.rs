@@ -6,7 +6,7 @@
 use redis::{Cmd, Value as Reply};
 
 use super::classify::{Fault, classify};
-use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, Script};
+use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, HASH_WRITE_IF_ABSENT, Script};
 use crate::batch::{Action, Outcome, Step, Unit};
 use crate::error::WorldError;
 use crate::mutation::{Expiry, Value};
@@ -18,19 +18,17 @@ use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
     let key = unit.key.as_bytes();
     match &unit.action {
-        Action::Write(Value::String { bytes, .. }, expiry) => {
-            let mut cmd = Cmd::with_capacity(5, key.len() + bytes.len() + 40);
-            cmd.arg("SET").arg(key).arg(bytes.as_slice());
-            if let Some(at_ms) = expires_at(*expiry, sealed_at_ms) {
-                cmd.arg("PXAT").arg(at_ms);
-            }
+        Action::Write(Value::String { bytes, .. }, expiry) => set(key, bytes, *expiry, sealed_at_ms),
+        Action::WriteIfAbsent(Value::String { bytes, .. }, expiry) => {
+            let mut cmd = set(key, bytes, *expiry, sealed_at_ms);
+            cmd.arg("NX");
             cmd
         }
         Action::Write(Value::Hash(fields), expiry) => {
-            let mut cmd = HASH_WRITE.call(&[key]);
-            arg_expiry(&mut cmd, expires_at(*expiry, sealed_at_ms));
-            arg_fields(&mut cmd, fields);
-            cmd
+            write_hash(&HASH_WRITE, key, fields, *expiry, sealed_at_ms)
+        }
+        Action::WriteIfAbsent(Value::Hash(fields), expiry) => {
+            write_hash(&HASH_WRITE_IF_ABSENT, key, fields, *expiry, sealed_at_ms)
         }
         Action::Delete => delete(key),
         Action::DeleteIf(values) => {
@@ -42,6 +40,35 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
         }
         Action::Guarded(steps) => guarded(&GUARD, key, &own.side(key), steps, sealed_at_ms),
     }
+}
+
+fn set(key: &[u8], bytes: &[u8], expiry: Expiry, sealed_at_ms: i64) -> Cmd {
+    let mut cmd = Cmd::with_capacity(6, key.len() + bytes.len() + 42);
+    cmd.arg("SET").arg(key).arg(bytes);
+    if let Some(at_ms) = expires_at(expiry, sealed_at_ms) {
+        cmd.arg("PXAT").arg(at_ms);
+    }
+    cmd
+}
+
+fn write_hash(
+    script: &Script,
+    key: &[u8],
+    fields: &[(Vec<u8>, Vec<u8>)],
+    expiry: Expiry,
+    sealed_at_ms: i64,
+) -> Cmd {
+    let mut cmd = script.call(&[key]);
+    arg_expiry(&mut cmd, expires_at(expiry, sealed_at_ms));
+    arg_fields(&mut cmd, fields);
+    cmd
+}
+
+/// Asks for nothing: stands in the place of a command that is not sent, so that every unit has its reply.
+pub(super) fn nothing(key: &[u8]) -> Cmd {
+    let mut cmd = redis::cmd("EXISTS");
+    cmd.arg(key);
+    cmd
 }
 
 /// Deletes a key, whatever it holds.
@@ -63,6 +90,10 @@ fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_m
                 arg_expiry(&mut cmd, side_expires_at);
                 arg_expiry(&mut cmd, expires_at);
                 arg_value(&mut cmd, value);
+            }
+            Step::DeleteOwned { version, owner } => {
+                cmd.arg("d").arg(version.as_bytes()).arg(owner.as_bytes());
+                cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS)).arg("o").arg("");
             }
             Step::Delete { version, owner, covers } => {
                 cmd.arg("d").arg(version.as_bytes()).arg(owner.as_bytes());
@@ -111,6 +142,8 @@ fn arg_fields(cmd: &mut Cmd, fields: &[(Vec<u8>, Vec<u8>)]) {
 pub(super) fn outcome(action: &Action, reply: &Reply) -> Result<Outcome, Fault> {
     match (action, checked(reply)?) {
         (Action::Write(..) | Action::Delete, _) => Ok(Outcome::Applied),
+        (Action::WriteIfAbsent(..), Reply::Nil | Reply::Int(0)) => Ok(Outcome::Rejected),
+        (Action::WriteIfAbsent(..), _) => Ok(Outcome::Applied),
         (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(0)) => Ok(Outcome::Rejected),
         (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(_)) => Ok(Outcome::Applied),
         (Action::DeleteIf(_) | Action::Guarded(_), _) => Err(Fault::World(WorldError::Protocol)),

@@ -131,10 +131,11 @@ impl Lane {
         self.marks.borrow().values().any(|mark| mark.told.is_some() && !mark.named)
     }
 
-    /// Takes in that some master lost what it had: all others have everything before `start`.
+    /// Takes in that some master lost what it had: all others have everything before `start`, but for those
+    /// that owe history: what the lane reads again is theirs to have, or it would count as seen and never come.
     pub(super) fn settle_others(&self, lost: &[String], start: Position) {
         for (node, mark) in self.marks.borrow_mut().iter_mut() {
-            if !lost.contains(node) {
+            if !lost.contains(node) && !mark.owes {
                 mark.settled = Some(mark.settled.map_or(start, |settled| settled.max(start)));
             }
         }

@@ -14,6 +14,7 @@ mod cluster;
 mod command;
 mod connect;
 mod lane;
+mod memory;
 mod owner;
 mod reader;
 mod scripts;
@@ -45,6 +46,7 @@ pub struct RedisSink {
     settings: RedisSettings,
     own: OwnKeys,
     value_bytes_max: usize,
+    refill_memory: f64,
     clock: SystemClock,
     connector: Connector,
     map: RefCell<Rc<SlotMap>>,
@@ -94,6 +96,7 @@ impl RedisSink {
         RedisSink {
             own: OwnKeys::new(&settings.own_prefix, &group),
             value_bytes_max,
+            refill_memory: 1.0,
             clock,
             connector: Connector::new(settings.clone(), clock),
             map: RefCell::new(Rc::new(topology::first_map(&settings))),
@@ -105,6 +108,12 @@ impl RedisSink {
             attempts: RefCell::default(),
             settings,
         }
+    }
+
+    /// The same with another share of a server's `maxmemory` up to which history is written.
+    pub fn with_refill_memory(mut self, share: f64) -> RedisSink {
+        self.refill_memory = share;
+        self
     }
 
     /// False once a server refused `CLIENT KILL`; see [`NodeStatus::fencing_works`].

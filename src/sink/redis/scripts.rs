@@ -34,7 +34,7 @@ impl Script {
 
 /// Adds `SCRIPT LOAD` of every script.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    let all = [&HASH_WRITE, &DELETE_IF, &GUARD, &ADVANCE, &RAISE, &ENTER];
+    let all = [&HASH_WRITE, &HASH_WRITE_IF_ABSENT, &DELETE_IF, &GUARD, &ADVANCE, &RAISE, &ENTER];
     for script in all {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.source);
     }
@@ -59,6 +59,17 @@ end
 pub(super) static HASH_WRITE: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
+write_hash(KEYS[1], ARGV[1], 2, #ARGV)
+return 1
+",
+    )
+});
+
+/// Writes a hash where the key does not exist. `KEYS` and `ARGV` as for [`HASH_WRITE`]. Returns 0 where it does.
+pub(super) static HASH_WRITE_IF_ABSENT: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
 write_hash(KEYS[1], ARGV[1], 2, #ARGV)
 return 1
 ",
@@ -107,7 +118,8 @@ return 0
 
 /// Steps through the version guard. `KEYS`: key, side key. `ARGV`: per step
 /// `w`, version, owner, side key's expiry, value's expiry, then `s`, bytes or `h`, number of fields, field,
-/// value, …; or `d`, version, owner, side key's expiry, `1` and a covered version or `0` and nothing.
+/// value, …; or `d`, version, owner, side key's expiry, `1` and a covered version, `0` and nothing, or `o` and
+/// nothing where it applies only to what is remembered of its row.
 /// An empty expiry is none. Returns how many steps applied.
 ///
 /// The steps are decided first; the last one that applies is then carried out, once.
@@ -135,7 +147,7 @@ while at <= #ARGV do
   else
     local covers = ARGV[step + 4] == '1' and ARGV[step + 5]
     local mine = version and owner == step_owner
-    applies = not version
+    applies = (not version and ARGV[step + 4] ~= 'o')
       or (mine and (step_version == '' or not newer(version, step_version)))
       or (covers and not newer(version, covers))
     if mine and newer(version, step_version) then step_version = version end
@@ -170,9 +182,12 @@ return applied
 });
 
 /// Moves a watermark. `KEYS`: watermark. `ARGV`: epoch, position to set; position last acknowledged here, or
-/// empty to set it whatever is there; a position that was sent but not acknowledged, or empty.
+/// empty to set it whatever is there; a position that was sent but not acknowledged, or empty; and in the same
+/// order what is owed at these positions, as `:a<below>.<step>` or `:o<below>.<step>`, or empty.
 ///
-/// Returns `ok`, `missing`, `behind:<position>`, or `newer` where another owner writes. A higher position is
+/// Returns `ok`, `missing`, `behind:<position>` with what is owed there, or `newer` where another owner writes. The
+/// same position with another debt is behind as well: a snapshot from the middle of a refill was loaded.
+/// A higher position is
 /// none of another owner's while its epoch is not newer: a snapshot of the time before a rewind was loaded. What
 /// is written meanwhile goes on from the lower one, so the watermark goes back to it. Where nothing changes
 /// nothing is written, so that a look succeeds on a server that is out of memory.
@@ -181,15 +196,15 @@ pub(super) static ADVANCE: LazyLock<Script> = LazyLock::new(|| {
         r"
 local held = redis.pcall('GET', KEYS[1])
 if type(held) ~= 'string' then held = '' end
-local epoch, position = string.match(held, '^(%d+):(%d+)$')
+local epoch, position, owed = string.match(held, '^(%d+):(%d+)(.*)$')
 if epoch and newer(epoch, ARGV[1]) then return 'newer' end
-local target = ARGV[1] .. ':' .. ARGV[2]
+local target = ARGV[1] .. ':' .. ARGV[2] .. ARGV[5]
 if ARGV[3] ~= '' then
   if not epoch then return 'missing' end
-  local ours = epoch == ARGV[1]
-  if not (ours and (position == ARGV[2] or position == ARGV[4])) then
-    if newer(ARGV[3], position) then return 'behind:' .. position end
-  end
+  local is = position .. owed
+  local known = is == ARGV[3] .. ARGV[6]
+    or (epoch == ARGV[1] and (is == ARGV[2] .. ARGV[5] or is == ARGV[4] .. ARGV[7]))
+  if not known and not newer(position, ARGV[3]) then return 'behind:' .. position .. owed end
 end
 if held ~= target then redis.call('SET', KEYS[1], target) end
 return 'ok'

@@ -1,12 +1,13 @@
 //! What Stoker writes into the metadata of its commits.
 //!
-//! `stoker/1 epoch=<u64> partitions=<i32>`: ASCII, under 100 bytes (a broker takes 4,096,
+//! `stoker/1 epoch=<u64> partitions=<i32> refill=<mode><position>`: ASCII, under 150 bytes (a broker takes 4,096,
 //! `offset.metadata.max.bytes`). Fields that are not known are passed over, so that a later version may add
 //! some; text that is not ours reads as nothing.
 
 use std::fmt;
 
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Owed};
+use crate::sink::own::{owed_text, parse_owed};
 
 const TAG: &str = "stoker/1";
 
@@ -18,6 +19,8 @@ pub(super) struct CommitMetadata {
     /// Partitions that the topic had when the group first committed: a partition with this number or a
     /// higher one was added later. `None` where it is not known.
     pub(super) first_partition_count: Option<i32>,
+    /// History below the committed position that is not refilled yet.
+    pub(super) owed: Option<Owed>,
 }
 
 impl CommitMetadata {
@@ -30,6 +33,7 @@ impl CommitMetadata {
         }
         for (name, value) in words.filter_map(|word| word.split_once('=')) {
             match name {
+                "refill" => metadata.owed = parse_owed(value.as_bytes()),
                 "epoch" => metadata.epoch = Epoch(value.parse().unwrap_or_default()),
                 "partitions" => {
                     metadata.first_partition_count = value.parse().ok().filter(|count| *count > 0);
@@ -44,8 +48,11 @@ impl CommitMetadata {
 impl fmt::Display for CommitMetadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{TAG} epoch={}", self.epoch.0)?;
-        match self.first_partition_count {
-            Some(count) => write!(f, " partitions={count}"),
+        if let Some(count) = self.first_partition_count {
+            write!(f, " partitions={count}")?;
+        }
+        match self.owed {
+            Some(owed) => write!(f, " refill={}", owed_text(owed)),
             None => Ok(()),
         }
     }
@@ -54,16 +61,21 @@ impl fmt::Display for CommitMetadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::RefillMode;
 
     #[test]
     fn what_is_written_is_read_back() {
         for metadata in [
             CommitMetadata::default(),
-            CommitMetadata { epoch: Epoch(u64::MAX), first_partition_count: Some(i32::MAX) },
-            CommitMetadata { epoch: Epoch(7), first_partition_count: Some(1) },
+            CommitMetadata {
+                epoch: Epoch(u64::MAX),
+                first_partition_count: Some(i32::MAX),
+                owed: Some(Owed { below: i64::MAX, mode: RefillMode::Overwrite, step: u64::MAX }),
+            },
+            CommitMetadata { epoch: Epoch(7), first_partition_count: Some(1), owed: None },
         ] {
             assert_eq!(CommitMetadata::parse(&metadata.to_string()), metadata);
-            assert!(metadata.to_string().len() < 100);
+            assert!(metadata.to_string().len() < 150);
         }
     }
 
@@ -84,7 +96,7 @@ mod tests {
             ("stoker/1 refill=0-99 epoch=4 bare partitions=6", 4, Some(6)),
         ];
         for (text, epoch, count) in cases {
-            let expected = CommitMetadata { epoch: Epoch(epoch), first_partition_count: count };
+            let expected = CommitMetadata { epoch: Epoch(epoch), first_partition_count: count, owed: None };
             assert_eq!(CommitMetadata::parse(text), expected, "{text:?}");
         }
     }

@@ -135,6 +135,26 @@ pub(super) fn fold<'e>(logs: impl Iterator<Item = &'e Entry>) -> BTreeMap<Vec<u8
     primary.into_iter().filter_map(|(key, value)| Some((key.into_bytes(), value?))).collect()
 }
 
+/// The secondary keys that each row's newest change gives, whoever had them last: what a refill, which reads no
+/// more of a row than that, may leave where the fold holds nothing.
+pub(super) fn given_by_newest<'e>(logs: impl Iterator<Item = &'e Entry>) -> BTreeMap<Vec<u8>, Vec<Expected>> {
+    let mut newest: BTreeMap<u64, &Does> = BTreeMap::new();
+    for entry in logs {
+        let row = match &entry.does {
+            Does::Upsert { after, .. } => after.id,
+            Does::Delete { before, .. } | Does::Unhandled { before, .. } => before.id,
+            Does::Tombstone { id } | Does::Undecodable { id: Some(id) } => *id,
+            Does::Undecodable { id: None } | Does::Nothing => continue,
+        };
+        newest.insert(row, &entry.does);
+    }
+    let mut given: BTreeMap<Vec<u8>, Vec<Expected>> = BTreeMap::new();
+    for effect in newest.into_values().flat_map(effects).filter(|effect| effect.guard.is_some()) {
+        given.entry(effect.key.into_bytes()).or_default().extend(effect.value);
+    }
+    given
+}
+
 fn primary_keys(id: u64) -> [String; 3] {
     [format!("customer:{id}"), format!("customer:{id}:h"), format!("active:{id}")]
 }

@@ -170,7 +170,15 @@ pub(crate) fn lane_name() -> LaneName {
 
 /// A claim of a group without positions.
 pub(crate) fn fresh_claim(lane: u64) -> Claim {
-    Claim { lane: LaneId(lane), name: lane_name(), above: Epoch(0), committed: None, start: 0, low: 0 }
+    Claim {
+        lane: LaneId(lane),
+        name: lane_name(),
+        above: Epoch(0),
+        committed: None,
+        start: 0,
+        low: 0,
+        owed: None,
+    }
 }
 
 /// A claim that goes on from a committed position, history being readable from 0.
@@ -181,6 +189,7 @@ pub(crate) fn claim_from(lane: u64, committed: i64) -> Claim {
 /// A batch between two positions.
 pub(crate) fn batch(lane: u64, positions: std::ops::Range<i64>, units: Vec<Unit>) -> Batch {
     Batch {
+        owed: None,
         lane: LaneId(lane),
         attempt: 1,
         units,

@@ -27,7 +27,7 @@ fn explained(now_ms: Option<i64>, emit: impl FnOnce(&mut Account<'_>)) -> String
 fn emit(account: &mut Account<'_>, entity: usize, mutations: Vec<Mutation>) {
     let mut list = Mutations::new();
     mutations.into_iter().for_each(|mutation| list.push(mutation));
-    account.add(Emitted::Mutations { entity, mutations: list.drain(), commit_ms: None });
+    account.add(Emitted::Mutations { entity, mutations: list.drain(), rows: &[], commit_ms: None });
 }
 
 fn plain(key: &[u8], effect: Effect) -> Mutation {
@@ -167,6 +167,7 @@ fn errors_and_ignored_records_say_so_and_show_the_deletes_that_an_error_causes()
             kind: "key_column",
             detail: "key column \"id\" is null".into(),
             deletes,
+            rows: Default::default(),
         })
     };
     let line = explained(None, |account| {

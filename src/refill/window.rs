@@ -1,0 +1,102 @@
+//! One window of history: what its records do, composed, until the window has been read to its end.
+//!
+//! Read forwards, so that what comes later replaces what came before. A row's newest change in it writes; what
+//! its older ones wrote is void, and their deletes matter only where the history is written over what is there.
+
+use std::collections::HashMap;
+
+use smallvec::SmallVec;
+
+use super::seen::Fingerprint;
+use crate::mutation::{CacheKey, Effect, Guard, Mutation};
+
+/// Bytes that an entry costs beside key and value: its place in the list and in the index.
+const ENTRY_OVERHEAD_BYTES: usize = 160;
+
+/// What a row is to one key.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) key: CacheKey,
+    pub(super) effect: Effect,
+    pub(super) guard: Option<Guard>,
+    pub(super) row: Option<Fingerprint>,
+    pub(super) entity: usize,
+    /// Counts the changes of the window: which one it is of.
+    change: u32,
+}
+
+impl Entry {
+    pub(super) fn bytes(&self) -> usize {
+        let value = match &self.effect {
+            Effect::Write(value, _) | Effect::DeleteIf(value) => value.size_bytes(),
+            Effect::Delete => 0,
+        };
+        ENTRY_OVERHEAD_BYTES + self.key.as_bytes().len() + value
+    }
+}
+
+/// A window that is being read.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    entries: Vec<Entry>,
+    /// A plain key has one entry, a guarded one an entry for each row.
+    index: HashMap<(CacheKey, Option<Fingerprint>), usize, ahash::RandomState>,
+    newest: HashMap<Fingerprint, u32, ahash::RandomState>,
+    changes: u32,
+    bytes: usize,
+}
+
+impl Window {
+    /// Adds one change: the rows that it is of (the last one is the row as it is now), and what it does.
+    pub(super) fn add(
+        &mut self,
+        entity: usize,
+        rows: SmallVec<[Fingerprint; 2]>,
+        mutations: impl Iterator<Item = Mutation>,
+    ) {
+        self.changes = self.changes.saturating_add(1);
+        for row in &rows {
+            if self.newest.insert(*row, self.changes).is_none() {
+                self.bytes += 2 * size_of::<Fingerprint>();
+            }
+        }
+        let row = rows.last().copied();
+        for Mutation { key, effect, guard } in mutations {
+            let of_row = guard.as_ref().and(row);
+            let entry = Entry { key, effect, guard, row, entity, change: self.changes };
+            self.bytes += entry.bytes();
+            match self.index.get(&(entry.key.clone(), of_row)).and_then(|&at| self.entries.get_mut(at)) {
+                Some(held) => {
+                    self.bytes -= held.bytes();
+                    *held = entry;
+                }
+                None => {
+                    self.index.insert((entry.key.clone(), of_row), self.entries.len());
+                    self.entries.push(entry);
+                }
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// What is to be looked at, newest first, each with whether it is of its row's newest change; and all rows.
+    pub(super) fn finish(mut self) -> (Vec<(Entry, bool)>, Vec<Fingerprint>) {
+        self.entries.sort_by_key(|entry| std::cmp::Reverse(entry.change));
+        let newest = &self.newest;
+        let is_newest = |entry: &Entry| match entry.row {
+            Some(row) => newest.get(&row).is_none_or(|change| *change == entry.change),
+            None => true,
+        };
+        let entries = self.entries.into_iter().map(|entry| {
+            let newest = is_newest(&entry);
+            (entry, newest)
+        });
+        let entries = entries.collect();
+        let mut rows: Vec<Fingerprint> = self.newest.into_keys().collect();
+        rows.sort_unstable();
+        (entries, rows)
+    }
+}
