@@ -6,6 +6,7 @@
 //! | `<own_prefix><group>:owner:{<topic>:<partition>}` | hash: `epoch`, and per node an [`Entry`] as JSON under `n:<node>` |
 //! | `<own_prefix><group>:mark:{<tag>}:<topic>:<partition>` | a lane's watermark on one master, `<epoch>:<position>` |
 //! | `<own_prefix>v:{<tag>}:<cache key>` | what the version guard remembers: version, a blank, owner |
+//! | `<own_prefix>v:{<tag>}<length of key>:<cache key>:<member>` | the same of one member; the length is in bytes |
 //!
 //! Group and topic are escaped (`%`, `:`, `{`, `}` as `%xx`), so that no two names meet and the hash tag is
 //! ours. The own prefix must hold no brace; the settings see to that.
@@ -13,7 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Claim, Epoch, LaneName, Standing};
-use crate::mutation::RowId;
+use crate::mutation::{CacheKey, RowId};
 use crate::record::Position;
 use crate::sink::slots::{slot_of, tag_of};
 use crate::version::Version;
@@ -54,6 +55,14 @@ impl OwnKeys {
         let mut side = format!("{}v:{{{}}}:", self.prefix, tag_of(slot_of(key))).into_bytes();
         side.extend_from_slice(key);
         side
+    }
+
+    /// The side key of a cache key, or of a member. Where the key ends and the member begins, its length tells.
+    pub fn side_of(&self, key: &CacheKey) -> Vec<u8> {
+        let (bytes, Some(member)) = (key.as_bytes(), key.member()) else { return self.side(key.as_bytes()) };
+        let (tag, length) = (tag_of(slot_of(bytes)), bytes.len());
+        let start = format!("{}v:{{{tag}}}{length}:", self.prefix);
+        [start.as_bytes(), bytes, b":", &*member.bytes].concat()
     }
 }
 
@@ -222,6 +231,7 @@ fn parse<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 mod tests {
     use super::*;
     use crate::batch::LaneId;
+    use crate::mutation::{Member, MemberKind};
 
     fn lane(topic: &str, partition: i32) -> LaneName {
         LaneName { topic: topic.to_owned(), partition }
@@ -241,8 +251,34 @@ mod tests {
     fn side_keys_lie_in_the_slot_of_their_key_whatever_braces_it_holds() {
         let own = OwnKeys::new("stoker:", "g");
         for key in ["plain", "{tag}:x", "a}b{c", "{}", "{", "x{}y{z}", "{{a}}"] {
-            assert_eq!(slot_of(&own.side(key.as_bytes())), slot_of(key.as_bytes()), "{key}");
+            let whole = CacheKey::new(key.as_bytes());
+            let member = Member { kind: MemberKind::Set, bytes: b"{m}".as_slice().into() };
+            let member = CacheKey::of_member(key.as_bytes(), member);
+            for key in [whole, member] {
+                assert_eq!(slot_of(&own.side_of(&key)), slot_of(key.as_bytes()), "{key}");
+            }
         }
+    }
+
+    #[test]
+    fn side_keys_of_members_are_told_from_each_other_and_from_those_of_keys() {
+        let own = OwnKeys::new("stoker:", "g");
+        let member = |key: &[u8], member: &[u8]| {
+            CacheKey::of_member(key, Member { kind: MemberKind::Set, bytes: member.into() })
+        };
+        let sides: std::collections::BTreeSet<_> = [
+            member(b"a:b", b"c"),
+            member(b"a", b"b:c"),
+            member(b"3:a", b"b:c"),
+            CacheKey::new(b"a:b:c"),
+            CacheKey::new(b"3:a:b:c"),
+        ]
+        .iter()
+        // Each lies in the slot of its key: without the tags they must differ already.
+        .map(|key| own.side_of(key).iter().skip_while(|byte| **byte != b'}').copied().collect::<Vec<_>>())
+        .collect();
+        assert_eq!(sides.len(), 5);
+        assert!(own.side_of(&member(b"board", b"7")).ends_with(b"}5:board:7"));
     }
 
     #[test]

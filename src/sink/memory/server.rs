@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::MemoryScore;
 use crate::batch::{Action, Epoch, Outcome, Refusal, Step, Unit};
 use crate::error::ServerCode;
-use crate::mutation::{Expiry, Value};
+use crate::mutation::{CacheKey, Expiry, Value};
 use crate::record::Position;
 use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, TOMBSTONE_MS, remembered};
 use crate::version::Version;
@@ -24,6 +25,10 @@ pub enum MemoryValue {
     String(Vec<u8>),
     /// A hash.
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    /// A set.
+    Set(BTreeSet<Vec<u8>>),
+    /// A sorted set.
+    SortedSet(BTreeMap<Vec<u8>, MemoryScore>),
     /// Any other type.
     Other,
 }
@@ -169,11 +174,11 @@ impl MemoryRedis {
         let key = unit.key.as_bytes();
         match &unit.action {
             Action::Write(value, expiry) => {
-                self.write(key, value, *expiry, sealed_at_ms);
-                Outcome::Applied
+                let written = self.write(&unit.key, value, *expiry, sealed_at_ms);
+                written.map_or_else(Outcome::Refused, |()| Outcome::Applied)
             }
             Action::Delete => {
-                self.remove(key);
+                self.delete(&unit.key);
                 Outcome::Applied
             }
             Action::DeleteIf(values) => match self.get(key) {
@@ -183,33 +188,50 @@ impl MemoryRedis {
                     Outcome::Applied
                 }
             },
-            Action::Guarded(steps) => self.guarded(key, &own.side(key), steps, sealed_at_ms),
+            Action::Guarded(steps) => self.guarded(&unit.key, &own.side_of(&unit.key), steps, sealed_at_ms),
         }
     }
 
-    fn write(&self, key: &[u8], value: &Value, expiry: Expiry, sealed_at_ms: i64) {
+    fn write(&self, key: &CacheKey, value: &Value, expiry: Expiry, sealed_at_ms: i64) -> Result<(), Refusal> {
+        let bytes = key.as_bytes();
+        if let Some(member) = key.member() {
+            return self.add_member(bytes, member, value);
+        }
         let kept = match value {
             Value::String { bytes, .. } => MemoryValue::String(bytes.clone()),
-            Value::Hash(fields) if fields.is_empty() => return self.remove(key),
+            Value::Hash(fields) if fields.is_empty() => {
+                self.remove(bytes);
+                return Ok(());
+            }
             Value::Hash(fields) => MemoryValue::Hash(fields.iter().cloned().collect()),
+            Value::Member { .. } => return Err(Refusal::Command),
         };
-        self.put(key, kept, expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1)));
+        self.put(bytes, kept, expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1)));
+        Ok(())
     }
 
-    fn guarded(&self, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Outcome {
-        let mut known: Option<(Version, Vec<u8>)> = match self.get(side) {
-            Some((MemoryValue::String(held), _)) => split_remembered(&held),
-            Some((MemoryValue::Hash(_) | MemoryValue::Other, _)) => {
-                return Outcome::Refused(Refusal::WrongType);
-            }
+    fn delete(&self, key: &CacheKey) {
+        match key.member() {
+            Some(member) => self.remove_member(key.as_bytes(), member),
+            None => self.remove(key.as_bytes()),
+        }
+    }
+
+    fn guarded(&self, key: &CacheKey, side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Outcome {
+        let former = self.get(side);
+        let mut known: Option<(Version, Vec<u8>)> = match &former {
+            Some((MemoryValue::String(held), _)) => split_remembered(held),
+            Some(_) => return Outcome::Refused(Refusal::WrongType),
             None => None,
         };
         let mut applied = false;
+        // What the last step that applied came to: a refusal leaves the memory as it was.
+        let mut result = Ok(());
         for step in steps {
             let not_newer_than = |version: &Version| known.as_ref().is_none_or(|(held, _)| held <= version);
             match step {
                 Step::Write { version, owner, value, expiry } if not_newer_than(version) => {
-                    self.write(key, value, *expiry, sealed_at_ms);
+                    result = self.write(key, value, *expiry, sealed_at_ms);
                     let expires_at = expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1));
                     let remembered_until =
                         expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
@@ -225,7 +247,8 @@ impl MemoryRedis {
                         let held = known.as_ref().filter(|_| mine).map(|(held, _)| held);
                         let version = [Some(version), covers.as_ref(), held].into_iter().flatten().max();
                         let version = &version.cloned().unwrap_or_default();
-                        self.remove(key);
+                        self.delete(key);
+                        result = Ok(());
                         let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
                         self.put(side, MemoryValue::String(remembered(version, owner)), until);
                         known = Some((version.clone(), owner.as_bytes().to_vec()));
@@ -234,6 +257,13 @@ impl MemoryRedis {
                 }
                 Step::Write { .. } => {}
             }
+        }
+        if let Err(refusal) = result {
+            match former {
+                Some((value, expires_at_ms)) => self.put(side, value, expires_at_ms),
+                None => self.remove(side),
+            }
+            return Outcome::Refused(refusal);
         }
         if applied { Outcome::Applied } else { Outcome::Rejected }
     }

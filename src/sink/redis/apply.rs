@@ -161,7 +161,7 @@ impl RedisSink {
     /// watermark behind it must not vouch for a stale value.
     fn command(&self, unit: &Unit, sealed_at_ms: i64) -> Cmd {
         if self.is_too_large(unit) {
-            return delete(unit.key.as_bytes());
+            return delete(&unit.key);
         }
         encode(unit, &self.own, sealed_at_ms)
     }
@@ -170,7 +170,7 @@ impl RedisSink {
         if self.is_too_large(unit) {
             return checked(reply).map(|_| Outcome::Refused(Refusal::TooLarge));
         }
-        outcome(&unit.action, reply)
+        outcome(unit, reply)
     }
 
     fn is_too_large(&self, unit: &Unit) -> bool {

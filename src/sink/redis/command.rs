@@ -1,15 +1,16 @@
 //! One unit as one command, and what its reply means.
 //!
-//! A string's write is a plain `SET … PXAT`, a delete is `UNLINK`; everything else is a script, so that each
-//! unit stays atomic and can be sent again by itself.
+//! A string's write is a plain `SET … PXAT`, a delete is `UNLINK`, a member's are those of [`super::member`];
+//! everything else is a script, so that each unit stays atomic and can be sent again by itself.
 
 use redis::{Cmd, Value as Reply};
 
 use super::classify::{Fault, classify};
+use super::member;
 use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, Script};
 use crate::batch::{Action, Outcome, Step, Unit};
 use crate::error::WorldError;
-use crate::mutation::{Expiry, Value};
+use crate::mutation::{CacheKey, Expiry, Value};
 use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 
 /// Encodes one unit.
@@ -18,6 +19,7 @@ use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
     let key = unit.key.as_bytes();
     match &unit.action {
+        Action::Write(value, _) if let Some(of) = unit.key.member() => member::add(key, of, value),
         Action::Write(Value::String { bytes, .. }, expiry) => {
             let mut cmd = Cmd::with_capacity(5, key.len() + bytes.len() + 40);
             cmd.arg("SET").arg(key).arg(bytes.as_slice());
@@ -32,7 +34,13 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
             arg_fields(&mut cmd, fields);
             cmd
         }
-        Action::Delete => delete(key),
+        // No key is given a member's value (`Values::defect`): a command without a member is refused.
+        Action::Write(Value::Member { .. }, _) => {
+            let mut cmd = redis::cmd("SADD");
+            cmd.arg(key);
+            cmd
+        }
+        Action::Delete => delete(&unit.key),
         Action::DeleteIf(values) => {
             let mut cmd = DELETE_IF.call(&[key]);
             for value in values {
@@ -40,19 +48,25 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
             }
             cmd
         }
-        Action::Guarded(steps) => guarded(&GUARD, key, &own.side(key), steps, sealed_at_ms),
+        Action::Guarded(steps) => guarded(&GUARD, &unit.key, &own.side_of(&unit.key), steps, sealed_at_ms),
     }
 }
 
-/// Deletes a key, whatever it holds.
-pub(super) fn delete(key: &[u8]) -> Cmd {
+/// Deletes a key, whatever it holds; removes a member.
+pub(super) fn delete(key: &CacheKey) -> Cmd {
+    if let Some(of) = key.member() {
+        return member::remove(key.as_bytes(), of);
+    }
     let mut cmd = redis::cmd("UNLINK");
-    cmd.arg(key);
+    cmd.arg(key.as_bytes());
     cmd
 }
 
-fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Cmd {
-    let mut cmd = script.call(&[key, side]);
+fn guarded(script: &Script, key: &CacheKey, side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Cmd {
+    let mut cmd = script.call(&[key.as_bytes(), side]);
+    if let Some(of) = key.member() {
+        member::arg_member(&mut cmd, of);
+    }
     for step in steps {
         match step {
             Step::Write { version, owner, value, expiry } => {
@@ -98,6 +112,9 @@ fn arg_value(cmd: &mut Cmd, value: &Value) {
             cmd.arg("h").arg(fields.len());
             arg_fields(cmd, fields);
         }
+        Value::Member { .. } => {
+            cmd.arg("s").arg(member::score(value));
+        }
     }
 }
 
@@ -108,8 +125,11 @@ fn arg_fields(cmd: &mut Cmd, fields: &[(Vec<u8>, Vec<u8>)]) {
 }
 
 /// What a reply means.
-pub(super) fn outcome(action: &Action, reply: &Reply) -> Result<Outcome, Fault> {
-    match (action, checked(reply)?) {
+pub(super) fn outcome(unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {
+    if unit.action == Action::Delete && unit.key.member().is_some() {
+        return member::removed(checked(reply)).map(|()| Outcome::Applied);
+    }
+    match (&unit.action, checked(reply)?) {
         (Action::Write(..) | Action::Delete, _) => Ok(Outcome::Applied),
         (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(0)) => Ok(Outcome::Rejected),
         (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(_)) => Ok(Outcome::Applied),
