@@ -43,7 +43,7 @@ struct PartitionCheck {
 /// What a record still needs before a position may pass it.
 #[derive(Debug)]
 struct Need {
-    keys: BTreeSet<Vec<u8>>,
+    keys: BTreeSet<CacheKey>,
     letter: bool,
 }
 
@@ -52,7 +52,7 @@ struct LaneCheck {
     partition: Partition,
     era: u64,
     in_flight: bool,
-    left: BTreeSet<Vec<u8>>,
+    left: BTreeSet<CacheKey>,
     acknowledged: HashSet<(CacheKey, i64)>,
     /// Records of refused units whose letters are not out yet.
     refused: BTreeSet<i64>,
@@ -77,7 +77,7 @@ impl Oracle {
     }
 
     pub(super) fn appended(&mut self, partition: Partition, entry: &Entry) {
-        let keys = effects(&entry.does).into_iter().map(|effect| effect.key.into_bytes()).collect();
+        let keys = effects(&entry.does).into_iter().map(|effect| effect.key).collect();
         let letter = self.dead_letters && is_set_aside(&entry.does);
         self.partitions[partition].needs.push(Need { keys, letter });
     }
@@ -135,8 +135,8 @@ impl Oracle {
         let check = self.lanes.get_mut(&lane).expect("a batch of an assigned lane");
         assert!(!check.in_flight, "invariant 4: two batches of one lane in flight");
         check.in_flight = true;
-        let keys: BTreeSet<Vec<u8>> = batch.units.iter().map(|unit| unit.key.as_bytes().to_vec()).collect();
-        assert_eq!(keys.len(), batch.units.len(), "invariant 5: a key twice in a batch");
+        let keys: BTreeSet<CacheKey> = batch.units.iter().map(|unit| unit.key.clone()).collect();
+        assert_eq!(keys.len(), batch.units.len(), "invariant 5: a key, or a member of it, twice in a batch");
         let records = batch.end - batch.start;
         assert!(records <= self.batch_records as Position, "invariant 7: {records} records in a batch");
         if batch.attempt == 1 {
@@ -207,7 +207,7 @@ impl Oracle {
         check.left.clear();
         let needs = &mut self.partitions[check.partition].needs;
         for (unit, outcome) in batch.units.iter().zip(&outcomes.units) {
-            let key = unit.key.as_bytes();
+            let key = &unit.key;
             match outcome {
                 Outcome::Applied | Outcome::Rejected => {
                     for offset in &unit.offsets {
@@ -216,11 +216,11 @@ impl Oracle {
                     }
                 }
                 Outcome::NotAcknowledged => {
-                    check.left.insert(key.to_vec());
+                    check.left.insert(key.clone());
                 }
                 Outcome::Refused(_) => {
                     if unit.action != Action::Delete {
-                        check.left.insert(key.to_vec());
+                        check.left.insert(key.clone());
                     }
                     if self.dead_letters {
                         check.refused.extend(&unit.offsets);
@@ -294,8 +294,8 @@ impl Oracle {
     }
 }
 
-fn names(keys: &BTreeSet<Vec<u8>>) -> Vec<String> {
-    keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+fn names(keys: &BTreeSet<CacheKey>) -> Vec<String> {
+    keys.iter().map(CacheKey::to_string).collect()
 }
 
 /// A unit in a line of the trace.
