@@ -247,6 +247,11 @@ fn differences(expected: &BTreeMap<String, Cached>, cached: &BTreeMap<String, (C
             Some((held, _)) if !held.same(value) => {
                 tell(format_args!("differs {key}:\n  database {value:?}\n  redis    {held:?}"));
             }
+            Some((held, ttl)) if held.has_members() => {
+                if *ttl != -1 {
+                    tell(format_args!("ttl of {key}, whose members do not expire: {ttl} ms"));
+                }
+            }
             Some((_, ttl)) => {
                 let spread = (TTL_MS as f64 * JITTER) as i64;
                 if *ttl > TTL_MS + spread || *ttl < TTL_MS - spread - AGE_MS_MAX {
@@ -311,6 +316,10 @@ topics = ["{name}.public.accounts"]
   value = {{ text = "{{plan}} {{balance}}" }}
   when = "after.plan == 'gold'"
   ttl = "1h"
+  [[entity.write]]
+  key = "accounts-by-balance"
+  value = {{ sorted_set = {{ member = "{{id}}", score = "balance" }} }}
+  ttl = "none"
 
 [[entity]]
 name = "contact"
@@ -325,6 +334,10 @@ replica_identity = "full"
   value = {{ text = "{{id}}" }}
   ttl = "1h"
   shared = false
+  [[entity.write]]
+  key = "contact-emails"
+  value = {{ set = {{ member = "{{email|lower}}" }} }}
+  ttl = "none"
 
 [[entity]]
 name = "stock"
@@ -333,6 +346,10 @@ topics = ["^{name}\\.public\\.sto.*$"]
   key = "stock:{{warehouse}}:{{sku}}"
   value = "json"
   ttl = "1h"
+  [[entity.write]]
+  key = "stock-of:{{warehouse}}"
+  value = {{ sorted_set = {{ member = "{{sku}}", score = "quantity" }} }}
+  ttl = "none"
 
 [[entity]]
 name = "visit"
@@ -342,6 +359,10 @@ replica_identity = "full"
   key = "visit:{{visitor}}:{{page}}"
   value = "json"
   ttl = "1h"
+  [[entity.write]]
+  key = "visits-of:{{visitor}}"
+  value = {{ sorted_set = {{ member = "{{page}}", score = "last" }} }}
+  ttl = "none"
 
 [[entity]]
 name = "coupon"
