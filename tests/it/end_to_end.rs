@@ -92,8 +92,9 @@ fn a_cluster_equals_the_database_with_a_slot_migrated_in_the_middle() {
         clients: &mut || cluster.masters.iter().map(RedisServer::client).collect(),
         at: &mut |step, _| {
             // Of every key that the load touches most, the slot of one: half of it at once, half a while later.
+            // And that of all addresses, with what the guard remembers of each.
             if step == 2 {
-                for key in ["stock:north:sku-1", "contact:1000001", "account:2000003"] {
+                for key in ["stock:north:sku-1", "contact:1000001", "account:2000003", "contact-emails"] {
                     cache::migrate_slot(&cluster, cache::slot(key));
                 }
             }
