@@ -38,7 +38,7 @@
 //!    [`lane::Lane::applied`] asserts the one, so that every test that runs lanes does.
 //!    `tests/it/admin.rs::a_lone_record_is_visible_at_once`,
 //!    `tests/it/admin.rs::batches_grow_under_load_and_every_record_is_counted`
-//! 5. A batch holds one atomic unit for each key, and the reply to every command is looked at.
+//! 5. A batch holds one atomic unit for each key (or key and member), and the reply to every command is looked at.
 //!    `tests/it/coalesce_law.rs::plain_mutations_composed_leave_what_they_leave_one_by_one`,
 //!    `tests/it/coalesce_law.rs::guarded_mutations_composed_leave_what_they_leave_one_by_one`,
 //!    `tests/it/sink_contract.rs::a_poisoned_key_is_refused_and_the_rest_applied`

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use proptest::prelude::*;
 use stoker::batch::{Action, Outcome, Refusal, Step, Unit};
-use stoker::mutation::{CacheKey, Expiry, Member, MemberKind, RowId, Value};
+use stoker::mutation::{CacheKey, Expiry, MemberKind, RowId, Value};
 use stoker::sink::memory::{MemoryScore, MemoryValue};
 use stoker::sink::own::TOMBSTONE_MS;
 
@@ -30,20 +30,12 @@ on_both! {
     a_guarded_member_of_a_key_of_another_type_leaves_no_memory
 }
 
-fn member(key: &str, kind: MemberKind, member: &str) -> CacheKey {
-    CacheKey::of_member(key.as_bytes(), Member { kind, bytes: member.as_bytes().into() })
-}
-
 fn of_set(key: &str, name: &str) -> CacheKey {
     member(key, MemberKind::Set, name)
 }
 
 fn of_board(key: &str, name: &str) -> CacheKey {
     member(key, MemberKind::SortedSet, name)
-}
-
-fn score(text: &str) -> Value {
-    Value::Member { score: Some(text.into()) }
 }
 
 fn there(key: CacheKey, value: Value) -> Unit {

@@ -6,7 +6,7 @@ use stoker::batch::{
     Action, Batch, Claim, Epoch, LaneId, LaneName, Outcomes, Step, Taken, Unit, WatermarkSeen,
 };
 use stoker::error::WorldError;
-use stoker::mutation::{CacheKey, Expiry, RowId, StringKind, Value};
+use stoker::mutation::{CacheKey, Expiry, Member, MemberKind, RowId, StringKind, Value};
 use stoker::sink::Sink;
 use stoker::sink::memory::{Kept, MemoryRedis, MemoryScore, MemorySink, MemoryValue};
 use stoker::sink::own::OwnKeys;
@@ -207,6 +207,16 @@ pub(crate) fn look(lane: u64, position: i64) -> Batch {
 
 pub(crate) fn unit(key: &str, action: Action) -> Unit {
     Unit { key: CacheKey::new(key.as_bytes()), action, offsets: [0].into_iter().collect(), entity: 0 }
+}
+
+/// A member of the set or sorted set at a key.
+pub(crate) fn member(key: &str, kind: MemberKind, name: &str) -> CacheKey {
+    CacheKey::of_member(key.as_bytes(), Member { kind, bytes: name.as_bytes().into() })
+}
+
+/// What a member of a sorted set is.
+pub(crate) fn score(text: &str) -> Value {
+    Value::Member { score: Some(text.into()) }
 }
 
 pub(crate) fn text(text: &str) -> Value {
