@@ -101,6 +101,21 @@ impl KeyTemplate {
 
     /// The key is a set, or sorted set, of which a row is the member of that template: written with
     /// [`Value::member`] or [`Value::score`], and [`Lifetime::never`], for a member does not expire.
+    ///
+    /// ```
+    /// use stoker::entity::{KeyTemplate, Lifetime, Values, template::Template};
+    /// use stoker::mutation::{MemberKind, Value};
+    ///
+    /// let board = KeyTemplate::parse("board:{region}")?
+    ///     .with_member(MemberKind::SortedSet, Template::parse("{player_id}")?);
+    /// // In `EntityHandler::values`, where `board` is the first of the keys:
+    /// fn points(out: &mut Values, points: f64) -> Result<(), stoker::error::HandleError> {
+    ///     out.write(0, Value::score(points)?, Lifetime::never());
+    ///     Ok(())
+    /// }
+    /// # let _ = (board, points);
+    /// # Ok::<(), stoker::entity::template::TemplateError>(())
+    /// ```
     pub fn with_member(mut self, kind: MemberKind, member: Template) -> KeyTemplate {
         self.member = Some((kind, member));
         self

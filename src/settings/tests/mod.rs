@@ -409,6 +409,12 @@ fn members_share_a_key_where_no_two_are_the_same() {
         found.len() == 1 && found[0].contains("can give the same member as \"tag:{tag}\" (member \"{id}\")"),
         "{found:?}"
     );
+    let mixed = with_write(
+        "key = \"c:{id}\"\nvalue = \"json\"\nttl = \"1h\"\nshared = true\n[[entity.write]]\nkey = \"c:{id}:orders\"\n\
+         value = { set = { member = \"{order}\" } }\nttl = \"none\"\nshared = true",
+    );
+    let found: Vec<_> = loaded(&mixed).warnings.iter().map(one_line).collect();
+    assert!(found.len() == 1 && found[0].contains("a key holds members of a set,"), "{found:?}");
     let constant =
         loaded(&with_write("key = \"all\"\nttl = \"none\"\nvalue = { set = { member = \"all\" } }"));
     assert!(one_line(&constant.warnings[0]).contains("names no column"), "{:?}", constant.warnings);

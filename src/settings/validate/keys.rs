@@ -11,6 +11,9 @@ use crate::mutation::MemberKind;
 use crate::settings::document::Path;
 use crate::types::Kind;
 
+/// What a key of Redis holds.
+const ONE_KIND: &str = "members of a set, members of a sorted set, or a value, and not two of them";
+
 /// A key of an entity, and where it is named.
 struct Key<'d> {
     template: &'d Template,
@@ -106,7 +109,7 @@ fn compare(key: &Key<'_>, earlier: &[Key<'_>], context: &mut Context<'_, '_>) ->
         DraftHandler::Rust(_) => format!("its key {:?} ", key.template.as_str()),
         DraftHandler::Mapping { .. } | DraftHandler::Missing => String::new(),
     };
-    let mut possible = Vec::new();
+    let (mut possible, mut mixed) = (Vec::new(), Vec::new());
     for other in earlier {
         let one_kind = other.kind() == key.kind();
         if one_kind && other.shared && key.shared || begin_apart(other.template, key.template) {
@@ -115,14 +118,12 @@ fn compare(key: &Key<'_>, earlier: &[Key<'_>], context: &mut Context<'_, '_>) ->
         match key.meets(other) {
             Ambiguity::None => {}
             Ambiguity::Possible(example) => {
-                possible.push(format!("{}, for example {example:?}", described(other, context)))
+                let doubts = if one_kind { &mut possible } else { &mut mixed };
+                doubts.push(format!("{}, for example {example:?}", described(other, context)));
             }
             Ambiguity::Certain if !one_kind => {
                 let other = described(other, context);
-                let message = format!(
-                    "{own}gives the same keys as {other}: a key holds members of a set, members of a sorted set, \
-                     or a value, and not two of them"
-                );
+                let message = format!("{own}gives the same keys as {other}: a key holds {ONE_KIND}");
                 context.findings.refuse_with(&key.path, message, "make the keys different");
                 return true;
             }
@@ -136,6 +137,11 @@ fn compare(key: &Key<'_>, earlier: &[Key<'_>], context: &mut Context<'_, '_>) ->
                 return true;
             }
         }
+    }
+    if !mixed.is_empty() {
+        let message =
+            format!("{own}can give the same key as {}: a key holds {ONE_KIND}", mixed.join(" and "));
+        context.findings.warn(&key.path, message, Some("make the keys different".to_owned()));
     }
     if !possible.is_empty() {
         let what = if key.member.is_some() { "member" } else { "key" };
