@@ -14,8 +14,18 @@ const DECLARE: &str = "a number, or a date or time: declare the column's type un
 ///   `+inf` and `-inf`. Every digit is sent; Redis keeps scores as doubles, so that over 15 digits two numbers can
 ///   get one score (<https://redis.io/docs/latest/commands/zadd/>).
 /// - A date or time is its Unix milliseconds, as [`unix_ms`] says.
-/// - Errors: NaN, what a double's range does not hold, any other type, and an untyped text that is no ISO 8601.
+/// - Errors: NaN, what a double's range does not hold, any other type, and an untyped text that is no ISO 8601. They
+///   leave `out` as it was.
 pub fn score(value: Typed<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    let before = out.len();
+    let written = write(value, out);
+    if written.is_err() {
+        out.truncate(before);
+    }
+    written
+}
+
+fn write(value: Typed<'_>, out: &mut Vec<u8>) -> Result<(), ValueError> {
     let part = Part::of(value.raw)?;
     let is_text = matches!(part, Part::Quoted(_) | Part::Text(_));
     match value.kind {
