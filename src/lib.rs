@@ -41,7 +41,8 @@
 //! 5. A batch holds one atomic unit for each key (or key and member), and the reply to every command is looked at.
 //!    `tests/it/coalesce_law.rs::plain_mutations_composed_leave_what_they_leave_one_by_one`,
 //!    `tests/it/coalesce_law.rs::guarded_mutations_composed_leave_what_they_leave_one_by_one`,
-//!    `tests/it/sink_contract.rs::a_poisoned_key_is_refused_and_the_rest_applied`
+//!    `tests/it/sink_contract.rs::a_poisoned_key_is_refused_and_the_rest_applied`,
+//!    `tests/it/member_contract.rs::members_of_a_key_of_another_type_are_refused_and_removing_them_is_done`
 //! 6. The core does no IO, reads neither clock nor environment, and draws no randomness.
 //!    `tests/it/tidy.rs::every_source_file_keeps_to_its_layer`,
 //!    `src/entity/lifetime.rs::jitter_is_the_same_on_every_machine`
