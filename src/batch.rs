@@ -1,7 +1,7 @@
 //! What crosses the border between a lane and a sink: sealed batches, and what became of each unit.
 //!
-//! Plain data. A batch holds one [`Unit`] per cache key, and a unit is one atomic command or script, so
-//! that any part of a half-applied batch can be sent again without breaking the order of a key.
+//! Plain data. A batch holds one [`Unit`] per cache key (or key and member), and a unit is one atomic command or
+//! script, so that any part of a half-applied batch can be sent again without breaking the order of a key.
 
 use smallvec::SmallVec;
 
@@ -34,7 +34,7 @@ pub struct Batch {
     pub lane: LaneId,
     /// 1 for the first sending; a resend holds only units that were not acknowledged.
     pub attempt: u32,
-    /// One per cache key, in no particular order.
+    /// One per cache key (or key and member), in no particular order.
     pub units: Vec<Unit>,
     /// Position of the lane before this batch.
     pub start: Position,
@@ -68,18 +68,28 @@ pub struct Owed {
 /// How history is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum RefillMode {
-    /// Redis lost its data: only keys that are absent are written, and nothing is deleted.
+    /// Only keys that are absent are written, and nothing is deleted.
     IfAbsent,
-    /// What Redis holds may be older than the history (a new group, a gap, another mapping): keys are written
-    /// over, and the history's deletes are sent too.
+    /// Redis lost its data: keys are written over and the history's deletes sent, as far as the lane has not seen
+    /// something newer. Redis may hold more than nothing: a snapshot that was taken between a loss and the next
+    /// watermark holds values that no watermark tells of, and they are old when it is loaded later.
+    Restore,
+    /// As [`RefillMode::Restore`], of history that this group never applied (a new group, a gap, another
+    /// mapping): what fails in it is set aside or stops the lane as a live change would.
     Overwrite,
 }
 
 impl RefillMode {
+    /// True where what Redis holds is written over.
+    pub fn overwrites(self) -> bool {
+        self != RefillMode::IfAbsent
+    }
+
     /// The documented name.
     pub fn as_str(self) -> &'static str {
         match self {
             RefillMode::IfAbsent => "if_absent",
+            RefillMode::Restore => "restore",
             RefillMode::Overwrite => "overwrite",
         }
     }
@@ -103,10 +113,10 @@ impl Owed {
     }
 }
 
-/// What one key needs, composed of everything that the batch's records did to it.
+/// What one key (or key and member) needs, composed of everything that the batch's records did to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unit {
-    /// The key.
+    /// The key, or the key and member.
     pub key: CacheKey,
     /// The one atomic thing to do.
     pub action: Action,
@@ -117,17 +127,17 @@ pub struct Unit {
     pub entity: usize,
 }
 
-/// One atomic thing to do to one key.
+/// One atomic thing to do to one key, or to one member of one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Write the whole value.
+    /// Write the whole value; add the member, or move it to another score.
     Write(Value, Expiry),
-    /// Write the whole value where the key does not exist: a refill after a loss. A master that owes no history
-    /// is left alone.
+    /// Write the whole value where the key does not exist, add the member where it is none: a refill after a loss.
+    /// A master that owes no history is left alone.
     WriteIfAbsent(Value, Expiry),
-    /// Delete the key.
+    /// Delete the key; remove the member. That a key of another type has no such member is no error.
     Delete,
-    /// Delete the key while it holds one of these values.
+    /// Delete the key while it holds one of these values. Never of a member.
     DeleteIf(SmallVec<[Value; 1]>),
     /// Steps through the version guard, carried out in order by one script.
     Guarded(SmallVec<[Step; 1]>),
@@ -191,7 +201,7 @@ pub enum Outcome {
 /// Why Redis refuses one command for good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refusal {
-    /// The key holds another type and is not replaced by this command.
+    /// The key (or its side key) holds another type and is not replaced by this command: a member's, say.
     #[error("the key holds a value of another type (WRONGTYPE)")]
     WrongType,
     /// The value is over `limits.value_bytes`, or over what the server takes.

@@ -126,11 +126,12 @@ pub fn same_content(a: &Value, b: &Value) -> bool {
         (Value::Hash(a), Value::Hash(b)) => {
             a.len() == b.len() && a.iter().all(|field| b.iter().any(|other| other == field))
         }
-        (Value::String { .. }, Value::Hash(_)) | (Value::Hash(_), Value::String { .. }) => false,
+        (Value::Member { score: a }, Value::Member { score: b }) => a == b,
+        (Value::String { .. } | Value::Hash(_) | Value::Member { .. }, _) => false,
     }
 }
 
-/// Units that are being filled: one per key.
+/// Units that are being filled: one per key, or key and member.
 #[derive(Debug, Default)]
 pub struct Filling {
     units: Vec<Unit>,
@@ -214,13 +215,13 @@ fn unit_bytes(unit: &Unit) -> usize {
             })
             .sum(),
     };
-    UNIT_OVERHEAD_BYTES + unit.key.as_bytes().len() + values + unit.offsets.len() * size_of::<i64>()
+    UNIT_OVERHEAD_BYTES + unit.key.size_bytes() + values + unit.offsets.len() * size_of::<i64>()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutation::{Expiry, RowId, StringKind};
+    use crate::mutation::{Expiry, Member, MemberKind, RowId, StringKind};
     use crate::version::Version;
 
     fn text(text: &str) -> Value {
@@ -277,6 +278,27 @@ mod tests {
                 owner: RowId::new(b"a"),
                 covers: Some(Version::from_parts(&[5])),
             }]
+        );
+    }
+
+    #[test]
+    fn members_of_one_key_are_units_of_their_own() {
+        let mut filling = Filling::default();
+        let mut add = |member: &str, effect, offset| {
+            let member = Member { kind: MemberKind::Set, bytes: member.as_bytes().into() };
+            filling.add(Mutation { key: CacheKey::of_member(b"k", member), effect, guard: None }, offset, 0)
+        };
+        assert!(!add("7", Effect::Write(Value::member(), Expiry::Never), 1));
+        assert!(!add("8", Effect::Write(Value::member(), Expiry::Never), 2));
+        assert!(add("7", Effect::Delete, 3));
+        let units = filling.take();
+        let actions: Vec<_> = units.iter().map(|unit| (unit.key.to_string(), &unit.action)).collect();
+        assert_eq!(
+            actions,
+            [
+                ("k member 7".to_owned(), &Action::Delete),
+                ("k member 8".to_owned(), &Action::Write(Value::member(), Expiry::Never)),
+            ]
         );
     }
 

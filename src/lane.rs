@@ -515,7 +515,7 @@ impl Lane {
             WatermarkSeen::NotOwner => return self.give_up(now, out),
             WatermarkSeen::Missing => {
                 // What was applied is gone there; what was not acknowledged is read again.
-                let lost = Owed::all(self.applied, RefillMode::IfAbsent);
+                let lost = Owed::all(self.applied, RefillMode::Restore);
                 self.owed = Owed::together(self.owed, Some(lost));
                 return self.rewind_later(self.applied, Loss::Missing, now, out);
             }

@@ -3,6 +3,8 @@
 //! Start at [`Mutation`]. Handlers fill a [`Mutations`]; the lane composes what it holds
 //! (see [`crate::coalesce`]).
 
+mod member;
+
 use std::fmt;
 
 use smallvec::SmallVec;
@@ -10,32 +12,48 @@ use smallvec::SmallVec;
 use crate::error::HandleError;
 use crate::version::Version;
 
-/// A key in the cache, as readers see it. Not a record key. Bytes, 1 to 512 MiB as Redis bounds them.
+pub use member::{Member, MemberKind};
+
+/// What in the cache a mutation is about: a key as readers see it (not a record key; bytes, 1 to 512 MiB as Redis
+/// bounds them), or one [`Member`] of the set or sorted set at a key.
+///
+/// Equal where both are: two members of one key are two of these, which nothing composes with each other.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CacheKey(SmallVec<[u8; 40]>);
+pub struct CacheKey {
+    bytes: SmallVec<[u8; 40]>,
+    /// Boxed: most keys have none, and it would double their size.
+    member: Option<Box<Member>>,
+}
 
 impl CacheKey {
     /// A key of these bytes.
     pub fn new(bytes: &[u8]) -> CacheKey {
-        CacheKey(SmallVec::from_slice(bytes))
+        CacheKey { bytes: SmallVec::from_slice(bytes), member: None }
     }
 
-    /// The bytes.
+    /// The key's bytes, without the member.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
+        f.write_str(&String::from_utf8_lossy(&self.bytes))?;
+        match self.member() {
+            Some(member) => write!(f, " member {}", String::from_utf8_lossy(&member.bytes)),
+            None => Ok(()),
+        }
     }
 }
 
 impl fmt::Debug for CacheKey {
     /// Keys hold personal parts: only the length is shown, so that no log gets them by accident.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheKey({} bytes)", self.0.len())
+        match self.member() {
+            Some(member) => write!(f, "CacheKey({} bytes, {member:?})", self.bytes.len()),
+            None => write!(f, "CacheKey({} bytes)", self.bytes.len()),
+        }
     }
 }
 
@@ -73,6 +91,11 @@ pub enum Value {
     },
     /// A Redis hash, replaced as a whole. Fields in the order of the row; names are unique.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    /// What a member is, beside being there.
+    Member {
+        /// Of a sorted set: its score, as the text that Redis reads (a number, `+inf` or `-inf`).
+        score: Option<Vec<u8>>,
+    },
 }
 
 /// What made a string value.
@@ -145,6 +168,7 @@ impl Value {
         match self {
             Value::String { bytes, .. } => bytes.len(),
             Value::Hash(fields) => fields.iter().map(|(n, v)| n.len() + v.len()).sum(),
+            Value::Member { score } => score.as_ref().map_or(0, Vec::len),
         }
     }
 }
@@ -155,6 +179,7 @@ impl fmt::Debug for Value {
         match self {
             Value::String { kind, bytes } => write!(f, "{kind:?}({} bytes)", bytes.len()),
             Value::Hash(fields) => write!(f, "Hash({} fields)", fields.len()),
+            Value::Member { .. } => f.write_str("Member"),
         }
     }
 }
@@ -203,7 +228,7 @@ pub struct Guard {
 /// One intended cache effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutation {
-    /// The key.
+    /// The key, or the key and member.
     pub key: CacheKey,
     /// What to do to it.
     pub effect: Effect,
@@ -214,11 +239,12 @@ pub struct Mutation {
 /// What to do to a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Write the whole value.
+    /// Write the whole value; add the member, or move it to another score.
     Write(Value, Expiry),
-    /// Delete the key. Under the guard: only while the side key names the guard's row.
+    /// Delete the key; remove the member. Under the guard: only while the side key names the guard's row.
     Delete,
-    /// Delete the key only while it holds exactly this value (secondary keys without a source position).
+    /// Delete the key only while it holds exactly this value (secondary keys without a source position; never a
+    /// member, whose being there proves nothing).
     DeleteIf(Value),
 }
 

@@ -92,7 +92,7 @@ pub struct LaneStatus {
 /// A lane's refill.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RefillStatus {
-    /// `if_absent` or `overwrite`.
+    /// `if_absent`, `restore` or `overwrite`.
     pub mode: &'static str,
     /// Everything from here on was covered in this pass.
     pub position: Position,

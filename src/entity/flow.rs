@@ -13,7 +13,7 @@ use smallvec::SmallVec;
 
 use crate::change::{Cell, Change, Connector, Op, Routing, Row};
 use crate::error::HandleError;
-use crate::mutation::{CacheKey, Effect, Guard, Mutation, Mutations, RowId, Value};
+use crate::mutation::{CacheKey, Effect, Guard, Member, Mutation, Mutations, RowId, Value};
 use crate::record::Record;
 use crate::types::{self, RenderStyle};
 use crate::version::Version;
@@ -83,9 +83,9 @@ impl<'c> Flow<'c> {
         let olds: &[bool] = if self.change.op == Op::Delete { &[true] } else { &[false, true] };
         for (key, old) in self.keys.iter().flat_map(|key| olds.iter().map(move |old| (key, *old))) {
             let filled = if old {
-                self.fill(key.template(), |column| self.old_cell(column))
+                self.fill(key, |column| self.old_cell(column))
             } else {
-                self.fill(key.template(), |column| self.new_cell(column))
+                self.fill(key, |column| self.new_cell(column))
             };
             let Ok(cache_key) = filled else { continue };
             let guard = match self.path(key) {
@@ -93,8 +93,8 @@ impl<'c> Flow<'c> {
                     Ok(Some(guard)) => Some(guard),
                     Ok(None) | Err(_) => continue,
                 },
-                // Without its value, a delete could take the key from the row that has it now.
-                Path::Compared if old => continue,
+                // Without its value, a delete could take the key from the row that has it now. A member has none.
+                Path::Compared if old || key.member().is_some() => continue,
                 // The key of the row as it is now: as unconditional as the write in whose place it stands.
                 Path::Plain | Path::Compared => None,
             };
@@ -117,21 +117,21 @@ impl<'c> Flow<'c> {
             }
             Err(error) => return Err(error),
         }
-        if values.is_misnamed(self.keys) {
-            return Err(HandleError::Handler(
-                "the handler gave a value to a key that it does not write".into(),
-            ));
+        if let Some(defect) = values.defect(self.keys) {
+            return Err(HandleError::Handler(defect.into()));
         }
         undecided.append(&mut values.take_undecided());
         for (index, key) in self.keys.iter().enumerate() {
             let slot = values.take(index);
-            let path = self.path(key);
-            let filled = self.fill(key.template(), |column| self.new_cell(column));
+            let path = self.ordered_path(key)?;
+            let filled = self.fill(key, |column| self.new_cell(column));
             let cache_key = match filled {
                 Ok(cache_key) => Some(cache_key),
                 // A row that the key's condition shuts out may have a null there: it never had that key.
-                Err(Unfilled::NoValue { state: NoValue::Null, .. }) if matches!(slot, Slot::Unset) => None,
-                Err(error) => return Err(error.into_error(key.template())),
+                Err((Unfilled::NoValue { state: NoValue::Null, .. }, _)) if matches!(slot, Slot::Unset) => {
+                    None
+                }
+                Err((error, template)) => return Err(error.into_error(template)),
             };
             self.leave_old_key(index, path, cache_key.as_ref(), out)?;
             match (cache_key, slot) {
@@ -189,21 +189,21 @@ impl<'c> Flow<'c> {
     ) -> Result<(), HandleError> {
         let (Some(before), Some(key)) = (&self.change.before, self.keys.get(index)) else { return Ok(()) };
         // What `before` does not tell, or had no value, is no key that could be deleted.
-        let Ok(old) = self.fill(key.template(), |column| before.cell(column)) else { return Ok(()) };
+        let Ok(old) = self.fill(key, |column| before.cell(column)) else { return Ok(()) };
         if now == Some(&old) { Ok(()) } else { self.delete_key(index, path, old, true, out) }
     }
 
     fn delete_row(&self, out: &mut Mutations) -> Result<(), HandleError> {
         for (index, key) in self.keys.iter().enumerate() {
-            let path = self.path(key);
             if self.change.tombstone && !self.tombstone_reaches(key) {
                 continue;
             }
-            match self.fill(key.template(), |column| self.old_cell(column)) {
+            let path = self.ordered_path(key)?;
+            match self.fill(key, |column| self.old_cell(column)) {
                 Ok(cache_key) => self.delete_key(index, path, cache_key, true, out)?,
                 // Nothing tells this key: the row had none, or only a whole `before` would tell it.
-                Err(Unfilled::NoValue { .. }) if !self.record_key_names(key.template().columns()) => {}
-                Err(error) => return Err(error.into_error(key.template())),
+                Err((Unfilled::NoValue { .. }, _)) if !self.record_key_names(key.columns()) => {}
+                Err((error, template)) => return Err(error.into_error(template)),
             }
         }
         Ok(())
@@ -212,8 +212,8 @@ impl<'c> Flow<'c> {
     /// A tombstone reaches the keys that the record key alone tells. Secondary keys cannot follow it: it has
     /// no position, and nothing orders it against the row that has the key now.
     fn tombstone_reaches(&self, key: &KeyTemplate) -> bool {
-        let ordered = key.is_invalidated() || key.is_shared() || self.is_primary(key.template());
-        ordered && self.record_key_names(key.template().columns())
+        let ordered = key.is_invalidated() || key.is_shared() || self.is_primary(key);
+        ordered && self.record_key_names(key.columns())
     }
 
     fn delete_key(
@@ -272,13 +272,30 @@ impl<'c> Flow<'c> {
         Ok(())
     }
 
-    fn fill<'a>(&self, template: &Template, cell: impl Fn(&str) -> Cell<'a>) -> Result<CacheKey, Unfilled> {
+    /// Key and member; what fails names its template.
+    fn fill<'a, 't>(
+        &self,
+        key: &'t KeyTemplate,
+        cell: impl Fn(&str) -> Cell<'a>,
+    ) -> Result<CacheKey, (Unfilled, &'t Template)> {
+        let bytes = self.fill_template(key.template(), &cell)?;
+        let Some((kind, template)) = key.member() else { return Ok(CacheKey::new(&bytes)) };
+        let member = Member { kind, bytes: self.fill_template(template, &cell)?.into() };
+        Ok(CacheKey::of_member(&bytes, member))
+    }
+
+    fn fill_template<'a, 't>(
+        &self,
+        template: &'t Template,
+        cell: impl Fn(&str) -> Cell<'a>,
+    ) -> Result<Vec<u8>, (Unfilled, &'t Template)> {
         let mut bytes = Vec::with_capacity(40);
-        template.fill_key(cell, self.entity.render, &mut bytes)?;
+        let filled = template.fill_key(cell, self.entity.render, &mut bytes);
+        filled.map_err(|error| (error, template))?;
         if bytes.len() > self.value_bytes_max {
-            return Err(Unfilled::TooLarge { bytes: bytes.len(), limit: self.value_bytes_max });
+            return Err((Unfilled::TooLarge { bytes: bytes.len(), limit: self.value_bytes_max }, template));
         }
-        Ok(CacheKey::new(&bytes))
+        Ok(bytes)
     }
 
     /// A column of the row as it is now: of `after`, else of the record key, where a stream keeps the key
@@ -298,19 +315,32 @@ impl<'c> Flow<'c> {
         }
     }
 
-    /// The partition orders a key that holds all of the record key's columns, for then no row of another
-    /// partition can have it.
-    fn is_primary(&self, template: &Template) -> bool {
-        self.change.key.as_ref().is_some_and(|key| {
+    /// The partition orders a key (or key and member) that holds all of the record key's columns, for then no
+    /// row of another partition can have it.
+    fn is_primary(&self, key: &KeyTemplate) -> bool {
+        self.change.key.as_ref().is_some_and(|record_key| {
             self.change.routing != Routing::Nothing
-                && !key.columns.is_empty()
-                && key.columns.iter().all(|column| template.plain_columns().any(|name| name == column.name))
+                && !record_key.columns.is_empty()
+                && record_key.columns.iter().all(|column| key.plain_columns().any(|name| name == column.name))
         })
+    }
+
+    /// The path of a key that is to be written or deleted. A member that nothing orders is the record's error:
+    /// that it is there tells no row from another, so that no delete could spare the row that has it now.
+    fn ordered_path(&self, key: &KeyTemplate) -> Result<Path, HandleError> {
+        match self.path(key) {
+            Path::Compared if key.member().is_some() => Err(HandleError::Handler(
+                "rows of several partitions can give this member, and the source tells no position to order \
+                 them by: key and member have to hold the columns of the record's key"
+                    .into(),
+            )),
+            path => Ok(path),
+        }
     }
 
     fn path(&self, key: &KeyTemplate) -> Path {
         // A delete without a value to lose is right at any time, in any order.
-        if key.is_invalidated() || (!key.is_shared() && self.is_primary(key.template())) {
+        if key.is_invalidated() || (!key.is_shared() && self.is_primary(key)) {
             return Path::Plain;
         }
         // PostgreSQL has positions, also where this one change has none.
@@ -410,5 +440,7 @@ fn or_else<'c>(cell: Cell<'c>, other: impl FnOnce() -> Cell<'c>) -> Cell<'c> {
 
 #[cfg(test)]
 mod law;
+#[cfg(test)]
+mod member_tests;
 #[cfg(test)]
 mod tests;

@@ -15,7 +15,7 @@ use super::packing::Packing;
 use super::spec::{Chosen, Columns, MappingSpec, Shape, Ttl, TtlBase, WriteSpec};
 use crate::change::{Cell, Row};
 use crate::error::HandleError;
-use crate::mutation::{StringKind, Value};
+use crate::mutation::{MemberKind, StringKind, Value};
 use crate::types::{self, RenderStyle};
 
 /// An entity's writes as the settings say them.
@@ -36,8 +36,10 @@ impl Mapping {
 fn key_template(write: &WriteSpec) -> KeyTemplate {
     let key = KeyTemplate::new(write.key.clone());
     let key = if write.shared { key.shared() } else { key };
-    match write.shape {
+    match &write.shape {
         Shape::Invalidate => key.invalidated(),
+        Shape::Set { member } => key.with_member(MemberKind::Set, member.clone()),
+        Shape::SortedSet { member, .. } => key.with_member(MemberKind::SortedSet, member.clone()),
         Shape::Json(_)
         | Shape::Nested(_)
         | Shape::Text(_)
@@ -127,6 +129,18 @@ fn value(shape: &Shape, row: &RowImage<'_>, bytes_max: usize) -> Result<Option<V
             }
             Cell::Null | Cell::Unavailable => Ok(None),
             Cell::Absent => Err(missing(column)),
+        },
+        Shape::Set { .. } => Ok(Some(Value::member())),
+        Shape::SortedSet { score, .. } => match row.cell(score) {
+            Cell::Present(typed) => {
+                let mut text = Vec::new();
+                types::score(typed, &mut text).map_err(|error| value_error(score, error))?;
+                Ok(Some(Value::Member { score: Some(text) }))
+            }
+            // A null has no place in an order; `when` says what such rows are.
+            Cell::Null => Err(value_error(score, mismatch("a score", "null"))),
+            Cell::Absent => Err(missing(score)),
+            Cell::Unavailable => Ok(None),
         },
         Shape::Json(columns) => {
             let Some(cells) = chosen_cells(columns, row)? else { return Ok(None) };

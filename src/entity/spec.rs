@@ -51,6 +51,18 @@ pub enum Shape {
     Hash(Columns),
     /// One column's bytes as they are.
     Bytes(String),
+    /// A member of a set.
+    Set {
+        /// The member.
+        member: Template,
+    },
+    /// A member of a sorted set.
+    SortedSet {
+        /// The member.
+        member: Template,
+        /// Column of its score.
+        score: String,
+    },
     /// No value: the key is deleted on every change.
     Invalidate,
 }

@@ -149,6 +149,7 @@ pub(crate) fn in_words(mutation: &Mutation) -> String {
             let fields: Vec<_> = fields.iter().map(|(n, v)| format!("{}={}", text(n), text(v))).collect();
             format!("[{}]", fields.join(" "))
         }
+        Value::Member { score } => score.as_ref().map_or("there".to_owned(), |score| text(score)),
     };
     let mut words = match &mutation.effect {
         Effect::Write(written, expiry) => {

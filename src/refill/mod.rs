@@ -380,20 +380,18 @@ fn action(entry: Entry, newest: bool, mode: RefillMode, seen: &mut Seen) -> Opti
     let superseded = !newest || row.is_some_and(|row| seen.contains(row));
     let Some(guard) = guard else {
         let key = seen.key(&key);
-        if seen.contains(key) || (superseded && (mode == RefillMode::IfAbsent || is_write(&effect))) {
+        if seen.contains(key) || (superseded && (!mode.overwrites() || is_write(&effect))) {
             return None;
         }
         seen.insert(key);
-        return match (effect, mode) {
-            (Effect::Write(value, expiry), RefillMode::IfAbsent) => {
-                Some(Action::WriteIfAbsent(value, expiry))
-            }
-            (Effect::Write(value, expiry), RefillMode::Overwrite) => Some(Action::Write(value, expiry)),
-            (Effect::Delete, RefillMode::Overwrite) => Some(Action::Delete),
-            (Effect::DeleteIf(value), RefillMode::Overwrite) => {
+        return match effect {
+            Effect::Write(value, expiry) if mode.overwrites() => Some(Action::Write(value, expiry)),
+            Effect::Write(value, expiry) => Some(Action::WriteIfAbsent(value, expiry)),
+            Effect::Delete if mode.overwrites() => Some(Action::Delete),
+            Effect::DeleteIf(value) if mode.overwrites() => {
                 Some(Action::DeleteIf(SmallVec::from_iter([value])))
             }
-            (Effect::Delete | Effect::DeleteIf(_), RefillMode::IfAbsent) => None,
+            Effect::Delete | Effect::DeleteIf(_) => None,
         };
     };
     // What the guard orders it decides: other rows may have the key, in this partition and in others.
@@ -402,7 +400,7 @@ fn action(entry: Entry, newest: bool, mode: RefillMode, seen: &mut Seen) -> Opti
         Effect::Write(value, expiry) if !superseded => {
             Some(Action::Guarded(SmallVec::from_iter([Step::Write { version, owner, value, expiry }])))
         }
-        Effect::Delete | Effect::DeleteIf(_) if mode == RefillMode::Overwrite => {
+        Effect::Delete | Effect::DeleteIf(_) if mode.overwrites() => {
             Some(Action::Guarded(SmallVec::from_iter([Step::DeleteOwned { version, owner }])))
         }
         Effect::Write(..) | Effect::Delete | Effect::DeleteIf(_) => None,

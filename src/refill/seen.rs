@@ -32,9 +32,9 @@ impl Seen {
         Seen { hasher, set: HashSet::default(), count_max: count_max.max(1) }
     }
 
-    /// The fingerprint of a key.
+    /// The fingerprint of a key, or of a key and member.
     pub(super) fn key(&self, key: &CacheKey) -> Fingerprint {
-        Fingerprint(self.hasher.hash_one((0_usize, key.as_bytes())))
+        Fingerprint(self.hasher.hash_one((0_usize, key)))
     }
 
     /// The fingerprint of an entity's row.

@@ -183,6 +183,16 @@ fn an_older_change_of_a_row_writes_nothing_and_deletes_only_over_what_is_there()
     }
 }
 
+/// Between a loss and the next watermark a batch landed and a snapshot was taken, and that was loaded much later.
+#[test]
+fn a_snapshot_that_no_watermark_tells_of_is_written_over() {
+    let log = [write(1, 1), write(2, 2), write(1, 1), delete(2, 2)];
+    let mut scene = Scene::new(&log, RefillMode::Restore, options(10, 100));
+    scene.cache = BTreeMap::from([(1, 0), (2, 1)]);
+    scene.finish();
+    assert_eq!(scene.cache, BTreeMap::from([(1, 2)]));
+}
+
 #[test]
 fn what_is_there_already_is_read_for_its_keys_alone() {
     let log = [write(1, 1), write(2, 2), delete(1, 1), write(3, 3)];
@@ -267,9 +277,8 @@ proptest! {
         steps in prop::collection::vec(0..4_u8, 0..80),
         window in 1..9_i64,
         seen_max in 5..16_usize,
-        overwrite in any::<bool>(),
+        mode in prop::sample::select(vec![RefillMode::IfAbsent, RefillMode::Restore, RefillMode::Overwrite]),
     ) {
-        let mode = if overwrite { RefillMode::Overwrite } else { RefillMode::IfAbsent };
         let mut scene = Scene::new(&history, mode, options(window, seen_max));
         let mut live = live.into_iter();
         for step in steps {

@@ -31,7 +31,7 @@ impl Entry {
             Effect::Write(value, _) | Effect::DeleteIf(value) => value.size_bytes(),
             Effect::Delete => 0,
         };
-        ENTRY_OVERHEAD_BYTES + self.key.as_bytes().len() + value
+        ENTRY_OVERHEAD_BYTES + self.key.size_bytes() + value
     }
 }
 

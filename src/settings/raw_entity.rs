@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::raw::{DurationText, ShareText, SizeText, text_type};
+use super::raw_member::{SetMember, SortedSetMember};
 use super::units;
 
 text_type!(
@@ -280,7 +281,8 @@ pub(super) struct Write {
     #[schemars(required)]
     pub(super) key: Option<Template>,
     /// The value: of the whole row "json" or "hash", or "invalidate" to delete the key on every change; of chosen
-    /// columns { json = ["id"] }, { hash = ["id"] }, { text = "{id}" }, { template = "…" } or { bytes = "photo" }.
+    /// columns { json = ["id"] }, { hash = ["id"] }, { text = "{id}" }, { template = "…" } or { bytes = "photo" }; or
+    /// a member of the key: { set = { member = "{id}" } }, { sorted_set = { member = "{id}", score = "points" } }.
     #[schemars(required)]
     pub(super) value: Option<Value>,
     /// How a JSON value is written: "json" or "msgpack".
@@ -289,7 +291,7 @@ pub(super) struct Write {
     /// Compresses the value over a size. Not of a hash.
     pub(super) compress: Option<Compress>,
     /// How long the key lives: a duration, "none", by a column, or from the source's commit. Has to be said,
-    /// but for `value = "invalidate"`, which has none.
+    /// but for `value = "invalidate"`, which has none. A member's is "none".
     pub(super) ttl: Option<Ttl>,
     /// ± this share of the duration, by a function of the key: keys written together do not expire together.
     pub(super) jitter: Option<ShareText>,
@@ -337,6 +339,10 @@ pub(super) enum ValueOf {
     Hash(Vec<Column>),
     /// One column's bytes as they are.
     Bytes(String),
+    /// The row is a member of the set at the key.
+    Set(SetMember),
+    /// The row is a member of the sorted set at the key.
+    SortedSet(SortedSetMember),
 }
 
 /// A column of a value.

@@ -6,6 +6,7 @@
 //! | `<own_prefix><group>:owner:{<topic>:<partition>}` | hash: `epoch`, and per node an [`Entry`] as JSON under `n:<node>` |
 //! | `<own_prefix><group>:mark:{<tag>}:<topic>:<partition>` | a lane's watermark on one master, a [`Mark`] |
 //! | `<own_prefix>v:{<tag>}:<cache key>` | what the version guard remembers: version, a blank, owner |
+//! | `<own_prefix>v:{<tag>}<length of key>:<cache key>:<member>` | the same of one member; the length is in bytes |
 //!
 //! Group and topic are escaped (`%`, `:`, `{`, `}` as `%xx`), so that no two names meet and the hash tag is
 //! ours. The own prefix must hold no brace; the settings see to that.
@@ -13,7 +14,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Claim, Epoch, LaneName, Owed, RefillMode, Standing};
-use crate::mutation::RowId;
+use crate::mutation::{CacheKey, RowId};
 use crate::record::Position;
 use crate::sink::slots::{slot_of, tag_of};
 use crate::version::Version;
@@ -54,6 +55,14 @@ impl OwnKeys {
         let mut side = format!("{}v:{{{}}}:", self.prefix, tag_of(slot_of(key))).into_bytes();
         side.extend_from_slice(key);
         side
+    }
+
+    /// The side key of a cache key, or of a member. Where the key ends and the member begins, its length tells.
+    pub fn side_of(&self, key: &CacheKey) -> Vec<u8> {
+        let (bytes, Some(member)) = (key.as_bytes(), key.member()) else { return self.side(key.as_bytes()) };
+        let (tag, length) = (tag_of(slot_of(bytes)), bytes.len());
+        let start = format!("{}v:{{{tag}}}{length}:", self.prefix);
+        [start.as_bytes(), bytes, b":", &*member.bytes].concat()
     }
 }
 
@@ -140,8 +149,8 @@ pub fn epoch_above(known: Epoch, server_ms: i64) -> Epoch {
     Epoch(known.0.saturating_add(1).max(u64::try_from(server_ms).unwrap_or(0)))
 }
 
-/// What a watermark key holds: `<epoch>:<position>`, and where history is owed `:a<below>` (to be written where
-/// absent) or `:o<below>` (to be written over), with `.<step>`.
+/// What a watermark key holds: `<epoch>:<position>`, and where history is owed `:<mode><below>.<step>`, the mode as
+/// `a`, `r` or `o` ([`RefillMode`] in its order).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     /// Who set it.
@@ -170,6 +179,7 @@ impl Mark {
 pub fn parse_owed(text: &[u8]) -> Option<Owed> {
     let (mode, below) = match text.split_first()? {
         (b'a', below) => (RefillMode::IfAbsent, below),
+        (b'r', below) => (RefillMode::Restore, below),
         (b'o', below) => (RefillMode::Overwrite, below),
         _ => return None,
     };
@@ -178,10 +188,11 @@ pub fn parse_owed(text: &[u8]) -> Option<Owed> {
     Some(Owed { below: parse(below)?, mode, step: parse(step)? })
 }
 
-/// What follows the second colon of a watermark: `a<below>.<step>` or `o<below>.<step>`.
+/// What follows the second colon of a watermark: `<mode><below>.<step>`, the mode as `a`, `r` or `o`.
 pub fn owed_text(owed: Owed) -> String {
     let mode = match owed.mode {
         RefillMode::IfAbsent => 'a',
+        RefillMode::Restore => 'r',
         RefillMode::Overwrite => 'o',
     };
     format!("{mode}{}.{}", owed.below, owed.step)
@@ -247,7 +258,7 @@ pub fn beginning(claim: &Claim, found: &[Found]) -> Beginning {
             Found::At(..) | Found::Lost | Found::Nothing => None,
         })
         .min();
-    let mode = claim.owed.map_or(RefillMode::IfAbsent, |owed| owed.mode);
+    let mode = claim.owed.map_or(RefillMode::Restore, |owed| owed.mode.max(RefillMode::Restore));
     let masters: Vec<(Position, Option<Owed>)> = found
         .iter()
         .map(|found| match (found, behind) {
@@ -272,6 +283,7 @@ fn parse<T: std::str::FromStr>(text: &[u8]) -> Option<T> {
 mod tests {
     use super::*;
     use crate::batch::LaneId;
+    use crate::mutation::{Member, MemberKind};
 
     fn lane(topic: &str, partition: i32) -> LaneName {
         LaneName { topic: topic.to_owned(), partition }
@@ -291,8 +303,34 @@ mod tests {
     fn side_keys_lie_in_the_slot_of_their_key_whatever_braces_it_holds() {
         let own = OwnKeys::new("stoker:", "g");
         for key in ["plain", "{tag}:x", "a}b{c", "{}", "{", "x{}y{z}", "{{a}}"] {
-            assert_eq!(slot_of(&own.side(key.as_bytes())), slot_of(key.as_bytes()), "{key}");
+            let whole = CacheKey::new(key.as_bytes());
+            let member = Member { kind: MemberKind::Set, bytes: b"{m}".as_slice().into() };
+            let member = CacheKey::of_member(key.as_bytes(), member);
+            for key in [whole, member] {
+                assert_eq!(slot_of(&own.side_of(&key)), slot_of(key.as_bytes()), "{key}");
+            }
         }
+    }
+
+    #[test]
+    fn side_keys_of_members_are_told_from_each_other_and_from_those_of_keys() {
+        let own = OwnKeys::new("stoker:", "g");
+        let member = |key: &[u8], member: &[u8]| {
+            CacheKey::of_member(key, Member { kind: MemberKind::Set, bytes: member.into() })
+        };
+        let sides: std::collections::BTreeSet<_> = [
+            member(b"a:b", b"c"),
+            member(b"a", b"b:c"),
+            member(b"3:a", b"b:c"),
+            CacheKey::new(b"a:b:c"),
+            CacheKey::new(b"3:a:b:c"),
+        ]
+        .iter()
+        // Each lies in the slot of its key: without the tags they must differ already.
+        .map(|key| own.side_of(key).iter().skip_while(|byte| **byte != b'}').copied().collect::<Vec<_>>())
+        .collect();
+        assert_eq!(sides.len(), 5);
+        assert!(own.side_of(&member(b"board", b"7")).ends_with(b"}5:board:7"));
     }
 
     #[test]
@@ -309,7 +347,8 @@ mod tests {
         assert_eq!(read, record);
 
         let owed = |mode| Some(Owed { below: 7, mode, step: 3 });
-        for owed in [None, owed(RefillMode::IfAbsent), owed(RefillMode::Overwrite)] {
+        for owed in [None, owed(RefillMode::IfAbsent), owed(RefillMode::Restore), owed(RefillMode::Overwrite)]
+        {
             let mark = Mark { epoch: Epoch(u64::MAX), position: i64::MAX, owed };
             assert_eq!(Mark::parse(mark.to_string().as_bytes()), Some(mark));
         }
@@ -332,9 +371,9 @@ mod tests {
     #[test]
     fn a_lane_begins_by_its_worst_master_and_leaves_the_others_where_they_are() {
         use Found::{At, Lost, Nothing};
-        use RefillMode::{IfAbsent, Overwrite};
+        use RefillMode::{Overwrite, Restore};
         use Standing::{Behind, Intact};
-        let absent = |below| Some(Owed::all(below, IfAbsent));
+        let lost = |below| Some(Owed::all(below, Restore));
         let over = |below| Some(Owed::all(below, Overwrite));
         type Case<'c> =
             (Option<Position>, Option<Owed>, &'c [Found], Standing, &'c [(Position, Option<Owed>)]);
@@ -344,22 +383,22 @@ mod tests {
             (Some(10), None, &[Lost], Intact, &[(10, None)]),
             (Some(100), None, &[At(100, None), At(130, None)], Intact, &[(100, None), (100, None)]),
             (Some(100), None, &[At(100, None), Nothing], Intact, &[(100, None), (100, None)]),
-            (Some(100), None, &[Lost, At(130, None)], Intact, &[(100, absent(100)), (100, None)]),
+            (Some(100), None, &[Lost, At(130, None)], Intact, &[(100, lost(100)), (100, None)]),
             (Some(100), over(60), &[Lost], Intact, &[(100, over(100))]),
             (Some(100), over(60), &[At(100, over(40))], Intact, &[(100, over(40))]),
             (Some(100), over(60), &[At(100, None)], Intact, &[(100, None)]),
-            (Some(100), None, &[At(100, absent(30)), Nothing], Intact, &[(100, absent(30)), (100, None)]),
+            (Some(100), None, &[At(100, lost(30)), Nothing], Intact, &[(100, lost(30)), (100, None)]),
             (
                 Some(100),
                 None,
-                &[At(80, None), At(60, absent(20)), At(100, None)],
+                &[At(80, None), At(60, lost(20)), At(100, None)],
                 Behind(60),
-                &[(80, None), (60, absent(20)), (100, None)],
+                &[(80, None), (60, lost(20)), (100, None)],
             ),
             (Some(100), None, &[At(3, None)], Behind(10), &[(10, None)]),
-            (Some(100), None, &[At(80, None), Lost], Behind(80), &[(80, None), (80, absent(80))]),
+            (Some(100), None, &[At(80, None), Lost], Behind(80), &[(80, None), (80, lost(80))]),
             (Some(100), None, &[At(80, None), Nothing], Behind(80), &[(80, None), (100, None)]),
-            (Some(100), None, &[Lost, Lost], Intact, &[(100, absent(100)), (100, absent(100))]),
+            (Some(100), None, &[Lost, Lost], Intact, &[(100, lost(100)), (100, lost(100))]),
         ];
         for (committed, owed, found, standing, masters) in cases {
             let claim = Claim {

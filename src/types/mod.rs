@@ -2,7 +2,7 @@
 //!
 //! A decoder hands out [`Typed`]: a borrowed raw part with the type that the format's schema, or the
 //! entity's settings, give it. Nothing is converted before somebody asks; what asks is [`render_json`],
-//! [`render_text`], [`render_key`], [`raw_bytes`] or [`unix_ms`].
+//! [`render_text`], [`render_key`], [`raw_bytes`], [`unix_ms`] or [`score`].
 //! This module does no IO, reads no clock, and never goes through `f64` for a decimal or an integer.
 
 mod binary;
@@ -16,6 +16,7 @@ mod moment;
 mod number;
 mod part;
 mod render;
+mod score;
 mod temporal;
 mod time;
 
@@ -29,6 +30,7 @@ pub use json::{json_string, unescape};
 pub use kind::{NAMES, TypeName};
 pub use moment::unix_ms;
 pub use render::{raw_bytes, render_json, render_key, render_text};
+pub use score::score;
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -113,7 +113,7 @@ pub(super) fn handle_history(
             let Some(refill) = lane.refill_mut() else { return };
             refill.failed();
             refill.add(failure.entity.unwrap_or_default(), &failure.rows, failure.deletes.into_iter());
-            if refill.mode() == RefillMode::IfAbsent {
+            if refill.mode() != RefillMode::Overwrite {
                 return;
             }
             match on_error {

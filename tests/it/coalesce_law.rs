@@ -98,6 +98,11 @@ fn value() -> impl Strategy<Value = Value> {
     ]
 }
 
+/// What a member's slot may hold: its scores; of a set, one value.
+fn member_value() -> impl Strategy<Value = Value> {
+    prop_oneof![Just(Value::member()), (0..3_u8).prop_map(|n| Value::Member { score: Some(vec![b'0' + n]) }),]
+}
+
 fn version() -> impl Strategy<Value = Version> {
     prop_oneof![
         1 => Just(Version::NONE),
@@ -114,6 +119,14 @@ fn effect() -> impl Strategy<Value = Effect> {
         3 => value().prop_map(|value| Effect::Write(value, Expiry::Never)),
         2 => Just(Effect::Delete),
         2 => value().prop_map(Effect::DeleteIf),
+    ]
+}
+
+/// A member is never deleted by comparing.
+fn member_effect() -> impl Strategy<Value = Effect> {
+    prop_oneof![
+        3 => member_value().prop_map(|value| Effect::Write(value, Expiry::Never)),
+        2 => Just(Effect::Delete),
     ]
 }
 
@@ -149,6 +162,19 @@ proptest! {
         before in slot(false), effects in proptest::collection::vec(effect(), 1..7)
     ) {
         check(before, &effects.into_iter().map(|effect| (effect, None)).collect::<Vec<_>>())?;
+    }
+
+    #[test]
+    fn mutations_of_a_member_composed_leave_what_they_leave_one_by_one(
+        before in proptest::option::of(member_value()),
+        remembered in proptest::option::of((version(), owner())),
+        effects in proptest::collection::vec((member_effect(), guard()), 1..7),
+        guarded in any::<bool>(),
+    ) {
+        let before = Slot { value: before, remembered: remembered.filter(|_| guarded) };
+        let effects: Vec<_> =
+            effects.into_iter().map(|(effect, guard)| (effect, guarded.then_some(guard))).collect();
+        check(before, &effects)?;
     }
 
     #[test]

@@ -217,11 +217,11 @@ fn a_master_that_lost_its_data_is_written_again_and_the_others_left_alone() {
     lost.client().run::<()>(&["FLUSHALL"]);
     let next = self::sink(&cluster);
     let taken = runtime.block_on(next.take_over(&claim_from(2, 11))).unwrap();
-    let owed = Some(Owed::all(11, RefillMode::IfAbsent));
+    let owed = Some(Owed::all(11, RefillMode::Restore));
     assert_eq!((taken.standing, taken.owed), (Standing::Intact, owed), "a new owner sees it as well");
     let refilled = units("again").into_iter().map(|unit| match unit.action {
         Action::Write(value, expiry) => {
-            Unit { action: Action::WriteIfAbsent(value, expiry), offsets: [].into_iter().collect(), ..unit }
+            Unit { action: Action::Write(value, expiry), offsets: [].into_iter().collect(), ..unit }
         }
         _ => panic!("units are writes"),
     });

@@ -409,13 +409,13 @@ fn taking_over_compares_with_what_was_committed(cache: &Cache) {
         cache.take_over(&process, &claim).unwrap()
     };
 
-    let owed = Some(Owed::all(100, RefillMode::IfAbsent));
+    let owed = Some(Owed::all(100, RefillMode::Restore));
     let taken = take(Some(100));
     assert_eq!((taken.standing, taken.owed), (Standing::Intact, owed), "what was committed is not there");
-    let text = format!("{}:100:a100.0", taken.epoch.0);
+    let text = format!("{}:100:r100.0", taken.epoch.0);
     assert_eq!(position(), Some(MemoryValue::String(text.into())), "and its watermark says so");
     assert_eq!(take(Some(100)).owed, owed, "still to be refilled");
-    let part = Some(Owed::all(40, RefillMode::IfAbsent));
+    let part = Some(Owed::all(40, RefillMode::Restore));
     assert_done(&cache.apply(&process, &Batch { owed: part, ..look(1, 100) }));
     assert_eq!(take(Some(100)).owed, part);
     assert_done(&cache.apply(&process, &look(1, 100)));
@@ -427,7 +427,7 @@ fn taking_over_compares_with_what_was_committed(cache: &Cache) {
     let taken = take(Some(90));
     assert_eq!(taken.standing, Standing::Behind(80));
     cache.remove(&mark);
-    assert_eq!(take(Some(90)).owed, Some(Owed::all(90, RefillMode::IfAbsent)));
+    assert_eq!(take(Some(90)).owed, Some(Owed::all(90, RefillMode::Restore)));
     cache.flush_all();
     assert_eq!(take(None).standing, Standing::Intact, "nothing was committed");
     cache.flush_all();

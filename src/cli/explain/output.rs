@@ -7,6 +7,8 @@
 //!   be written; `text`; `hash`: an object of texts) or `value_b64` (`bytes`, and text that is not UTF-8) or
 //!   `fields_b64` (a hash that is not UTF-8), and beside them `encoding` (`msgpack`) and `compress` (`zstd`, `lz4`) where
 //!   what is written is that, packed so; and `ttl_ms` or `expires_at_ms`, or neither for ever.
+//!   A member of a set or sorted set has `kind` `member` and `member` (`member_b64` where it is not UTF-8), and, written to
+//!   a sorted set, its `score`.
 //!   `guard` is the version that it carries through the version guard, `none` for a row without a position;
 //!   `only_if` is the value that a compare-and-delete looks for; `expired` marks a delete that stands for a
 //!   write whose expiry is not after now.
@@ -27,7 +29,9 @@ use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
 use crate::entity::packing::unpacked;
-use crate::mutation::{Compression, Effect, Expiry, Guard, Mutation, Packed, PackedShape, StringKind, Value};
+use crate::mutation::{
+    Compression, Effect, Expiry, Guard, Member, Mutation, Packed, PackedShape, StringKind, Value,
+};
 use crate::pipeline::Emitted;
 use crate::record::Record;
 
@@ -83,6 +87,8 @@ struct Shown {
     #[serde(flatten)]
     key: ShownKey,
     #[serde(flatten)]
+    member: Option<ShownMember>,
+    #[serde(flatten)]
     value: Option<ShownValue>,
     #[serde(flatten)]
     expiry: ShownExpiry,
@@ -97,6 +103,38 @@ struct Shown {
 enum ShownKey {
     Key(String),
     KeyB64(String),
+}
+
+/// A member of a set or sorted set: its value, if it is written, is no more than a score.
+#[derive(Debug, Serialize)]
+struct ShownMember {
+    kind: &'static str,
+    #[serde(flatten)]
+    bytes: ShownBytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ShownBytes {
+    Member(String),
+    MemberB64(String),
+}
+
+impl ShownMember {
+    fn of(member: &Member) -> ShownMember {
+        let bytes = match std::str::from_utf8(&member.bytes) {
+            Ok(text) => ShownBytes::Member(text.to_owned()),
+            Err(_) => ShownBytes::MemberB64(STANDARD.encode(&member.bytes)),
+        };
+        ShownMember { kind: "member", bytes, score: None }
+    }
+}
+
+/// A score is digits.
+fn lossy(score: &[u8]) -> String {
+    String::from_utf8_lossy(score).into_owned()
 }
 
 /// Serialised beside the other members of a mutation: `kind` and one of `value`, `value_b64`, `fields_b64`.
@@ -215,6 +253,7 @@ fn show(mutation: &Mutation, now_ms: Option<i64>) -> Shown {
             Ok(key) => ShownKey::Key(key.to_owned()),
             Err(_) => ShownKey::KeyB64(STANDARD.encode(mutation.key.as_bytes())),
         },
+        member: mutation.key.member().map(ShownMember::of),
         value: None,
         expiry: ShownExpiry::default(),
         guard: mutation.guard.as_ref().map(guard_text),
@@ -226,7 +265,10 @@ fn show(mutation: &Mutation, now_ms: Option<i64>) -> Shown {
         Effect::Write(_, expiry) if has_passed(*expiry, now_ms) => shown.expiry.expired = true,
         Effect::Write(value, expiry) => {
             shown.op = "write";
-            shown.value = Some(ShownValue::of(value));
+            match (&mut shown.member, value) {
+                (Some(member), Value::Member { score }) => member.score = score.as_deref().map(lossy),
+                (_, value) => shown.value = Some(ShownValue::of(value)),
+            }
             shown.expiry = show_expiry(*expiry, now_ms);
         }
     }
@@ -280,6 +322,9 @@ impl ShownValue {
                 plain("bytes", Content::Base64(STANDARD.encode(bytes)))
             }
             Value::Hash(fields) => plain("hash", hash(fields)),
+            Value::Member { score } => {
+                plain("member", Content::Text(score.as_deref().map(lossy).unwrap_or_default()))
+            }
         }
     }
 }
@@ -293,6 +338,7 @@ fn only_if(value: &Value) -> Content {
         Value::String { kind: StringKind::Json | StringKind::Text, bytes } => text_or_base64(bytes),
         Value::String { kind: StringKind::Bytes, bytes } => Content::Base64(STANDARD.encode(bytes)),
         Value::Hash(fields) => hash(fields),
+        Value::Member { score } => Content::Text(score.as_deref().map(lossy).unwrap_or_default()),
     }
 }
 

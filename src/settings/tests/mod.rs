@@ -204,7 +204,7 @@ fn a_problem_shows_its_line_and_what_to_do() {
     assert_eq!(
         error.to_string(),
         "stoker.toml:11:9: entity \"customer\", write 1: value: \"jsno\" is not \"json\", \"hash\" or \
-         \"invalidate\", or { json = … }, or { text = … }, or { template = … }, or { hash = … }, or { bytes = … }\n    \
+         \"invalidate\", or { json = … }, or { text = … }, or { template = … }, or { hash = … }, or { bytes = … }, or { set = … }, or { sorted_set = … }\n    \
          | value = \"jsno\"\n    \
          |         ^^^^^^\n    \
          = did you mean \"json\"?"
@@ -389,6 +389,35 @@ fn shared_keys_and_declared_numbers_are_allowed() {
     for brokers in ["localhost:1", "127.0.0.1:1,[::1]:2"] {
         loaded(&with_kafka(&format!("brokers = {brokers:?}, group = \"g\", {verification}")));
     }
+}
+
+#[test]
+fn members_share_a_key_where_no_two_are_the_same() {
+    let board =
+        "key = \"board\"\nttl = \"none\"\nvalue = { sorted_set = { member = \"{id}\", score = \"points\" } }";
+    assert!(loaded(&with_write(board)).warnings.is_empty(), "a board has one key");
+    let two = |first: &str, second: &str| {
+        let write = |member: &str| {
+            format!("key = \"tag:{{tag}}\"\nttl = \"none\"\nvalue = {{ set = {{ member = \"{member}\" }} }}")
+        };
+        let text = with_write(&format!("{}\n[[entity.write]]\n{}", write(first), write(second)));
+        loaded(&text).warnings.iter().map(one_line).collect::<Vec<_>>()
+    };
+    assert_eq!(two("order:{id}", "customer:{customer_id}"), Vec::<String>::new());
+    let found = two("{id}", "customer:{customer_id}");
+    assert!(
+        found.len() == 1 && found[0].contains("can give the same member as \"tag:{tag}\" (member \"{id}\")"),
+        "{found:?}"
+    );
+    let mixed = with_write(
+        "key = \"c:{id}\"\nvalue = \"json\"\nttl = \"1h\"\nshared = true\n[[entity.write]]\nkey = \"c:{id}:orders\"\n\
+         value = { set = { member = \"{order}\" } }\nttl = \"none\"\nshared = true",
+    );
+    let found: Vec<_> = loaded(&mixed).warnings.iter().map(one_line).collect();
+    assert!(found.len() == 1 && found[0].contains("a key holds members of a set,"), "{found:?}");
+    let constant =
+        loaded(&with_write("key = \"all\"\nttl = \"none\"\nvalue = { set = { member = \"all\" } }"));
+    assert!(one_line(&constant.warnings[0]).contains("names no column"), "{:?}", constant.warnings);
 }
 
 #[test]

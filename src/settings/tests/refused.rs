@@ -12,6 +12,13 @@ fn each(cases: &[(String, &[&str])]) {
     }
 }
 
+/// Two writes of these values to keys that are the same.
+fn two_writes(first: &str, second: &str) -> String {
+    with_write(&format!(
+        "key = \"s:{{x}}\"\nvalue = {first}\n[[entity.write]]\nkey = \"s:{{y}}\"\nvalue = {second}"
+    ))
+}
+
 #[test]
 fn what_is_wrong_in_kafka() {
     each(&[
@@ -363,9 +370,32 @@ fn what_is_wrong_in_writes() {
             ],
         ),
         (
-            with_write("key = \"c:{a}\"\nvalue = { sorted_set = { member = \"{id}\" } }"),
+            with_write("key = \"c:{a}\"\nvalue = { sorted_set = { member = \"{id}\" } }\nttl = \"none\""),
+            &[r#"11:24: entity "customer", write 1: value.sorted_set: "score" is missing"#],
+        ),
+        (
+            with_write(
+                "key = \"c:{a}\"\nvalue = { set = { member = \"{id}\", score = \"n\" } }\nttl = \"none\"",
+            ),
+            &[r#"11:36: entity "customer", write 1: value.set.score: unknown field "score""#],
+        ),
+        (
+            with_write("key = \"c:{a}\"\nvalue = { set = { member = \"{id\" } }"),
             &[
-                r#"11:11: entity "customer", write 1: value.sorted_set: not built yet: members of sets and sorted sets"#,
+                r#"9:1: entity "customer", write 1: "ttl" is missing -> write ttl = "none""#,
+                r#"11:29: entity "customer", write 1: value.set.member: this brace is never closed"#,
+            ],
+        ),
+        (
+            with_write(
+                "key = \"c:{a}\"\nvalue = { sorted_set = { member = \"{id}\", score = \"\" } }\nttl = \"1h\"\n\
+                 encoding = \"msgpack\"\ncompress = { algorithm = \"lz4\" }",
+            ),
+            &[
+                r#"11:51: entity "customer", write 1: value.sorted_set.score: is empty"#,
+                r#"12:7: entity "customer", write 1: ttl: members do not expire: a set that expires and starts again with one member is a wrong value, and no miss -> write ttl = "none""#,
+                r#"13:1: entity "customer", write 1: encoding: MessagePack is an encoding of JSON values, and this is none"#,
+                r#"14:1: entity "customer", write 1: compress: a member is compared with others: it cannot be compressed"#,
             ],
         ),
         (
@@ -519,6 +549,33 @@ fn what_is_wrong_in_writes() {
             ),
             &[
                 r#"14:7: entity "customer", write 2: key: gives the same keys as "c:{a}" of entity "customer" (line 10)"#,
+            ],
+        ),
+        (
+            two_writes(
+                "{ set = { member = \"{a}\" } }\nttl = \"none\"",
+                "{ set = { member = \"{b}\" } }\nttl = \"none\"",
+            ),
+            &[
+                r#"14:7: entity "customer", write 2: key: gives the same members as "s:{x}" (member "{a}") of entity "customer" (line 10)"#,
+            ],
+        ),
+        (
+            two_writes(
+                "{ set = { member = \"{a}\" } }\nttl = \"none\"\nshared = true",
+                "\"json\"\nttl = \"1h\"\nshared = true",
+            ),
+            &[
+                r#"15:7: entity "customer", write 2: key: gives the same keys as "s:{x}" (member "{a}") of entity "customer" (line 10): a key holds members"#,
+            ],
+        ),
+        (
+            two_writes(
+                "{ set = { member = \"{a}\" } }\nttl = \"none\"",
+                "{ sorted_set = { member = \"{a}\", score = \"n\" } }\nttl = \"none\"",
+            ),
+            &[
+                r#"14:7: entity "customer", write 2: key: gives the same keys as "s:{x}" (member "{a}") of entity "customer" (line 10): a key holds members"#,
             ],
         ),
     ]);

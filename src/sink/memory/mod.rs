@@ -5,8 +5,10 @@
 //! ([`MemorySink::answer`]), or lose its answer ([`MemorySink::lose`]) and still land later, unless its
 //! connection was killed meanwhile. Start at [`MemorySink`].
 
+mod member;
 mod server;
 
+pub use member::MemoryScore;
 pub use server::{Kept, MemoryRedis, MemoryValue, Snapshot};
 
 use std::cell::RefCell;

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
+use super::MemoryScore;
 use crate::batch::{Action, Outcome, Refusal, Step, Unit};
 use crate::error::ServerCode;
-use crate::mutation::{Expiry, Value};
+use crate::mutation::{CacheKey, Expiry, Value};
 use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, TOMBSTONE_MS, remembered};
 use crate::version::Version;
 
@@ -23,6 +24,10 @@ pub enum MemoryValue {
     String(Vec<u8>),
     /// A hash.
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    /// A set.
+    Set(BTreeSet<Vec<u8>>),
+    /// A sorted set.
+    SortedSet(BTreeMap<Vec<u8>, MemoryScore>),
     /// Any other type.
     Other,
 }
@@ -168,16 +173,16 @@ impl MemoryRedis {
         let key = unit.key.as_bytes();
         match &unit.action {
             Action::Write(value, expiry) => {
-                self.write(key, value, *expiry, sealed_at_ms);
-                Outcome::Applied
+                let written = self.write(&unit.key, value, *expiry, sealed_at_ms);
+                written.map_or_else(Outcome::Refused, |()| Outcome::Applied)
             }
-            Action::WriteIfAbsent(..) if self.get(key).is_some() => Outcome::Rejected,
+            Action::WriteIfAbsent(..) if self.has(&unit.key) => Outcome::Rejected,
             Action::WriteIfAbsent(value, expiry) => {
-                self.write(key, value, *expiry, sealed_at_ms);
-                Outcome::Applied
+                let written = self.write(&unit.key, value, *expiry, sealed_at_ms);
+                written.map_or_else(Outcome::Refused, |()| Outcome::Applied)
             }
             Action::Delete => {
-                self.remove(key);
+                self.delete(&unit.key);
                 Outcome::Applied
             }
             Action::DeleteIf(values) => match self.get(key) {
@@ -187,33 +192,62 @@ impl MemoryRedis {
                     Outcome::Applied
                 }
             },
-            Action::Guarded(steps) => self.guarded(key, &own.side(key), steps, sealed_at_ms),
+            Action::Guarded(steps) => self.guarded(&unit.key, &own.side_of(&unit.key), steps, sealed_at_ms),
         }
     }
 
-    fn write(&self, key: &[u8], value: &Value, expiry: Expiry, sealed_at_ms: i64) {
+    fn write(&self, key: &CacheKey, value: &Value, expiry: Expiry, sealed_at_ms: i64) -> Result<(), Refusal> {
+        let bytes = key.as_bytes();
+        if let Some(member) = key.member() {
+            return self.add_member(bytes, member, value);
+        }
         let kept = match value {
             Value::String { bytes, .. } => MemoryValue::String(bytes.clone()),
-            Value::Hash(fields) if fields.is_empty() => return self.remove(key),
+            Value::Hash(fields) if fields.is_empty() => {
+                self.remove(bytes);
+                return Ok(());
+            }
             Value::Hash(fields) => MemoryValue::Hash(fields.iter().cloned().collect()),
+            Value::Member { .. } => return Err(Refusal::Command),
         };
-        self.put(key, kept, expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1)));
+        self.put(bytes, kept, expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1)));
+        Ok(())
     }
 
-    fn guarded(&self, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Outcome {
-        let mut known: Option<(Version, Vec<u8>)> = match self.get(side) {
-            Some((MemoryValue::String(held), _)) => split_remembered(&held),
-            Some((MemoryValue::Hash(_) | MemoryValue::Other, _)) => {
-                return Outcome::Refused(Refusal::WrongType);
+    /// True where the key is there, or the member in its key.
+    fn has(&self, key: &CacheKey) -> bool {
+        match (self.get(key.as_bytes()), key.member()) {
+            (held, None) => held.is_some(),
+            (Some((MemoryValue::Set(members), _)), Some(member)) => members.contains(&*member.bytes),
+            (Some((MemoryValue::SortedSet(members), _)), Some(member)) => {
+                members.contains_key(&*member.bytes)
             }
+            (_, Some(_)) => false,
+        }
+    }
+
+    fn delete(&self, key: &CacheKey) {
+        match key.member() {
+            Some(member) => self.remove_member(key.as_bytes(), member),
+            None => self.remove(key.as_bytes()),
+        }
+    }
+
+    fn guarded(&self, key: &CacheKey, side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Outcome {
+        let former = self.get(side);
+        let mut known: Option<(Version, Vec<u8>)> = match &former {
+            Some((MemoryValue::String(held), _)) => split_remembered(held),
+            Some(_) => return Outcome::Refused(Refusal::WrongType),
             None => None,
         };
         let mut applied = false;
+        // What the last step that applied came to: a refusal leaves the memory as it was.
+        let mut result = Ok(());
         for step in steps {
             let not_newer_than = |version: &Version| known.as_ref().is_none_or(|(held, _)| held <= version);
             match step {
                 Step::Write { version, owner, value, expiry } if not_newer_than(version) => {
-                    self.write(key, value, *expiry, sealed_at_ms);
+                    result = self.write(key, value, *expiry, sealed_at_ms);
                     let expires_at = expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1));
                     let remembered_until =
                         expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
@@ -229,7 +263,8 @@ impl MemoryRedis {
                         let held = known.as_ref().filter(|_| mine).map(|(held, _)| held);
                         let version = [Some(version), covers.as_ref(), held].into_iter().flatten().max();
                         let version = &version.cloned().unwrap_or_default();
-                        self.remove(key);
+                        self.delete(key);
+                        result = Ok(());
                         let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
                         self.put(side, MemoryValue::String(remembered(version, owner)), until);
                         known = Some((version.clone(), owner.as_bytes().to_vec()));
@@ -242,7 +277,8 @@ impl MemoryRedis {
                     }) =>
                 {
                     let version = known.as_ref().map_or(version, |(held, _)| held.max(version)).clone();
-                    self.remove(key);
+                    self.delete(key);
+                    result = Ok(());
                     let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
                     self.put(side, MemoryValue::String(remembered(&version, owner)), until);
                     known = Some((version, owner.as_bytes().to_vec()));
@@ -250,6 +286,13 @@ impl MemoryRedis {
                 }
                 Step::Write { .. } | Step::DeleteOwned { .. } => {}
             }
+        }
+        if let Err(refusal) = result {
+            match former {
+                Some((value, expires_at_ms)) => self.put(side, value, expires_at_ms),
+                None => self.remove(side),
+            }
+            return Outcome::Refused(refusal);
         }
         if applied { Outcome::Applied } else { Outcome::Rejected }
     }

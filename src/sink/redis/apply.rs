@@ -106,10 +106,12 @@ impl RedisSink {
                 self.noticed(&WorldError::Redirected);
                 continue;
             };
-            // What a refill writes where absent is for those that lost it, and the rest for those that are behind.
-            let is_there = |mark: &LaneMark| match unit.action {
-                Action::WriteIfAbsent(..) => !mark.owes,
-                _ => !unit.offsets.is_empty() && mark.has(batch.end),
+            // What a refill writes is for those that lack it (guarded keys have other rows too), and the rest for
+            // those that are behind.
+            let is_there = |mark: &LaneMark| match (unit.offsets.is_empty(), &unit.action) {
+                (true, Action::Guarded(_)) => false,
+                (true, _) => !mark.owes,
+                (false, _) => mark.has(batch.end),
             };
             if marks.get(master).is_some_and(is_there) {
                 progress.decide(index, Outcome::Applied);
@@ -174,7 +176,7 @@ impl RedisSink {
             return match unit.action {
                 // Of a row's past: what the key holds by now is newer.
                 Action::WriteIfAbsent(..) => nothing(unit.key.as_bytes()),
-                _ => delete(unit.key.as_bytes()),
+                _ => delete(&unit.key),
             };
         }
         encode(unit, &self.own, sealed_at_ms)
@@ -184,7 +186,7 @@ impl RedisSink {
         if self.is_too_large(unit) {
             return checked(reply).map(|_| Outcome::Refused(Refusal::TooLarge));
         }
-        outcome(&unit.action, reply)
+        outcome(unit, reply)
     }
 
     fn is_too_large(&self, unit: &Unit) -> bool {

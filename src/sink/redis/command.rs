@@ -1,15 +1,16 @@
 //! One unit as one command, and what its reply means.
 //!
-//! A string's write is a plain `SET … PXAT`, a delete is `UNLINK`; everything else is a script, so that each
-//! unit stays atomic and can be sent again by itself.
+//! A string's write is a plain `SET … PXAT`, a delete is `UNLINK`, a member's are those of [`super::member`];
+//! everything else is a script, so that each unit stays atomic and can be sent again by itself.
 
 use redis::{Cmd, Value as Reply};
 
 use super::classify::{Fault, classify};
+use super::member;
 use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, HASH_WRITE_IF_ABSENT, Script};
 use crate::batch::{Action, Outcome, Step, Unit};
 use crate::error::WorldError;
-use crate::mutation::{Expiry, Value};
+use crate::mutation::{CacheKey, Expiry, Value};
 use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 
 /// Encodes one unit.
@@ -18,6 +19,10 @@ use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
     let key = unit.key.as_bytes();
     match &unit.action {
+        Action::Write(value, _) if let Some(of) = unit.key.member() => member::add(key, of, value),
+        Action::WriteIfAbsent(value, _) if let Some(of) = unit.key.member() => {
+            member::add_if_absent(key, of, value)
+        }
         Action::Write(Value::String { bytes, .. }, expiry) => set(key, bytes, *expiry, sealed_at_ms),
         Action::WriteIfAbsent(Value::String { bytes, .. }, expiry) => {
             let mut cmd = set(key, bytes, *expiry, sealed_at_ms);
@@ -30,7 +35,13 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
         Action::WriteIfAbsent(Value::Hash(fields), expiry) => {
             write_hash(&HASH_WRITE_IF_ABSENT, key, fields, *expiry, sealed_at_ms)
         }
-        Action::Delete => delete(key),
+        // No key is given a member's value (`Values::defect`): a command without a member is refused.
+        Action::Write(Value::Member { .. }, _) | Action::WriteIfAbsent(Value::Member { .. }, _) => {
+            let mut cmd = redis::cmd("SADD");
+            cmd.arg(key);
+            cmd
+        }
+        Action::Delete => delete(&unit.key),
         Action::DeleteIf(values) => {
             let mut cmd = DELETE_IF.call(&[key]);
             for value in values {
@@ -38,7 +49,7 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
             }
             cmd
         }
-        Action::Guarded(steps) => guarded(&GUARD, key, &own.side(key), steps, sealed_at_ms),
+        Action::Guarded(steps) => guarded(&GUARD, &unit.key, &own.side_of(&unit.key), steps, sealed_at_ms),
     }
 }
 
@@ -71,15 +82,21 @@ pub(super) fn nothing(key: &[u8]) -> Cmd {
     cmd
 }
 
-/// Deletes a key, whatever it holds.
-pub(super) fn delete(key: &[u8]) -> Cmd {
+/// Deletes a key, whatever it holds; removes a member.
+pub(super) fn delete(key: &CacheKey) -> Cmd {
+    if let Some(of) = key.member() {
+        return member::remove(key.as_bytes(), of);
+    }
     let mut cmd = redis::cmd("UNLINK");
-    cmd.arg(key);
+    cmd.arg(key.as_bytes());
     cmd
 }
 
-fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Cmd {
-    let mut cmd = script.call(&[key, side]);
+fn guarded(script: &Script, key: &CacheKey, side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Cmd {
+    let mut cmd = script.call(&[key.as_bytes(), side]);
+    if let Some(of) = key.member() {
+        member::arg_member(&mut cmd, of);
+    }
     for step in steps {
         match step {
             Step::Write { version, owner, value, expiry } => {
@@ -129,6 +146,9 @@ fn arg_value(cmd: &mut Cmd, value: &Value) {
             cmd.arg("h").arg(fields.len());
             arg_fields(cmd, fields);
         }
+        Value::Member { .. } => {
+            cmd.arg("s").arg(member::score(value));
+        }
     }
 }
 
@@ -139,8 +159,11 @@ fn arg_fields(cmd: &mut Cmd, fields: &[(Vec<u8>, Vec<u8>)]) {
 }
 
 /// What a reply means.
-pub(super) fn outcome(action: &Action, reply: &Reply) -> Result<Outcome, Fault> {
-    match (action, checked(reply)?) {
+pub(super) fn outcome(unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {
+    if unit.action == Action::Delete && unit.key.member().is_some() {
+        return member::removed(checked(reply)).map(|()| Outcome::Applied);
+    }
+    match (&unit.action, checked(reply)?) {
         (Action::Write(..) | Action::Delete, _) => Ok(Outcome::Applied),
         (Action::WriteIfAbsent(..), Reply::Nil | Reply::Int(0)) => Ok(Outcome::Rejected),
         (Action::WriteIfAbsent(..), _) => Ok(Outcome::Applied),

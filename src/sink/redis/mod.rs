@@ -5,8 +5,8 @@
 //! pipelines as a whole and out of order.
 //!
 //! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT HSET HGET
-//! HGETALL EVALSHA SCRIPT|LOAD TIME` and, for the fence, `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also
-//! `CLUSTER|SLOTS ASKING`.
+//! HGETALL EVALSHA SCRIPT|LOAD TIME`, for members `SADD SREM ZADD ZREM`, and, for the fence, `CLIENT|INFO
+//! CLIENT|KILL INFO`; on a cluster also `CLUSTER|SLOTS ASKING`.
 
 mod apply;
 mod classify;
@@ -14,6 +14,7 @@ mod cluster;
 mod command;
 mod connect;
 mod lane;
+mod member;
 mod memory;
 mod owner;
 mod reader;

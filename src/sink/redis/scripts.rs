@@ -122,6 +122,10 @@ return 0
 /// nothing where it applies only to what is remembered of its row.
 /// An empty expiry is none. Returns how many steps applied.
 ///
+/// Before the steps of a member stand `m`, the commands that add and remove it, and its bytes; `s` is its score then,
+/// or empty. Where the key holds another type, adding it fails before anything is remembered; there is nothing to
+/// remove.
+///
 /// The steps are decided first; the last one that applies is then carried out, once.
 pub(super) static GUARD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
@@ -133,7 +137,8 @@ if held then
   if blank then version, owner = string.sub(held, 1, blank - 1), string.sub(held, blank + 1) end
 end
 local applied, write = 0, nil
-local at = 1
+local at, add, remove, member = 1, nil, nil, nil
+if ARGV[1] == 'm' then add, remove, member, at = ARGV[2], ARGV[3], ARGV[4], 5 end
 while at <= #ARGV do
   local step, step_version, step_owner = at, ARGV[at + 1], ARGV[at + 2]
   local applies
@@ -161,7 +166,16 @@ while at <= #ARGV do
   end
 end
 if applied == 0 then return 0 end
-if not write then
+if member and not write then
+  local removed = redis.pcall(remove, KEYS[1], member)
+  if type(removed) == 'table' and removed.err and not string.find(removed.err, 'WRONGTYPE', 1, true) then
+    return removed
+  end
+elseif add == 'ZADD' then
+  redis.call(add, KEYS[1], ARGV[write + 6], member)
+elseif add then
+  redis.call(add, KEYS[1], member)
+elseif not write then
   redis.call('UNLINK', KEYS[1])
 elseif ARGV[write + 5] == 'h' then
   write_hash(KEYS[1], ARGV[write + 4], write + 7, write + 6 + 2 * tonumber(ARGV[write + 6]))
@@ -183,7 +197,7 @@ return applied
 
 /// Moves a watermark. `KEYS`: watermark. `ARGV`: epoch, position to set; position last acknowledged here, or
 /// empty to set it whatever is there; a position that was sent but not acknowledged, or empty; and in the same
-/// order what is owed at these positions, as `:a<below>.<step>` or `:o<below>.<step>`, or empty.
+/// order what is owed at these positions, as `:<mode><below>.<step>`, or empty.
 ///
 /// Returns `ok`, `missing`, `behind:<position>` with what is owed there, or `newer` where another owner writes. The
 /// same position with another debt is behind as well: a snapshot from the middle of a refill was loaded.

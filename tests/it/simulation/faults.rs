@@ -102,7 +102,7 @@ impl Plan {
             window_records: *rng.pick(&[1, 3, 10, 1_000]).unwrap_or(&3),
             window_bytes: *rng.pick(&[1, 2_000, 1 << 20]).unwrap_or(&2_000),
             refill_rate: *rng.pick(&[None, None, Some(40.0)]).unwrap_or(&None),
-            seen_max: *rng.pick(&[2, 12, 1_000]).unwrap_or(&12),
+            seen_max: *rng.pick(&[6, 16, 1_000]).unwrap_or(&16),
             batch_records: *rng.pick(&[1, 3, 8, 64]).unwrap_or(&8),
             backlog_records: *rng.pick(&[1, 6, 100]).unwrap_or(&6),
             chunks: rng.between(1, 4) as usize,

@@ -8,7 +8,7 @@ use stoker::batch::{Action, Batch, LaneId, Outcome, Outcomes, Step};
 use stoker::dead_letter::PendingLetter;
 use stoker::mutation::CacheKey;
 use stoker::record::Position;
-use stoker::sink::memory::Kept;
+use stoker::sink::memory::{Kept, MemoryValue};
 
 use super::fold::{Expected, effects, is_set_aside};
 use super::kafka::Partition;
@@ -45,7 +45,7 @@ struct PartitionCheck {
 /// What a record still needs before a position may pass it.
 #[derive(Debug)]
 struct Need {
-    keys: BTreeSet<Vec<u8>>,
+    keys: BTreeSet<CacheKey>,
     letter: bool,
 }
 
@@ -54,7 +54,7 @@ struct LaneCheck {
     partition: Partition,
     era: u64,
     in_flight: bool,
-    left: BTreeSet<Vec<u8>>,
+    left: BTreeSet<CacheKey>,
     acknowledged: HashSet<(CacheKey, i64)>,
     /// Records of refused units whose letters are not out yet.
     refused: BTreeSet<i64>,
@@ -79,7 +79,7 @@ impl Oracle {
     }
 
     pub(super) fn appended(&mut self, partition: Partition, entry: &Entry) {
-        let keys = effects(&entry.does).into_iter().map(|effect| effect.key.into_bytes()).collect();
+        let keys = effects(&entry.does).into_iter().map(|effect| effect.key).collect();
         let letter = self.dead_letters && is_set_aside(&entry.does);
         self.partitions[partition].needs.push(Need { keys, letter });
     }
@@ -145,10 +145,10 @@ impl Oracle {
         let check = self.lanes.get_mut(&lane).expect("a batch of an assigned lane");
         assert!(!check.in_flight, "invariant 4: two batches of one lane in flight");
         check.in_flight = true;
-        let keys: BTreeSet<Vec<u8>> = batch.units.iter().map(|unit| unit.key.as_bytes().to_vec()).collect();
-        assert_eq!(keys.len(), batch.units.len(), "invariant 5: a key twice in a batch");
+        let keys: BTreeSet<CacheKey> = batch.units.iter().map(|unit| unit.key.clone()).collect();
+        assert_eq!(keys.len(), batch.units.len(), "invariant 5: a key, or a member of it, twice in a batch");
         let records = batch.end - batch.start;
-        assert!(batch.units.len() <= 5 * self.batch_records, "invariant 7: {} units", batch.units.len());
+        assert!(batch.units.len() <= 10 * self.batch_records, "invariant 7: {} units", batch.units.len());
         assert!(records <= self.batch_records as Position, "invariant 7: {records} records in a batch");
         if batch.attempt == 1 {
             assert!(check.left.is_empty(), "invariant 3: something newer before {:?}", names(&check.left));
@@ -159,7 +159,7 @@ impl Oracle {
         } else {
             // What a refill would write may be dropped, where Redis has no room.
             let live = batch.units.iter().filter(|unit| !unit.offsets.is_empty());
-            let live = live.map(|unit| unit.key.as_bytes().to_vec()).collect();
+            let live = live.map(|unit| unit.key.clone()).collect();
             assert_eq!(names(&live), names(&check.left), "invariant 3: what is sent again is what was left");
             let resealed = check.last != Some((batch.end, batch.sealed_at_ms));
             assert!(!resealed, "a resend does not extend what it writes");
@@ -223,7 +223,7 @@ impl Oracle {
         check.left.clear();
         let needs = &mut self.partitions[check.partition].needs;
         for (unit, outcome) in batch.units.iter().zip(&outcomes.units) {
-            let key = unit.key.as_bytes();
+            let key = &unit.key;
             match outcome {
                 Outcome::Applied | Outcome::Rejected => {
                     for offset in &unit.offsets {
@@ -233,11 +233,11 @@ impl Oracle {
                 }
                 Outcome::NotAcknowledged if unit.offsets.is_empty() => {}
                 Outcome::NotAcknowledged => {
-                    check.left.insert(key.to_vec());
+                    check.left.insert(key.clone());
                 }
                 Outcome::Refused(_) => {
                     if unit.action != Action::Delete && !unit.offsets.is_empty() {
-                        check.left.insert(key.to_vec());
+                        check.left.insert(key.clone());
                     }
                     if self.dead_letters {
                         check.refused.extend(&unit.offsets);
@@ -298,7 +298,7 @@ impl Oracle {
                 }
                 panic!("{name} is missing: {:?} expected", expected.value);
             };
-            assert_eq!(*value, expected.value, "{name}");
+            self.fits(&name, value, &expected.value, refilled.get(key).map_or(&[][..], Vec::as_slice));
             match (expected.ttl_ms, expires_at_ms) {
                 (None, None) => {}
                 (Some((least, most)), Some(at_ms)) => {
@@ -311,15 +311,46 @@ impl Oracle {
         for key in held.keys() {
             let own = key.starts_with(b"stoker:");
             // After a refill a secondary key may be of a row whose newest change gives it.
-            let given = refilled.get(key).is_some_and(|given| given.iter().any(|it| it.value == held[key].0));
-            let right = own || expected.contains_key(key) || given;
+            if own || expected.contains_key(key) {
+                continue;
+            }
+            let given = refilled.get(key).map_or(&[][..], Vec::as_slice);
+            let part = |given: &Expected| match (&given.value, &held[key].0) {
+                (MemoryValue::Set(one), MemoryValue::Set(_)) => {
+                    held_of(&held[key].0).intersection(one).count()
+                }
+                (one, held) => usize::from(one == held),
+            };
+            let right = given.iter().map(part).sum::<usize>() >= held_of(&held[key].0).len().max(1);
             assert!(right, "{} is left over: {:?}", String::from_utf8_lossy(key), held[key].0);
+        }
+    }
+
+    /// The value, or a set with no member less, and none more than rows' newest changes give.
+    fn fits(&self, name: &str, held: &MemoryValue, expected: &MemoryValue, given: &[Expected]) {
+        let (MemoryValue::Set(held), MemoryValue::Set(expected)) = (held, expected) else {
+            let lacking = self.no_room && matches!(held, MemoryValue::SortedSet(_));
+            assert!(held == expected || lacking, "{name}: {held:?}, expected {expected:?}");
+            return;
+        };
+        assert!(expected.is_subset(held) || self.no_room, "{name}: {held:?} lacks some of {expected:?}");
+        for member in held.difference(expected) {
+            let is_given = given.iter().any(|given| held_of(&given.value).contains(member));
+            assert!(is_given, "{name}: {held:?}, expected {expected:?}");
         }
     }
 }
 
-fn names(keys: &BTreeSet<Vec<u8>>) -> Vec<String> {
-    keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+/// The members of a set; of anything else none.
+fn held_of(value: &MemoryValue) -> BTreeSet<Vec<u8>> {
+    match value {
+        MemoryValue::Set(members) => members.clone(),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn names(keys: &BTreeSet<CacheKey>) -> Vec<String> {
+    keys.iter().map(CacheKey::to_string).collect()
 }
 
 /// A unit in a line of the trace.

@@ -6,9 +6,9 @@ use stoker::batch::{
     Action, Batch, Claim, Epoch, LaneId, LaneName, Outcomes, Step, Taken, Unit, WatermarkSeen,
 };
 use stoker::error::WorldError;
-use stoker::mutation::{CacheKey, Expiry, RowId, StringKind, Value};
+use stoker::mutation::{CacheKey, Expiry, Member, MemberKind, RowId, StringKind, Value};
 use stoker::sink::Sink;
-use stoker::sink::memory::{Kept, MemoryRedis, MemorySink, MemoryValue};
+use stoker::sink::memory::{Kept, MemoryRedis, MemoryScore, MemorySink, MemoryValue};
 use stoker::sink::own::OwnKeys;
 use stoker::sink::redis::RedisSink;
 use stoker::sink::slots::slot_of;
@@ -140,6 +140,14 @@ pub(crate) fn read(client: &mut Client, key: &[u8]) -> Option<Kept> {
         "none" => return None,
         "string" => MemoryValue::String(redis::cmd("GET").arg(key).query(&mut client.0).unwrap()),
         "hash" => MemoryValue::Hash(redis::cmd("HGETALL").arg(key).query(&mut client.0).unwrap()),
+        "set" => MemoryValue::Set(redis::cmd("SMEMBERS").arg(key).query(&mut client.0).unwrap()),
+        "zset" => {
+            let mut all = redis::cmd("ZRANGE");
+            all.arg(key).arg(0).arg(-1).arg("WITHSCORES");
+            let scored: Vec<(Vec<u8>, f64)> = all.query(&mut client.0).unwrap();
+            let scored = scored.into_iter().map(|(member, score)| (member, MemoryScore(score)));
+            MemoryValue::SortedSet(scored.collect())
+        }
         _ => MemoryValue::Other,
     };
     let expires_at: i64 = redis::cmd("PEXPIRETIME").arg(key).query(&mut client.0).unwrap();
@@ -208,6 +216,16 @@ pub(crate) fn look(lane: u64, position: i64) -> Batch {
 
 pub(crate) fn unit(key: &str, action: Action) -> Unit {
     Unit { key: CacheKey::new(key.as_bytes()), action, offsets: [0].into_iter().collect(), entity: 0 }
+}
+
+/// A member of the set or sorted set at a key.
+pub(crate) fn member(key: &str, kind: MemberKind, name: &str) -> CacheKey {
+    CacheKey::of_member(key.as_bytes(), Member { kind, bytes: name.as_bytes().into() })
+}
+
+/// What a member of a sorted set is.
+pub(crate) fn score(text: &str) -> Value {
+    Value::Member { score: Some(text.into()) }
 }
 
 pub(crate) fn text(text: &str) -> Value {

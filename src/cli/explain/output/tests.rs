@@ -2,7 +2,7 @@ use super::*;
 use crate::dead_letter::Stage;
 use crate::decode::Ignored;
 use crate::entity::packing::Packing;
-use crate::mutation::{CacheKey, Mutations, RowId};
+use crate::mutation::{CacheKey, MemberKind, Mutations, RowId};
 use crate::pipeline::Failure;
 use crate::record::NoHeaders;
 use crate::version::Version;
@@ -84,6 +84,32 @@ fn each_value_is_shown_by_its_kind_and_never_as_broken_text() {
     ];
     for (value, expected) in cases {
         assert_eq!(one(write(value)), format!(r#"{{"op":"write","key":"k",{expected}}}"#));
+    }
+}
+
+#[test]
+fn members_are_shown_beside_their_key_and_with_their_score() {
+    let member = |kind, bytes: &[u8], effect| Mutation {
+        key: CacheKey::of_member(b"board", Member { kind, bytes: bytes.into() }),
+        effect,
+        guard: None,
+    };
+    let write = |value| Effect::Write(value, Expiry::Never);
+    let (set, sorted) = (MemberKind::Set, MemberKind::SortedSet);
+    let shown = r#""key":"board","kind":"member","member":"7""#;
+    for (mutation, expected) in [
+        (member(set, b"7", write(Value::member())), format!(r#"{{"op":"write",{shown}}}"#)),
+        (
+            member(sorted, b"7", write(Value::score(12.5).unwrap())),
+            format!(r#"{{"op":"write",{shown},"score":"12.5"}}"#),
+        ),
+        (member(sorted, b"7", Effect::Delete), format!(r#"{{"op":"delete",{shown}}}"#)),
+        (
+            member(set, b"\xff", Effect::Delete),
+            r#"{"op":"delete","key":"board","kind":"member","member_b64":"/w=="}"#.to_owned(),
+        ),
+    ] {
+        assert_eq!(one(mutation), expected);
     }
 }
 
