@@ -100,6 +100,8 @@ fn version() -> impl Strategy<Value = Version> {
     prop_oneof![
         1 => Just(Version::NONE),
         6 => (0..6_u64).prop_map(|n| Version::from_parts(&[n])),
+        1 => Just(Version::NONE.in_epoch(1)),
+        2 => (0..3_i64).prop_map(|n| Version::from_offset(n).in_epoch(1)),
     ]
 }
 

@@ -9,6 +9,9 @@ use stoker::mutation::Expiry;
 use stoker::sink::memory::MemoryValue;
 use stoker::sink::own::TOMBSTONE_MS;
 
+use stoker::mutation::RowId;
+use stoker::version::Version;
+
 use super::support::sink::*;
 
 /// Runs each case on both.
@@ -27,6 +30,7 @@ on_both! {
     a_hash_is_replaced_as_a_whole
     a_conditional_delete_spares_what_has_changed
     the_guard_takes_what_is_not_older
+    the_guard_compares_epoch_then_kind_then_number
     the_guard_deletes_only_for_the_row_that_is_there
     a_tombstone_deletes_what_its_row_wrote_under_the_guard
     the_guard_deletes_what_a_covered_write_would_have_replaced
@@ -228,6 +232,33 @@ fn the_guard_takes_what_is_not_older(cache: &Cache) {
     let steps =
         vec![guarded_write(1, "r", "old"), guarded_write(1 << 60, "r", "a"), guarded_write(2, "r", "b")];
     assert_eq!(guard.apply(steps), (true, there("a")), "in order, each against the one before");
+}
+
+fn the_guard_compares_epoch_then_kind_then_number(cache: &Cache) {
+    let guard = Guarded::new(cache);
+    let rising = [
+        Version::from_columns(b"12801a0"),
+        Version::from_columns(b"12801aa0"),
+        Version::from_columns(b"12801dd0"),
+        Version::from_offset(9),
+        Version::from_offset(10),
+        Version::from_parts(&[0, 0xaa]),
+        Version::from_parts(&[0, 0xab]),
+        Version::NONE.in_epoch(2),
+        Version::from_columns(b"1").in_epoch(2),
+        Version::from_parts(&[3]).in_epoch(2),
+        Version::from_offset(1).in_epoch(10),
+    ];
+    for (index, version) in rising.iter().enumerate() {
+        assert!(guard.apply(vec![write_of(version, "r", "v")]).0, "{version} is newer than those before");
+        for older in rising.iter().take(index) {
+            assert!(!guard.apply(vec![write_of(older, "r", "old")]).0, "{older} after {version}");
+        }
+    }
+    let none = Version::NONE.in_epoch(10);
+    let tombstone = Step::Delete { version: none, owner: RowId::new(b"r"), covers: None };
+    assert_eq!(guard.apply(vec![tombstone]), (true, None), "in the order of its row, in any epoch");
+    assert!(!guard.apply(vec![write_of(&Version::from_offset(0).in_epoch(10), "r", "old")]).0);
 }
 
 fn the_guard_deletes_only_for_the_row_that_is_there(cache: &Cache) {

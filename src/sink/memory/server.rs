@@ -285,5 +285,5 @@ fn same(held: &MemoryValue, value: &Value) -> bool {
 fn split_remembered(held: &[u8]) -> Option<(Version, Vec<u8>)> {
     let blank = held.iter().position(|byte| *byte == b' ')?;
     let (version, owner) = (held.get(..blank)?, held.get(blank + 1..)?);
-    Some((Version::from_digits(version)?, owner.to_vec()))
+    Some((Version::from_text(version)?, owner.to_vec()))
 }

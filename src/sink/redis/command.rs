@@ -65,7 +65,8 @@ fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_m
                 arg_value(&mut cmd, value);
             }
             Step::Delete { version, owner, covers } => {
-                cmd.arg("d").arg(version.as_bytes()).arg(owner.as_bytes());
+                let letter = if version.is_none() { "t" } else { "d" };
+                cmd.arg(letter).arg(version.as_bytes()).arg(owner.as_bytes());
                 cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS));
                 match covers {
                     Some(covered) => cmd.arg("1").arg(covered.as_bytes()),

@@ -1,7 +1,7 @@
 //! The scripts. Each is one atomic step on the server, and touches only the keys that it is given.
 //!
-//! Numbers that may pass 2^53 (epochs, positions, versions) stay text and are compared by length, then as
-//! text: a Lua number would round them. See [`crate::version`].
+//! Numbers that may pass 2^53 (epochs, positions) stay text and are compared by length, then as text: a Lua
+//! number would round them. Versions are text whose bytes are in their order: see [`crate::version`].
 
 use std::sync::LazyLock;
 
@@ -40,11 +40,20 @@ pub(super) fn load_all(pipeline: &mut Pipeline) {
     }
 }
 
-/// `newer` compares numbers given as text without leading zeros, or of one width. `write_hash` replaces a
-/// hash by the fields that stand in `ARGV`; in portions, since Lua's stack holds some 8,000 values. Its `SET`
-/// is refused on a server that is out of memory; after any other write (`UNLINK`) a script may go on there.
+/// `newer` compares numbers given as text without leading zeros. `newer_version` compares versions byte by
+/// byte: Lua's own `<` goes by the server's locale, and some (Danish, Welsh) take `aa` or `dd` for one letter.
+/// `write_hash` replaces a hash by the fields that stand in `ARGV`; in portions, since Lua's stack holds some
+/// 8,000 values. Its `SET` is refused on a server that is out of memory; after any other write (`UNLINK`) a
+/// script may go on there.
 const PRELUDE: &str = r"
 local function newer(a, b) return #a > #b or (#a == #b and a > b) end
+local function newer_version(a, b)
+  for i = 1, math.min(#a, #b) do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return x > y end
+  end
+  return #a > #b
+end
 local function write_hash(key, expires_at, first, last)
   redis.call('SET', key, '')
   redis.call('UNLINK', key)
@@ -107,8 +116,8 @@ return 0
 
 /// Steps through the version guard. `KEYS`: key, side key. `ARGV`: per step
 /// `w`, version, owner, side key's expiry, value's expiry, then `s`, bytes or `h`, number of fields, field,
-/// value, …; or `d`, version, owner, side key's expiry, `1` and a covered version or `0` and nothing.
-/// An empty expiry is none. Returns how many steps applied.
+/// value, …; or `d`, version, owner, side key's expiry, `1` and a covered version or `0` and nothing; or `t`
+/// for `d` where the version is none. An empty expiry is none. Returns how many steps applied.
 ///
 /// The steps are decided first; the last one that applies is then carried out, once.
 pub(super) static GUARD: LazyLock<Script> = LazyLock::new(|| {
@@ -126,7 +135,7 @@ while at <= #ARGV do
   local step, step_version, step_owner = at, ARGV[at + 1], ARGV[at + 2]
   local applies
   if ARGV[step] == 'w' then
-    applies = not version or not newer(version, step_version)
+    applies = not version or not newer_version(version, step_version)
     if ARGV[step + 5] == 's' then
       at = step + 7
     else
@@ -136,10 +145,10 @@ while at <= #ARGV do
     local covers = ARGV[step + 4] == '1' and ARGV[step + 5]
     local mine = version and owner == step_owner
     applies = not version
-      or (mine and (step_version == '' or not newer(version, step_version)))
-      or (covers and not newer(version, covers))
-    if mine and newer(version, step_version) then step_version = version end
-    if covers and newer(covers, step_version) then step_version = covers end
+      or (mine and (ARGV[step] == 't' or not newer_version(version, step_version)))
+      or (covers and not newer_version(version, covers))
+    if mine and newer_version(version, step_version) then step_version = version end
+    if covers and newer_version(covers, step_version) then step_version = covers end
     at = step + 6
   end
   if applies then

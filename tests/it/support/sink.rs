@@ -222,6 +222,12 @@ pub(crate) fn guarded_write(number: u64, owner: &str, value: &str) -> Step {
     Step::Write { version: version(number), owner, value: text(value), expiry: hour() }
 }
 
+/// The same of any version.
+pub(crate) fn write_of(version: &Version, owner: &str, value: &str) -> Step {
+    let owner = RowId::new(owner.as_bytes());
+    Step::Write { version: version.clone(), owner, value: text(value), expiry: hour() }
+}
+
 pub(crate) fn guarded_delete(number: u64, owner: &str, covers: Option<u64>) -> Step {
     let owner = RowId::new(owner.as_bytes());
     Step::Delete { version: version(number), owner, covers: covers.map(version) }
