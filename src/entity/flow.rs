@@ -6,6 +6,7 @@
 use std::cell::OnceCell;
 
 use super::belief::{belief, believed, believes_record_key};
+use super::guard::{GuardBy, GuardRule};
 use super::handler::{KeyTemplate, RowImage, Slot, Undecided, Values};
 use super::template::{NoValue, Template, Unfilled};
 use super::{Entity, ReplicaIdentity, row_id};
@@ -16,18 +17,26 @@ use crate::error::HandleError;
 use crate::mutation::{CacheKey, Effect, Guard, Mutation, Mutations, RowId, Value};
 use crate::record::Record;
 use crate::types::{self, RenderStyle};
-use crate::version::Version;
 
 /// How a key's writes and deletes reach the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Path {
+enum Path<'e> {
     /// The partition orders the key (it is primary), or it is only ever deleted.
     Plain,
-    /// Through the version guard: another row may own the key.
-    Guarded,
+    /// Through the version guard.
+    Guarded(Guarded<'e>),
     /// Written plainly, deleted only while it holds this row's value: nothing orders a secondary key of a
     /// source without positions.
     Compared,
+}
+
+/// How a key is guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Guarded<'e> {
+    by: &'e GuardBy,
+    /// True where the key is this entity's alone and holds the record key: one row has it, whoever tells of it.
+    /// The row is then named after the entity, for a tombstone tells no table.
+    primary: bool,
 }
 
 /// Turns `change` into what `entity` sees of it: declared types, and of `before` only what it believes.
@@ -49,8 +58,7 @@ pub(crate) struct Flow<'c> {
     record: &'c Record<'c>,
     keys: &'c [KeyTemplate],
     value_bytes_max: usize,
-    row: OnceCell<Option<RowId>>,
-    old_row: OnceCell<Option<RowId>>,
+    rows: [OnceCell<Option<RowId>>; 4],
 }
 
 impl<'c> Flow<'c> {
@@ -61,8 +69,8 @@ impl<'c> Flow<'c> {
         record: &'c Record<'c>,
         value_bytes_max: usize,
     ) -> Flow<'c> {
-        let (row, old_row) = (OnceCell::new(), OnceCell::new());
-        Flow { entity, change, record, keys: entity.handler.keys(), value_bytes_max, row, old_row }
+        let keys = entity.handler.keys();
+        Flow { entity, change, record, keys, value_bytes_max, rows: Default::default() }
     }
 
     /// The change's mutations, deletes first. Where it fails, `out` holds a part that must not be applied.
@@ -89,7 +97,7 @@ impl<'c> Flow<'c> {
             };
             let Ok(cache_key) = filled else { continue };
             let guard = match self.path(key) {
-                Path::Guarded => match self.guard(old) {
+                Path::Guarded(guarded) => match self.guard_of_delete(guarded, old) {
                     Ok(Some(guard)) => Some(guard),
                     Ok(None) | Err(_) => continue,
                 },
@@ -140,7 +148,9 @@ impl<'c> Flow<'c> {
                     let expiry = lifetime.of_key(cache_key.as_bytes());
                     let guard = match path {
                         Path::Plain | Path::Compared => None,
-                        Path::Guarded => Some(self.guard(false)?.ok_or_else(|| self.no_identity())?),
+                        Path::Guarded(guarded) => {
+                            Some(self.guard(guarded, false)?.ok_or_else(|| self.no_identity())?)
+                        }
                     };
                     out.push(Mutation { key: cache_key, effect: Effect::Write(value, expiry), guard });
                 }
@@ -162,12 +172,14 @@ impl<'c> Flow<'c> {
     fn give_up_key(
         &self,
         index: usize,
-        path: Path,
+        path: Path<'_>,
         key: CacheKey,
         out: &mut Mutations,
     ) -> Result<(), HandleError> {
-        if path == Path::Guarded && self.change.before.is_some() {
-            let former = self.guard(true)?.filter(|former| self.row_is_not(former));
+        if let Path::Guarded(guarded) = path
+            && self.change.before.is_some()
+        {
+            let former = self.guard(guarded, true)?.filter(|former| self.row_is_not(guarded, former));
             if former.is_some() {
                 out.push(Mutation { key: key.clone(), effect: Effect::Delete, guard: former });
             }
@@ -175,15 +187,15 @@ impl<'c> Flow<'c> {
         self.delete_key(index, path, key, false, out)
     }
 
-    fn row_is_not(&self, former: &Guard) -> bool {
-        !matches!(self.guard(false), Ok(Some(guard)) if guard.owner == former.owner)
+    fn row_is_not(&self, guarded: Guarded<'_>, former: &Guard) -> bool {
+        !matches!(self.guard(guarded, false), Ok(Some(guard)) if guard.owner == former.owner)
     }
 
     /// Deletes the key that the row had before, where `before` tells it and it is another than now.
     fn leave_old_key(
         &self,
         index: usize,
-        path: Path,
+        path: Path<'_>,
         now: Option<&CacheKey>,
         out: &mut Mutations,
     ) -> Result<(), HandleError> {
@@ -219,14 +231,14 @@ impl<'c> Flow<'c> {
     fn delete_key(
         &self,
         index: usize,
-        path: Path,
+        path: Path<'_>,
         key: CacheKey,
         old: bool,
         out: &mut Mutations,
     ) -> Result<(), HandleError> {
         let (effect, guard) = match path {
             Path::Plain => (Effect::Delete, None),
-            Path::Guarded => match self.guard(old)? {
+            Path::Guarded(guarded) => match self.guard(guarded, old)? {
                 Some(guard) => (Effect::Delete, Some(guard)),
                 // Nobody could have written it for a row that cannot be told.
                 None => return Ok(()),
@@ -308,14 +320,29 @@ impl<'c> Flow<'c> {
         })
     }
 
-    fn path(&self, key: &KeyTemplate) -> Path {
+    fn path(&self, key: &KeyTemplate) -> Path<'c> {
         // A delete without a value to lose is right at any time, in any order.
-        if key.is_invalidated() || (!key.is_shared() && self.is_primary(key.template())) {
+        if key.is_invalidated() {
             return Path::Plain;
+        }
+        let primary = !key.is_shared() && self.is_primary(key.template());
+        match (&self.entity.guard, primary) {
+            (Some(GuardRule { by: by @ GuardBy::Columns(_), .. }), _)
+            | (Some(GuardRule { by, .. }), true) => {
+                return Path::Guarded(Guarded { by, primary });
+            }
+            // Offsets of two partitions do not compare, and a source may tell no position.
+            (Some(GuardRule { by: GuardBy::Source | GuardBy::Offset, .. }), false) => {}
+            (None, true) => return Path::Plain,
+            (None, false) => {}
         }
         // PostgreSQL has positions, also where this one change has none.
         let positioned = self.change.version.is_some() || self.change.connector == Connector::Postgres;
-        if key.is_shared() || positioned { Path::Guarded } else { Path::Compared }
+        if key.is_shared() || positioned {
+            Path::Guarded(Guarded { by: &GuardBy::Source, primary })
+        } else {
+            Path::Compared
+        }
     }
 
     /// True where the record key's values may be believed and it holds all of these columns.
@@ -329,23 +356,49 @@ impl<'c> Flow<'c> {
     }
 
     /// The guard for the row as it is now, or as it was; `None` where nothing tells which row that is.
-    fn guard(&self, old: bool) -> Result<Option<Guard>, HandleError> {
-        let slot = if old { &self.old_row } else { &self.row };
-        let owner = match slot.get() {
-            Some(owner) => owner,
-            None => {
-                let owner = self.identity(old)?;
-                slot.get_or_init(|| owner)
-            }
+    fn guard(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<Guard>, HandleError> {
+        if self.change.op == Op::Delete {
+            return self.guard_of_delete(guarded, old);
+        }
+        let Some(owner) = self.owner(guarded, old)? else { return Ok(None) };
+        let version = self.rule().of_row(guarded.by, self.change, self.record)?;
+        Ok(Some(Guard { version, owner }))
+    }
+
+    /// The same for a delete that must not fail for want of a version.
+    fn guard_of_delete(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<Guard>, HandleError> {
+        let Some(owner) = self.owner(guarded, old)? else { return Ok(None) };
+        let version = self.rule().of_delete(guarded.by, self.change, self.record);
+        Ok(Some(Guard { version, owner }))
+    }
+
+    fn rule(&self) -> &GuardRule {
+        self.entity.guard.as_ref().unwrap_or(&GuardRule::DEFAULT)
+    }
+
+    fn owner(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<RowId>, HandleError> {
+        let [row, old_row, primary, old_primary] = &self.rows;
+        let slot = match (guarded.primary, old) {
+            (false, false) => row,
+            (false, true) => old_row,
+            (true, false) => primary,
+            (true, true) => old_primary,
         };
-        let version = self.change.version.clone().unwrap_or(Version::NONE);
-        Ok(owner.clone().map(|owner| Guard { version, owner }))
+        if let Some(owner) = slot.get() {
+            return Ok(owner.clone());
+        }
+        let owner = self.identity(guarded.primary, old)?;
+        Ok(slot.get_or_init(|| owner).clone())
     }
 
     /// Which row it is (or was): by the columns of its replica identity's index, the entity's key columns or
     /// the record key, else by all of its columns.
-    fn identity(&self, old: bool) -> Result<Option<RowId>, HandleError> {
-        let table = row_id::table_name(self.change.table.as_ref(), self.record.topic);
+    fn identity(&self, primary: bool, old: bool) -> Result<Option<RowId>, HandleError> {
+        let table = if primary {
+            self.entity.name.to_string()
+        } else {
+            row_id::table_name(self.change.table.as_ref(), self.record.topic)
+        };
         let mut names: Vec<&str> = match (&self.entity.replica_identity, &self.entity.key_columns) {
             (ReplicaIdentity::Index(columns), _) => columns.iter().map(String::as_str).collect(),
             (_, Some(columns)) => columns.iter().map(String::as_str).collect(),
@@ -399,6 +452,8 @@ fn or_else<'c>(cell: Cell<'c>, other: impl FnOnce() -> Cell<'c>) -> Cell<'c> {
     if cell == Cell::Absent { other() } else { cell }
 }
 
+#[cfg(test)]
+mod guarded_tests;
 #[cfg(test)]
 mod law;
 #[cfg(test)]

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use super::super::testing::{change_of, mapping, mutations, tombstone, write};
 use super::*;
 use crate::mutation::Value;
+use crate::version::Version;
 
 /// What a client does to the table `(id, email)`; emails are unique, as a secondary key's columns should be.
 #[derive(Debug, Clone)]

@@ -244,6 +244,40 @@ fn what_is_wrong_in_entities() {
             String::new(),
             &[r#"1:1: "kafka" is missing"#, r#"1:1: "redis" is missing"#, r#"1:1: "entity" is missing"#],
         ),
+        (with_entity("guard = {}"), &[r#"8:9: entity "customer": guard: "by" is missing"#]),
+        (
+            with_entity("guard = { by = \"version\", epoch = -1 }"),
+            &[
+                r#"8:16: entity "customer": guard.by: "version" is not "source" or "offset", or { column = … }"#,
+                r#"8:35: entity "customer": guard.epoch: is out of bounds: write a whole number from 0 to"#,
+            ],
+        ),
+        (
+            with_entity("guard = { by = { column = [] } }\ncolumns = { a = \"bool\" }"),
+            &[r#"8:27: entity "customer": guard.by.column: names no column"#],
+        ),
+        (
+            with_entity("guard = { by = { column = [\"b\", \"a\"] } }\ncolumns = { a = \"bool\" }"),
+            &[r#"8:27: entity "customer": guard.by.column: "a" is declared as a type without an order"#],
+        ),
+        (
+            with_entity("guard = { by = \"source\" }\nformat = \"rows\""),
+            &[r#"8:16: entity "customer": guard.by: plain rows have no source position"#],
+        ),
+        (
+            with_entity("guard = { by = \"offset\" }").replace("ttl = \"1h\"", "ttl = \"1h\"\nshared = true"),
+            &[r#"8:16: entity "customer": guard.by: offsets of two topics or partitions do not compare"#],
+        ),
+        (
+            with_sections(
+                "[[entity]]\nname = \"other\"\ntopics = [\"o\"]\nguard = { by = \"source\", epoch = 1 }\n\
+                 [[entity.write]]\nkey = \"customer:{id}\"\nvalue = \"json\"\nttl = \"1h\"\nshared = true",
+            )
+            .replacen("ttl = \"1h\"", "ttl = \"1h\"\nshared = true", 1),
+            &[
+                r#"19:7: entity "other", write 1: key: is shared with "customer:{id}" of entity "customer" (line 10), which compares other versions"#,
+            ],
+        ),
         (
             with_entity("table = \"^a(b$\""),
             &[r#"8:9: entity "customer": table: is no regular expression: unclosed group"#],
