@@ -24,6 +24,7 @@ use crate::pipeline::Pipeline;
 use crate::record::OwnedRecord;
 use crate::registry::RegistryClient;
 use crate::settings::{OnError, Settings};
+use crate::sink::Rewrite;
 use crate::sink::redis::RedisSink;
 use crate::source::kafka::{DeadLetterProducer, KafkaSource};
 use crate::source::{Progress, StopReason, WorkerSenders};
@@ -62,8 +63,14 @@ pub fn subscription(settings: &Settings) -> Vec<String> {
     topics
 }
 
-/// Runs the engine until `stop` is set or it cannot go on. Blocks.
-pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &AtomicBool) -> StopReason {
+/// Runs the engine until `stop` is set or it cannot go on, as a part of that rewrite, where there is one. Blocks.
+pub fn run(
+    settings: &Settings,
+    status: &Status,
+    clock: SystemClock,
+    rewrite: Option<&Rewrite>,
+    stop: &AtomicBool,
+) -> StopReason {
     let source = match KafkaSource::connect(&settings.kafka, &subscription(settings), &settings.limits) {
         Ok(source) => source,
         Err(error) => return StopReason::Failed { detail: crate::telemetry::chain(&error) },
@@ -114,7 +121,8 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
                     settings.redis.clone(),
                     settings.kafka.group.clone(),
                     settings.limits.value_bytes,
-                );
+                )
+                .rewriting(rewrite.cloned());
                 let watcher = Watcher::new(index, settings, clock, board, &sink);
                 let edges = Edges { sink: &sink, letters, registry };
                 runtime.block_on(drive(worker, channels, edges, progress, clock, &watcher));

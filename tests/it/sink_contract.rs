@@ -35,6 +35,8 @@ on_both! {
     a_tombstone_deletes_what_its_row_wrote_under_the_guard
     the_guard_deletes_what_a_covered_write_would_have_replaced
     the_guard_remembers_past_the_value
+    a_rewrite_replaces_what_is_newer_once_and_keeps_its_own_newest
+    a_rewrite_deletes_what_its_row_has_whatever_its_version
     a_poisoned_key_is_refused_and_the_rest_applied
     a_value_over_the_limit_is_refused_and_the_rest_applied
     the_key_of_a_value_that_is_too_large_is_gone_before_its_watermark_moves
@@ -200,7 +202,10 @@ struct Guarded<'a>(&'a Cache, Process, RefCell<i64>);
 
 impl Guarded<'_> {
     fn new(cache: &Cache) -> Guarded<'_> {
-        let process = cache.process();
+        Guarded::by(cache, cache.process())
+    }
+
+    fn by(cache: &Cache, process: Process) -> Guarded<'_> {
         cache.take_over(&process, &fresh_claim(1)).unwrap();
         Guarded(cache, process, RefCell::new(0))
     }
@@ -312,6 +317,53 @@ fn the_guard_remembers_past_the_value(cache: &Cache) {
     let MemoryValue::String(held) = cache.get(&side).unwrap().0 else { panic!() };
     assert_eq!(held, b"0000000000000003 r");
     assert!(!String::from_utf8(side).unwrap().contains(GROUP), "two groups guard each other");
+}
+
+fn a_rewrite_replaces_what_is_newer_once_and_keeps_its_own_newest(cache: &Cache) {
+    // Groups of their own, so that they do not fence each other.
+    let usual = Guarded::by(cache, cache.process());
+    let rewriting = |group: &str, name: &str| Guarded::by(cache, cache.process_of(group, Some(name)));
+    let (first, beside) = (rewriting("first", "r1"), rewriting("beside", "r1"));
+    usual.apply(vec![guarded_write(9, "r", "v9")]);
+    assert_eq!(first.apply(vec![guarded_write(3, "r", "v3")]), (true, there("v3")), "whatever is there");
+    assert_eq!(beside.apply(vec![guarded_write(2, "r", "v2")]), (false, there("v3")), "older in the rewrite");
+    assert_eq!(first.apply(vec![guarded_write(4, "r", "v4")]), (true, there("v4")));
+    assert_eq!(
+        usual.apply(vec![guarded_write(3, "r", "late")]),
+        (false, there("v4")),
+        "the rewrite's counts"
+    );
+    assert_eq!(usual.apply(vec![guarded_write(7, "r", "v7")]), (true, there("v7")), "and newer ones apply");
+    assert_eq!(
+        first.apply(vec![guarded_write(5, "r", "v5")]),
+        (false, there("v7")),
+        "newer than the rewrite's"
+    );
+    let second = rewriting("second", "r2");
+    let steps = vec![guarded_write(2, "r", "b"), guarded_write(1, "s", "a")];
+    assert_eq!(second.apply(steps), (true, there("b")), "another rewrite: again whatever is there, in order");
+    cache.remove(&own_keys().side(b"k"));
+    assert_eq!(second.apply(vec![guarded_write(1, "r", "c")]), (true, there("c")));
+    let held = |cache: &Cache| cache.get(&own_keys().side(b"k")).unwrap().0;
+    assert_eq!(held(cache), MemoryValue::String(b"0000000000000001 r r2".into()));
+    usual.apply(vec![guarded_write(2, "r", "d")]);
+    assert_eq!(held(cache), MemoryValue::String(b"0000000000000002 r r2".into()), "the name stays");
+}
+
+fn a_rewrite_deletes_what_its_row_has_whatever_its_version(cache: &Cache) {
+    let usual = Guarded::by(cache, cache.process());
+    let rewriting = |name: &str| Guarded::by(cache, cache.process_of(name, Some(name)));
+    usual.apply(vec![guarded_write(9, "r", "v")]);
+    let rewrite = rewriting("r1");
+    assert_eq!(rewrite.apply(vec![guarded_delete(1, "s", None)]), (false, there("v")), "another row's");
+    assert_eq!(rewrite.apply(vec![guarded_delete(3, "r", None)]), (true, None));
+    assert!(!rewrite.apply(vec![guarded_write(2, "r", "old")]).0, "a tombstone of the rewrite's own version");
+    assert_eq!(rewrite.apply(vec![guarded_write(3, "s", "v3")]), (true, there("v3")));
+    let rewrite = rewriting("r2");
+    assert_eq!(rewrite.apply(vec![guarded_delete(2, "r", Some(1))]), (true, None), "it swallowed a write");
+    assert!(rewrite.apply(vec![guarded_write(2, "r", "v2")]).0);
+    assert_eq!(rewriting("r3").apply(vec![guarded_delete(0, "r", None)]), (true, None), "a tombstone");
+    assert!(usual.apply(vec![guarded_write(1, "r", "v1")]).0, "which keeps no version of before");
 }
 
 fn a_poisoned_key_is_refused_and_the_rest_applied(cache: &Cache) {

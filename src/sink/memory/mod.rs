@@ -19,7 +19,7 @@ use crate::error::WorldError;
 use crate::record::Position;
 use crate::sink::own::{Entry, Found, OwnKeys, OwnerRecord, Peer, epoch_above, standing};
 use crate::sink::slots::slot_of;
-use crate::sink::{Sink, largest_value};
+use crate::sink::{Rewrite, Sink, largest_value};
 
 /// The node's name in owner records.
 const NODE: &str = "memory";
@@ -30,6 +30,7 @@ pub struct MemorySink {
     server: MemoryRedis,
     own: OwnKeys,
     value_bytes_max: usize,
+    rewrite: Option<Rewrite>,
     client: RefCell<Client>,
 }
 
@@ -58,6 +59,7 @@ struct Lane {
 pub struct Pipeline {
     server: MemoryRedis,
     own: OwnKeys,
+    rewrite: Option<Rewrite>,
     peer: Peer,
     lane: LaneId,
     units: Vec<Unit>,
@@ -96,10 +98,10 @@ impl Pipeline {
         let carried_out = self.units.iter().zip(&self.too_large).map(|(unit, too_large)| match too_large {
             _ if refusing => Outcome::NotAcknowledged,
             true => {
-                self.server.carry_out(&deleted(unit), &self.own, self.sealed_at_ms);
+                self.carry_out(&deleted(unit));
                 Outcome::Refused(Refusal::TooLarge)
             }
-            false => self.server.carry_out(unit, &self.own, self.sealed_at_ms),
+            false => self.carry_out(unit),
         });
         let outcomes = carried_out.collect();
         let seen = match &self.advance {
@@ -120,10 +122,14 @@ impl Pipeline {
         let taken = self.units.iter().zip(&self.too_large).take(count);
         for (unit, too_large) in taken.filter(|_| !refusing) {
             let sent = if *too_large { &deleted(unit) } else { unit };
-            self.server.carry_out(sent, &self.own, self.sealed_at_ms);
+            self.carry_out(sent);
         }
         self.server.cut(&self.peer);
         Some(count.min(self.units.len()))
+    }
+
+    fn carry_out(&self, unit: &Unit) -> Outcome {
+        self.server.carry_out(unit, &self.own, self.rewrite.as_ref(), self.sealed_at_ms)
     }
 
     /// The connection that it was sent over: what is sent over one lands in the order of sending.
@@ -169,7 +175,12 @@ impl MemorySink {
     /// A client of that server, for this group, under this prefix of Stoker's own keys.
     pub fn new(server: MemoryRedis, own_prefix: &str, group: &str, value_bytes_max: usize) -> MemorySink {
         let own = OwnKeys::new(own_prefix, group);
-        MemorySink { server, own, value_bytes_max, client: RefCell::default() }
+        MemorySink { server, own, value_bytes_max, rewrite: None, client: RefCell::default() }
+    }
+
+    /// The same as a part of that rewrite, where there is one.
+    pub fn rewriting(self, rewrite: Option<Rewrite>) -> MemorySink {
+        MemorySink { rewrite, ..self }
     }
 
     /// The names of Stoker's own keys, as this sink makes them.
@@ -232,6 +243,7 @@ impl MemorySink {
         Sending::Sent(Box::new(Pipeline {
             server: self.server.clone(),
             own: self.own.clone(),
+            rewrite: self.rewrite.clone(),
             peer,
             lane: batch.lane,
             too_large,

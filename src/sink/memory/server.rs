@@ -8,7 +8,8 @@ use crate::batch::{Action, Epoch, Outcome, Refusal, Step, Unit};
 use crate::error::ServerCode;
 use crate::mutation::{Expiry, Value};
 use crate::record::Position;
-use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, TOMBSTONE_MS, remembered};
+use crate::sink::Rewrite;
+use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, Remembered, TOMBSTONE_MS};
 use crate::version::Version;
 
 /// A Redis server in memory. Clones are the same server.
@@ -165,7 +166,13 @@ impl MemoryRedis {
     }
 
     /// Carries one unit out, atomically. `sealed_at_ms` is what relative expiries count from.
-    pub(super) fn carry_out(&self, unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Outcome {
+    pub(super) fn carry_out(
+        &self,
+        unit: &Unit,
+        own: &OwnKeys,
+        rewrite: Option<&Rewrite>,
+        sealed_at_ms: i64,
+    ) -> Outcome {
         let key = unit.key.as_bytes();
         match &unit.action {
             Action::Write(value, expiry) => {
@@ -183,7 +190,7 @@ impl MemoryRedis {
                     Outcome::Applied
                 }
             },
-            Action::Guarded(steps) => self.guarded(key, &own.side(key), steps, sealed_at_ms),
+            Action::Guarded(steps) => self.guarded(key, &own.side(key), steps, rewrite, sealed_at_ms),
         }
     }
 
@@ -196,44 +203,54 @@ impl MemoryRedis {
         self.put(key, kept, expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1)));
     }
 
-    fn guarded(&self, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Outcome {
-        let mut known: Option<(Version, Vec<u8>)> = match self.get(side) {
-            Some((MemoryValue::String(held), _)) => split_remembered(&held),
+    fn guarded(
+        &self,
+        key: &[u8],
+        side: &[u8],
+        steps: &[Step],
+        rewrite: Option<&Rewrite>,
+        sealed_at_ms: i64,
+    ) -> Outcome {
+        let mut known = match self.get(side) {
+            Some((MemoryValue::String(held), _)) => Remembered::parse(&held),
             Some((MemoryValue::Hash(_) | MemoryValue::Other, _)) => {
                 return Outcome::Refused(Refusal::WrongType);
             }
             None => None,
         };
+        let name = rewrite.map(|rewrite| rewrite.as_str().as_bytes().to_vec());
+        let left = known.as_ref().map(|known| known.rewrite.clone()).unwrap_or_default();
+        // What is remembered is of before the rewrite.
+        let mut before = known.is_some() && name.as_ref().is_some_and(|name| *name != left);
+        let rewrite = name.unwrap_or(left);
         let mut applied = false;
         for step in steps {
-            let not_newer_than = |version: &Version| known.as_ref().is_none_or(|(held, _)| held <= version);
-            match step {
+            let not_newer_than =
+                |version: &Version| known.as_ref().is_none_or(|known| before || known.version <= *version);
+            let (version, owner, until) = match step {
                 Step::Write { version, owner, value, expiry } if not_newer_than(version) => {
                     self.write(key, value, *expiry, sealed_at_ms);
                     let expires_at = expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1));
-                    let remembered_until =
-                        expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
-                    self.put(side, MemoryValue::String(remembered(version, owner)), remembered_until);
-                    known = Some((version.clone(), owner.as_bytes().to_vec()));
-                    applied = true;
+                    let until = expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
+                    (version.clone(), owner, until)
                 }
                 Step::Delete { version, owner, covers } => {
-                    let mine = known.as_ref().is_none_or(|(_, held)| held == owner.as_bytes());
+                    let mine = known.as_ref().is_none_or(|known| known.owner == owner.as_bytes());
                     let in_order = version.is_none() || not_newer_than(version);
-                    let applies = (mine && in_order) || covers.as_ref().is_some_and(not_newer_than);
-                    if applies {
-                        let held = known.as_ref().filter(|_| mine).map(|(held, _)| held);
-                        let version = [Some(version), covers.as_ref(), held].into_iter().flatten().max();
-                        let version = &version.cloned().unwrap_or_default();
-                        self.remove(key);
-                        let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
-                        self.put(side, MemoryValue::String(remembered(version, owner)), until);
-                        known = Some((version.clone(), owner.as_bytes().to_vec()));
-                        applied = true;
+                    if !(mine && in_order) && !covers.as_ref().is_some_and(not_newer_than) {
+                        continue;
                     }
+                    self.remove(key);
+                    let held = known.as_ref().filter(|_| mine && !before).map(|known| &known.version);
+                    let newest = [Some(version), covers.as_ref(), held].into_iter().flatten().max();
+                    let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
+                    (newest.cloned().unwrap_or_default(), owner, until)
                 }
-                Step::Write { .. } => {}
-            }
+                Step::Write { .. } => continue,
+            };
+            let left = Remembered { version, owner: owner.as_bytes().to_vec(), rewrite: rewrite.clone() };
+            self.put(side, MemoryValue::String(left.to_text()), until);
+            (known, before, applied) = (Some(left), false, true);
         }
         if applied { Outcome::Applied } else { Outcome::Rejected }
     }
@@ -280,10 +297,4 @@ fn same(held: &MemoryValue, value: &Value) -> bool {
         }
         _ => false,
     }
-}
-
-fn split_remembered(held: &[u8]) -> Option<(Version, Vec<u8>)> {
-    let blank = held.iter().position(|byte| *byte == b' ')?;
-    let (version, owner) = (held.get(..blank)?, held.get(blank + 1..)?);
-    Some((Version::from_text(version)?, owner.to_vec()))
 }

@@ -163,7 +163,7 @@ impl RedisSink {
         if self.is_too_large(unit) {
             return delete(unit.key.as_bytes());
         }
-        encode(unit, &self.own, sealed_at_ms)
+        encode(unit, &self.own, self.rewrite.as_ref(), sealed_at_ms)
     }
 
     fn outcome(&self, unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {

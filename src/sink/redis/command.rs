@@ -6,16 +6,17 @@
 use redis::{Cmd, Value as Reply};
 
 use super::classify::{Fault, classify};
-use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, Script};
+use super::scripts::{DELETE_IF, GUARD, HASH_WRITE};
 use crate::batch::{Action, Outcome, Step, Unit};
 use crate::error::WorldError;
 use crate::mutation::{Expiry, Value};
+use crate::sink::Rewrite;
 use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 
 /// Encodes one unit.
 ///
 /// `sealed_at_ms` is by the *server's* clock: what relative expiries and tombstones count from.
-pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
+pub(super) fn encode(unit: &Unit, own: &OwnKeys, rewrite: Option<&Rewrite>, sealed_at_ms: i64) -> Cmd {
     let key = unit.key.as_bytes();
     match &unit.action {
         Action::Write(Value::String { bytes, .. }, expiry) => {
@@ -40,7 +41,12 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
             }
             cmd
         }
-        Action::Guarded(steps) => guarded(&GUARD, key, &own.side(key), steps, sealed_at_ms),
+        Action::Guarded(steps) => {
+            let mut cmd = GUARD.call(&[key, &own.side(key)]);
+            cmd.arg(rewrite.map_or("", Rewrite::as_str));
+            arg_steps(&mut cmd, steps, sealed_at_ms);
+            cmd
+        }
     }
 }
 
@@ -51,8 +57,7 @@ pub(super) fn delete(key: &[u8]) -> Cmd {
     cmd
 }
 
-fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Cmd {
-    let mut cmd = script.call(&[key, side]);
+fn arg_steps(cmd: &mut Cmd, steps: &[Step], sealed_at_ms: i64) {
     for step in steps {
         match step {
             Step::Write { version, owner, value, expiry } => {
@@ -60,9 +65,9 @@ fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_m
                 let side_expires_at =
                     expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
                 cmd.arg("w").arg(version.as_bytes()).arg(owner.as_bytes());
-                arg_expiry(&mut cmd, side_expires_at);
-                arg_expiry(&mut cmd, expires_at);
-                arg_value(&mut cmd, value);
+                arg_expiry(cmd, side_expires_at);
+                arg_expiry(cmd, expires_at);
+                arg_value(cmd, value);
             }
             Step::Delete { version, owner, covers } => {
                 let letter = if version.is_none() { "t" } else { "d" };
@@ -75,7 +80,6 @@ fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_m
             }
         }
     }
-    cmd
 }
 
 /// The absolute expiry. Redis refuses times before 1 ms; every time that has passed means "gone".

@@ -28,8 +28,8 @@ use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Taken, WatermarkSeen
 use crate::clock::SystemClock;
 use crate::error::WorldError;
 use crate::settings::{RedisSettings, RedisTarget};
-use crate::sink::Sink;
 use crate::sink::own::OwnKeys;
+use crate::sink::{Rewrite, Sink};
 
 use cluster::SlotMap;
 use command::bytes_of;
@@ -45,6 +45,7 @@ pub struct RedisSink {
     settings: RedisSettings,
     own: OwnKeys,
     value_bytes_max: usize,
+    rewrite: Option<Rewrite>,
     clock: SystemClock,
     connector: Connector,
     map: RefCell<Rc<SlotMap>>,
@@ -94,6 +95,7 @@ impl RedisSink {
         RedisSink {
             own: OwnKeys::new(&settings.own_prefix, &group),
             value_bytes_max,
+            rewrite: None,
             clock,
             connector: Connector::new(settings.clone(), clock),
             map: RefCell::new(Rc::new(topology::first_map(&settings))),
@@ -105,6 +107,11 @@ impl RedisSink {
             attempts: RefCell::default(),
             settings,
         }
+    }
+
+    /// The same as a part of that rewrite, where there is one.
+    pub fn rewriting(self, rewrite: Option<Rewrite>) -> RedisSink {
+        RedisSink { rewrite, ..self }
     }
 
     /// False once a server refused `CLIENT KILL`; see [`NodeStatus::fencing_works`].

@@ -114,8 +114,8 @@ return 0
     )
 });
 
-/// Steps through the version guard. `KEYS`: key, side key. `ARGV`: per step
-/// `w`, version, owner, side key's expiry, value's expiry, then `s`, bytes or `h`, number of fields, field,
+/// Steps through the version guard. `KEYS`: key, side key. `ARGV`: the name of the rewrite that they belong to, or
+/// empty; then per step `w`, version, owner, side key's expiry, value's expiry, then `s`, bytes or `h`, number of fields, field,
 /// value, …; or `d`, version, owner, side key's expiry, `1` and a covered version or `0` and nothing; or `t`
 /// for `d` where the version is none. An empty expiry is none. Returns how many steps applied.
 ///
@@ -124,18 +124,16 @@ pub(super) static GUARD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local held = redis.call('GET', KEYS[2])
-local version, owner, side_expires_at
-if held then
-  local blank = string.find(held, ' ', 1, true)
-  if blank then version, owner = string.sub(held, 1, blank - 1), string.sub(held, blank + 1) end
-end
+local version, owner, rewrite, side_expires_at
+if held then version, owner, rewrite = string.match(held, '^(%S*) (%S*) ?(%S*)$') end
+local before = version and ARGV[1] ~= '' and rewrite ~= ARGV[1]
 local applied, write = 0, nil
-local at = 1
+local at = 2
 while at <= #ARGV do
   local step, step_version, step_owner = at, ARGV[at + 1], ARGV[at + 2]
   local applies
   if ARGV[step] == 'w' then
-    applies = not version or not newer_version(version, step_version)
+    applies = not version or before or not newer_version(version, step_version)
     if ARGV[step + 5] == 's' then
       at = step + 7
     else
@@ -145,14 +143,14 @@ while at <= #ARGV do
     local covers = ARGV[step + 4] == '1' and ARGV[step + 5]
     local mine = version and owner == step_owner
     applies = not version
-      or (mine and (ARGV[step] == 't' or not newer_version(version, step_version)))
-      or (covers and not newer_version(version, covers))
-    if mine and newer_version(version, step_version) then step_version = version end
+      or (mine and (before or ARGV[step] == 't' or not newer_version(version, step_version)))
+      or (covers and (before or not newer_version(version, covers)))
+    if mine and not before and newer_version(version, step_version) then step_version = version end
     if covers and newer_version(covers, step_version) then step_version = covers end
     at = step + 6
   end
   if applies then
-    applied = applied + 1
+    applied, before = applied + 1, false
     version, owner, side_expires_at = step_version, step_owner, ARGV[step + 3]
     write = ARGV[step] == 'w' and step
   end
@@ -167,7 +165,9 @@ elseif ARGV[write + 4] ~= '' then
 else
   redis.call('SET', KEYS[1], ARGV[write + 6])
 end
+if ARGV[1] ~= '' then rewrite = ARGV[1] end
 local remembered = version .. ' ' .. owner
+if rewrite and rewrite ~= '' then remembered = remembered .. ' ' .. rewrite end
 if side_expires_at ~= '' then
   redis.call('SET', KEYS[2], remembered, 'PXAT', side_expires_at)
 else

@@ -7,11 +7,11 @@ use stoker::batch::{
 };
 use stoker::error::WorldError;
 use stoker::mutation::{CacheKey, Expiry, RowId, StringKind, Value};
-use stoker::sink::Sink;
 use stoker::sink::memory::{Kept, MemoryRedis, MemorySink, MemoryValue};
 use stoker::sink::own::OwnKeys;
 use stoker::sink::redis::RedisSink;
 use stoker::sink::slots::slot_of;
+use stoker::sink::{Rewrite, Sink};
 use stoker::version::Version;
 
 use super::redis::{Client, RedisServer};
@@ -42,12 +42,20 @@ impl Cache {
 
     /// A process with connections of its own.
     pub(crate) fn process(&self) -> Process {
+        self.process_of(GROUP, None)
+    }
+
+    /// The same of another group, or as a part of a rewrite.
+    pub(crate) fn process_of(&self, group: &str, rewrite: Option<&str>) -> Process {
+        let rewrite = rewrite.map(|name| Rewrite::named(name).unwrap());
         match self {
             Cache::Memory(server) => {
-                Process::Memory(MemorySink::new(server.clone(), "stoker:", GROUP, VALUE_BYTES_MAX))
+                let sink = MemorySink::new(server.clone(), "stoker:", group, VALUE_BYTES_MAX);
+                Process::Memory(sink.rewriting(rewrite))
             }
             Cache::Redis(server, _) => {
-                Process::Redis(Box::new(RedisSink::new(server.settings(), GROUP.into(), VALUE_BYTES_MAX)))
+                let sink = RedisSink::new(server.settings(), group.into(), VALUE_BYTES_MAX);
+                Process::Redis(Box::new(sink.rewriting(rewrite)))
             }
         }
     }
