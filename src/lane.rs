@@ -97,6 +97,35 @@ pub struct Tally {
     pub refused: Vec<(i64, usize, Refusal)>,
     /// The error of the world, if one was met.
     pub error: Option<WorldError>,
+    /// What the guard decided, by entity.
+    pub guarded: SmallVec<[GuardTally; 1]>,
+}
+
+/// How many units of an entity the guard looked at, and refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardTally {
+    /// Index of the entity.
+    pub entity: usize,
+    /// Units that were applied or refused.
+    pub seen: u64,
+    /// Units that were refused.
+    pub rejected: u64,
+}
+
+impl Tally {
+    fn count_guarded(&mut self, unit: &Unit, result: &Outcome) {
+        let rejected = u64::from(*result == Outcome::Rejected);
+        if !matches!(unit.action, Action::Guarded(_)) || (rejected == 0 && *result != Outcome::Applied) {
+            return;
+        }
+        match self.guarded.iter_mut().find(|tally| tally.entity == unit.entity) {
+            Some(tally) => {
+                tally.seen += 1;
+                tally.rejected += rejected;
+            }
+            None => self.guarded.push(GuardTally { entity: unit.entity, seen: 1, rejected }),
+        }
+    }
 }
 
 /// Which part of its life a lane is in.
@@ -630,6 +659,7 @@ fn left_over(
 ) -> Vec<Unit> {
     let mut left = Vec::new();
     for (unit, result) in units.into_iter().zip(results) {
+        tally.count_guarded(&unit, &result);
         let refusal = match result {
             Outcome::Applied | Outcome::Rejected => continue,
             Outcome::NotAcknowledged => {

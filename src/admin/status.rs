@@ -82,6 +82,24 @@ pub struct LaneStatus {
     pub oldest_unapplied_ms: Option<i64>,
     /// The last error of the world, in our words, while the lane waits for it to pass.
     pub last_error: Option<String>,
+    /// What the version guard decided, one an entity that it guards here.
+    pub guards: Vec<GuardStatus>,
+}
+
+/// What the version guard decided about one entity in one lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GuardStatus {
+    /// The entity's name.
+    pub entity: String,
+    /// Commands that it looked at since the lane was assigned.
+    pub seen: u64,
+    /// Of these, commands that it refused: something newer was there.
+    pub rejected: u64,
+    /// Commands of the last window (see [`crate::worker::REJECT_WINDOW_UNITS`]) and how many of them were refused.
+    #[serde(skip)]
+    pub window: Option<(u64, u64)>,
+    /// True where nearly all of them were.
+    pub rejects_nearly_all: bool,
 }
 
 /// What a lane is doing.
@@ -143,6 +161,7 @@ impl LaneStatus {
             high: None,
             oldest_unapplied_ms: None,
             last_error: None,
+            guards: Vec::new(),
         }
     }
 

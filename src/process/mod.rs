@@ -89,7 +89,7 @@ pub fn run(
     let count = settings.limits.workers.max(1);
     let options = worker_options(settings, count);
     let progress = Progress::default();
-    let board = Board::new(count);
+    let board = Board::new(count, settings.entities.clone());
     let (to_source, from_workers) = sync_channel(ASKS);
     let ended = AtomicBool::new(false);
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rejects::GuardView;
 use crate::batch::LaneName;
 use crate::dead_letter::Stage;
 use crate::decode::{Ignored, SchemaId};
@@ -36,6 +37,8 @@ pub struct Counts {
     pub rewinds: Vec<(LaneName, crate::source::RewindTo)>,
     /// Lanes given up because another owner writes.
     pub given_up: Vec<LaneName>,
+    /// Lanes of which the guard has begun to refuse nearly all of an entity, or no longer does.
+    pub guard_alarms: Vec<(LaneName, GuardView)>,
     /// Lanes taken over.
     pub taken_over: u64,
 }
@@ -72,6 +75,8 @@ pub struct LaneView {
     pub oldest_ms: Option<i64>,
     /// True where its partition is paused.
     pub paused: bool,
+    /// What became of its guarded units, by entity.
+    pub guards: Vec<GuardView>,
     /// Why the registry schema that it waits for is not known, where the registry could not be asked.
     pub schema_error: Option<String>,
 }

@@ -109,6 +109,16 @@ fn set_gauges(snapshot: &Snapshot, ready: bool, now_ms: i64) {
         if let Some(age_ms) = lane.unapplied_age_ms(now_ms) {
             gauge!(table::UNAPPLIED_AGE, &labels).set(seconds(age_ms));
         }
+        for guard in &lane.guards {
+            if let Some((seen, rejected)) = guard.window {
+                let labels = [
+                    ("entity", guard.entity.clone()),
+                    ("topic", lane.topic.clone()),
+                    ("partition", lane.partition.to_string()),
+                ];
+                gauge!(table::REJECTED_RATIO, &labels).set(rejected as f64 / seen.max(1) as f64);
+            }
+        }
     }
 }
 
