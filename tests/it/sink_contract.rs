@@ -35,6 +35,7 @@ on_both! {
     a_tombstone_deletes_what_its_row_wrote_under_the_guard
     the_guard_deletes_what_a_covered_write_would_have_replaced
     the_guard_remembers_past_the_value
+    an_equal_version_makes_the_ttl_anew
     a_rewrite_replaces_what_is_newer_once_and_keeps_its_own_newest
     a_rewrite_deletes_what_its_row_has_whatever_its_version
     a_poisoned_key_is_refused_and_the_rest_applied
@@ -319,6 +320,21 @@ fn the_guard_remembers_past_the_value(cache: &Cache) {
     assert!(!String::from_utf8(side).unwrap().contains(GROUP), "two groups guard each other");
 }
 
+fn an_equal_version_makes_the_ttl_anew(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    let write = |sealed_after_ms, number| {
+        let steps = [guarded_write(number, "r", "v")].into_iter().collect();
+        let mut sealed = batch(1, 0..1, vec![unit("k", Action::Guarded(steps))]);
+        sealed.sealed_at_ms += sealed_after_ms;
+        assert_done(&cache.apply(&process, &sealed));
+        cache.get(b"k").unwrap().1
+    };
+    write(0, 7);
+    close(write(600_000, 7), Some(now_ms() + 4_200_000), "ten minutes later the same change again");
+    close(write(900_000, 6), Some(now_ms() + 4_200_000), "an older one leaves the TTL as it is");
+}
+
 fn a_rewrite_replaces_what_is_newer_once_and_keeps_its_own_newest(cache: &Cache) {
     // Groups of their own, so that they do not fence each other.
     let usual = Guarded::by(cache, cache.process());
@@ -594,30 +610,44 @@ fn close(found: Option<i64>, expected: Option<i64>, what: &str) {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let any_version = || {
+        prop_oneof![
+            6 => (0..6_u64).prop_map(version),
+            2 => (0..3_i64).prop_map(Version::from_offset),
+            2 => (0..3_i64).prop_map(|offset| Version::from_offset(offset).in_epoch(1)),
+            1 => Just(Version::NONE.in_epoch(1)),
+        ]
+    };
     let owner = prop_oneof![Just("r"), Just("s")];
-    let covers = prop_oneof![Just(None), (0..6_u64).prop_map(Some)];
-    let step = (any::<bool>(), 0..6_u64, owner, covers, 0..1_000_u32).prop_map(
-        |(is_write, number, owner, covers, value)| match is_write {
-            true => guarded_write(number, owner, &value.to_string()),
-            false => guarded_delete(number, owner, covers),
+    let covers = prop::option::of(any_version());
+    let step = (any::<bool>(), any_version(), owner, covers, 0..1_000_u32).prop_map(
+        |(is_write, version, owner, covers, value)| match is_write {
+            true => write_of(&version, owner, &value.to_string()),
+            false => Step::Delete { version, owner: RowId::new(owner.as_bytes()), covers },
         },
     );
-    prop::collection::vec(step, 1..6)
+    prop::collection::vec(step, 1..4)
 }
 
 /// The script and its model agree on every sequence of steps: outcomes, values, what is remembered.
 #[test]
 fn the_guard_of_lua_is_that_of_the_model() {
     let (real, model) = (Cache::redis(), Cache::memory());
-    let processes = (real.process(), model.process());
-    real.take_over(&processes.0, &fresh_claim(1)).unwrap();
-    model.take_over(&processes.1, &fresh_claim(1)).unwrap();
+    // Without a rewrite, and as a part of one or the other; in groups of their own, so that nobody is fenced.
+    let processes =
+        [("usual", None), ("first", Some("r1")), ("second", Some("r2"))].map(|(group, rewrite)| {
+            let processes = (real.process_of(group, rewrite), model.process_of(group, rewrite));
+            real.take_over(&processes.0, &fresh_claim(1)).unwrap();
+            model.take_over(&processes.1, &fresh_claim(1)).unwrap();
+            processes
+        });
     let position = RefCell::new(0);
     let config = ProptestConfig { cases: 300, ..ProptestConfig::default() };
-    proptest!(config, |(batches in prop::collection::vec(steps(), 1..5))| {
+    proptest!(config, |(batches in prop::collection::vec((0..3_usize, steps()), 1..5))| {
         let start = position.replace_with(|position| *position + 100);
         let key = format!("k{start}");
-        for (offset, steps) in (start..).zip(batches) {
+        for (offset, (who, steps)) in (start..).zip(batches) {
+            let processes = &processes[who];
             let units = vec![unit(&key, Action::Guarded(steps.into_iter().collect()))];
             let sealed = batch(1, offset..offset + 1, units);
             let outcomes = (real.apply(&processes.0, &sealed), model.apply(&processes.1, &sealed));

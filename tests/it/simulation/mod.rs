@@ -17,7 +17,7 @@ mod kafka;
 mod network;
 mod oracle;
 mod process;
-mod rng;
+pub(crate) mod rng;
 mod shop;
 mod trace;
 mod turns;
