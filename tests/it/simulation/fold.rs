@@ -10,7 +10,8 @@ use stoker::sink::memory::MemoryValue;
 
 use super::shop::{Does, Entry, Row, Version};
 
-/// The entity that every run follows. `{POLICY}` is the run's `[errors]`.
+/// The entities that every run follows: one as it comes, and two of which primary keys are guarded too. `{POLICY}` is
+/// the run's `[errors]`.
 pub(super) const SETTINGS: &str = r#"
 kafka = { brokers = "localhost:9092", group = "simulation" }
 redis = { url = "redis://localhost" }
@@ -42,6 +43,28 @@ key = "email:{email}"
 value = { text = "{id}/{v}" }
 when = "after.email != null"
 ttl = "3h"
+
+[[entity]]
+name = "by-position"
+topics = ["shop.public.customers"]
+replica_identity = "full"
+guard = { by = "source" }
+
+[[entity.write]]
+key = "position:{id}"
+value = { text = "{v}" }
+when = "after.status == 'active'"
+ttl = "4h"
+
+[[entity]]
+name = "by-offset"
+topics = ["shop.public.customers"]
+guard = { by = "offset", epoch = 2 }
+
+[[entity.write]]
+key = "offset:{id}"
+value = { hash = ["v"] }
+ttl = "4h"
 "#;
 
 /// Largest value that the sink takes: a row with a long note is refused.
@@ -71,10 +94,13 @@ pub(super) fn effects(does: &Does) -> Vec<Effect> {
     let mut list = Vec::new();
     match does {
         Does::Upsert { before, after, version } => {
-            let [json, hash, active] = primary_keys(after.id);
+            let [json, hash, active, by_position, by_offset] = primary_keys(after.id);
             list.push(plain(json, json_value(after)));
             list.push(plain(hash, Some(hash_value(after))));
             list.push(plain(active, after.active.then(|| text(after.v.to_string(), None))));
+            let ttl = Some((4 * HOUR_MS, 4 * HOUR_MS));
+            list.push(plain(by_position, after.active.then(|| text(after.v.to_string(), ttl))));
+            list.push(plain(by_offset, Some(v_value(after))));
             let guard = Some((*version, after.id));
             if let Some(left) = before.as_ref().and_then(|row| row.email)
                 && after.email != Some(left)
@@ -135,8 +161,15 @@ pub(super) fn fold<'e>(logs: impl Iterator<Item = &'e Entry>) -> BTreeMap<Vec<u8
     primary.into_iter().filter_map(|(key, value)| Some((key.into_bytes(), value?))).collect()
 }
 
-fn primary_keys(id: u64) -> [String; 3] {
-    [format!("customer:{id}"), format!("customer:{id}:h"), format!("active:{id}")]
+/// Keys that follow the order of their partition: under the guard as without it.
+fn primary_keys(id: u64) -> [String; 5] {
+    [
+        format!("customer:{id}"),
+        format!("customer:{id}:h"),
+        format!("active:{id}"),
+        format!("position:{id}"),
+        format!("offset:{id}"),
+    ]
 }
 
 fn email_key(email: u64) -> String {
@@ -156,6 +189,11 @@ fn json_value(row: &Row) -> Option<Expected> {
     let json = row.json();
     let ttl = Some((HOUR_MS * 9 / 10, HOUR_MS * 11 / 10));
     (json.len() <= VALUE_BYTES_MAX).then(|| text(json, ttl))
+}
+
+fn v_value(row: &Row) -> Expected {
+    let fields = BTreeMap::from([(b"v".to_vec(), row.v.to_string().into_bytes())]);
+    Expected { value: MemoryValue::Hash(fields), ttl_ms: Some((4 * HOUR_MS, 4 * HOUR_MS)) }
 }
 
 fn hash_value(row: &Row) -> Expected {
