@@ -60,7 +60,8 @@
 //! 10. What reads history never replaces a value that is newer than its own, and brings no deleted key back. Of
 //!     this the version guard is built; refill, preload and replay are not.
 //!     `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
-//!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`
+//!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`,
+//!     `tests/it/guard_race.rs::the_newest_position_wins_every_race`
 //! 11. Only keys that the entities' templates give are touched, and Stoker's own.
 //!     `src/sink/own.rs::names_are_unambiguous_and_hash_by_their_own_tag`; the end-to-end test finds no other key
 //!

@@ -237,7 +237,8 @@ impl MemoryRedis {
                 Step::Delete { version, owner, covers } => {
                     let mine = known.as_ref().is_none_or(|known| known.owner == owner.as_bytes());
                     let in_order = version.is_none() || not_newer_than(version);
-                    if !(mine && in_order) && !covers.as_ref().is_some_and(not_newer_than) {
+                    let applies = (mine && in_order) || covers.as_ref().is_some_and(not_newer_than);
+                    if !applies {
                         continue;
                     }
                     self.remove(key);

@@ -27,7 +27,7 @@ pub(crate) enum Cache {
 
 /// A process that applies batches to it.
 pub(crate) enum Process {
-    Memory(MemorySink),
+    Memory(Box<MemorySink>),
     Redis(Box<RedisSink>),
 }
 
@@ -51,7 +51,7 @@ impl Cache {
         match self {
             Cache::Memory(server) => {
                 let sink = MemorySink::new(server.clone(), "stoker:", group, VALUE_BYTES_MAX);
-                Process::Memory(sink.rewriting(rewrite))
+                Process::Memory(Box::new(sink.rewriting(rewrite)))
             }
             Cache::Redis(server, _) => {
                 let sink = RedisSink::new(server.settings(), group.into(), VALUE_BYTES_MAX);
