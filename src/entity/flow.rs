@@ -34,10 +34,13 @@ enum Path<'e> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Guarded<'e> {
     by: &'e GuardBy,
-    /// True where the key is this entity's alone and holds the record key: one row has it, whoever tells of it.
-    /// The row is then named after the entity, for a tombstone tells no table.
+    /// True where the key is this entity's alone and holds the record key: it tells its row by itself.
     primary: bool,
 }
+
+/// The row of a key that tells it by itself. One text for all of them: a tombstone tells no table, and an entity may
+/// be given another name.
+const PRIMARY_ROW: &[u8] = b"row";
 
 /// Turns `change` into what `entity` sees of it: declared types, and of `before` only what it believes.
 pub(crate) fn see<'a>(change: &mut Change<'a>, before: Option<Row<'a>>, entity: &'a Entity) {
@@ -58,7 +61,8 @@ pub(crate) struct Flow<'c> {
     record: &'c Record<'c>,
     keys: &'c [KeyTemplate],
     value_bytes_max: usize,
-    rows: [OnceCell<Option<RowId>>; 4],
+    row: OnceCell<Option<RowId>>,
+    old_row: OnceCell<Option<RowId>>,
 }
 
 impl<'c> Flow<'c> {
@@ -69,8 +73,8 @@ impl<'c> Flow<'c> {
         record: &'c Record<'c>,
         value_bytes_max: usize,
     ) -> Flow<'c> {
-        let keys = entity.handler.keys();
-        Flow { entity, change, record, keys, value_bytes_max, rows: Default::default() }
+        let (row, old_row) = (OnceCell::new(), OnceCell::new());
+        Flow { entity, change, record, keys: entity.handler.keys(), value_bytes_max, row, old_row }
     }
 
     /// The change's mutations, deletes first. Where it fails, `out` holds a part that must not be applied.
@@ -377,28 +381,21 @@ impl<'c> Flow<'c> {
     }
 
     fn owner(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<RowId>, HandleError> {
-        let [row, old_row, primary, old_primary] = &self.rows;
-        let slot = match (guarded.primary, old) {
-            (false, false) => row,
-            (false, true) => old_row,
-            (true, false) => primary,
-            (true, true) => old_primary,
-        };
+        if guarded.primary {
+            return Ok(Some(RowId::new(PRIMARY_ROW)));
+        }
+        let slot = if old { &self.old_row } else { &self.row };
         if let Some(owner) = slot.get() {
             return Ok(owner.clone());
         }
-        let owner = self.identity(guarded.primary, old)?;
+        let owner = self.identity(old)?;
         Ok(slot.get_or_init(|| owner).clone())
     }
 
     /// Which row it is (or was): by the columns of its replica identity's index, the entity's key columns or
     /// the record key, else by all of its columns.
-    fn identity(&self, primary: bool, old: bool) -> Result<Option<RowId>, HandleError> {
-        let table = if primary {
-            self.entity.name.to_string()
-        } else {
-            row_id::table_name(self.change.table.as_ref(), self.record.topic)
-        };
+    fn identity(&self, old: bool) -> Result<Option<RowId>, HandleError> {
+        let table = row_id::table_name(self.change.table.as_ref(), self.record.topic);
         let mut names: Vec<&str> = match (&self.entity.replica_identity, &self.entity.key_columns) {
             (ReplicaIdentity::Index(columns), _) => columns.iter().map(String::as_str).collect(),
             (_, Some(columns)) => columns.iter().map(String::as_str).collect(),

@@ -36,27 +36,34 @@ fn words(entity: &Entity, change: Change<'static>) -> Vec<String> {
 }
 
 #[test]
-fn by_source_every_key_carries_the_position_and_a_primary_ones_row_is_the_entitys() {
+fn by_source_every_key_carries_the_position_and_a_primary_one_tells_its_row_by_itself() {
     let entity = guarded(GuardBy::Source, 0);
     assert_eq!(
         effects(&entity, change_of(Op::Update, KEY, OLD, NEW)),
         [
             "delete e:a by public.customers:7 v9",
-            "write c:7 = 7 by customer:7 v9",
+            "write c:7 = 7 by row v9",
             "write e:b = 7 by public.customers:7 v9",
         ]
     );
     assert_eq!(
         effects(&entity, change_of(Op::Delete, KEY, OLD, "")),
-        ["delete c:7 by customer:7 v9", "delete e:a by public.customers:7 v9"]
+        ["delete c:7 by row v9", "delete e:a by public.customers:7 v9"]
     );
     assert_eq!(
         effects(&entity, tombstone(KEY)),
-        ["delete c:7 by customer:7 v"],
+        ["delete c:7 by row v"],
         "it tells no table, and names the same row"
     );
+    let mut index = entity.clone();
+    index.replica_identity = ReplicaIdentity::Index(vec!["id".into()]);
+    assert_eq!(
+        effects(&index, change_of(Op::Delete, r#"{"id":0}"#, KEY, "")),
+        ["delete c:7 by row v9"],
+        "whatever the record key says"
+    );
     let moved = change_of(Op::Update, KEY, r#"{"id":3,"email":"a"}"#, NEW);
-    assert_eq!(effects(&entity, moved)[0], "delete c:3 by customer:3 v9", "the former row's key");
+    assert_eq!(effects(&entity, moved)[0], "delete c:3 by row v9", "the former row's key");
 }
 
 #[test]
@@ -67,15 +74,15 @@ fn by_offset_only_keys_that_the_partition_orders_carry_it() {
         effects(&entity, update()),
         [
             "delete e:a by public.customers:7 v9",
-            "write c:7 = 7 by customer:7 v-0000000000000003",
+            "write c:7 = 7 by row v-0000000000000003",
             "write e:b = 7 by public.customers:7 v9",
         ]
     );
     assert_eq!(
         effects(&entity, without_positions(update())),
-        ["delete e:a if 7", "write c:7 = 7 by customer:7 v-0000000000000003", "write e:b = 7"]
+        ["delete e:a if 7", "write c:7 = 7 by row v-0000000000000003", "write e:b = 7"]
     );
-    assert_eq!(effects(&entity, tombstone(KEY)), ["delete c:7 by customer:7 v-0000000000000003"]);
+    assert_eq!(effects(&entity, tombstone(KEY)), ["delete c:7 by row v-0000000000000003"]);
 }
 
 #[test]
@@ -88,7 +95,7 @@ fn by_columns_a_change_carries_those_of_its_row_and_a_delete_those_of_the_row_th
     ] {
         let found = words(&entity, change);
         assert!(found.iter().all(|word| word.ends_with(" v+<6><2>")), "{found:?}");
-        assert!(found.contains(&"write c:7 = 7 by customer:7 v+<6><2>".to_owned()), "{found:?}");
+        assert!(found.contains(&"write c:7 = 7 by row v+<6><2>".to_owned()), "{found:?}");
     }
     let found = words(&entity, change_of(Op::Delete, KEY, OLD, ""));
     assert!(found.iter().all(|word| word.ends_with(" v+<5><1>")), "{found:?}");
@@ -96,8 +103,8 @@ fn by_columns_a_change_carries_those_of_its_row_and_a_delete_those_of_the_row_th
     // Under the default identity a delete does not tell them.
     let mut default = entity.clone();
     default.replica_identity = ReplicaIdentity::Default;
-    assert_eq!(words(&default, change_of(Op::Delete, KEY, OLD, "")), ["delete c:7 by customer:7 v"]);
-    assert_eq!(words(&default, tombstone(KEY)), ["delete c:7 by customer:7 v"]);
+    assert_eq!(words(&default, change_of(Op::Delete, KEY, OLD, "")), ["delete c:7 by row v"]);
+    assert_eq!(words(&default, tombstone(KEY)), ["delete c:7 by row v"]);
 }
 
 #[test]
@@ -105,7 +112,7 @@ fn a_null_is_older_than_any_value_and_another_column_is_the_records_error() {
     let entity = guarded(columns(&["at"]), 0);
     let create = |json| change_of(Op::Create, KEY, "", json);
     let null = words(&entity, create(r#"{"id":7,"email":"b","at":null}"#));
-    assert_eq!(null[0], "write c:7 = 7 by customer:7 v+0");
+    assert_eq!(null[0], "write c:7 = 7 by row v+0");
     for (json, error) in [
         (r#"{"id":7,"email":"b"}"#, "no such column"),
         (r#"{"id":7,"email":"b","at":"soon"}"#, "something else"),
@@ -122,7 +129,7 @@ fn a_null_is_older_than_any_value_and_another_column_is_the_records_error() {
         let record = record();
         let salvaged: Vec<_> =
             Flow::new(&entity, &change, &record, usize::MAX).salvage().iter().map(in_words).collect();
-        assert_eq!(salvaged, ["delete c:7 by customer:7 v", "delete e:b by public.customers:7 v"], "{json}");
+        assert_eq!(salvaged, ["delete c:7 by row v", "delete e:b by public.customers:7 v"], "{json}");
     }
 }
 
@@ -134,11 +141,11 @@ fn an_epoch_stands_before_every_version() {
         (columns(&["seq"]), "h12+<2>"),
     ] {
         let found = words(&guarded(by, 12), change_of(Op::Create, KEY, "", NEW));
-        assert_eq!(found[0], format!("write c:7 = 7 by customer:7 v{version}"));
+        assert_eq!(found[0], format!("write c:7 = 7 by row v{version}"));
     }
     assert_eq!(
         words(&guarded(GuardBy::Source, 2), tombstone(KEY)),
-        ["delete c:7 by customer:7 vg2"],
+        ["delete c:7 by row vg2"],
         "also before none"
     );
 }
