@@ -41,18 +41,21 @@ pub(super) fn load_all(pipeline: &mut Pipeline) {
 }
 
 /// `newer` compares numbers given as text without leading zeros. `newer_version` compares versions byte by
-/// byte: Lua's own `<` goes by the server's locale, and some (Danish, Welsh) take `aa` or `dd` for one letter.
+/// byte, after beginnings that are one interned string: Lua's own `<` goes by the server's locale, and some (Danish,
+/// Welsh) take `aa` or `dd` for one letter.
 /// `write_hash` replaces a hash by the fields that stand in `ARGV`; in portions, since Lua's stack holds some
 /// 8,000 values. Its `SET` is refused on a server that is out of memory; after any other write (`UNLINK`) a
 /// script may go on there.
 const PRELUDE: &str = r"
 local function newer(a, b) return #a > #b or (#a == #b and a > b) end
 local function newer_version(a, b)
-  for i = 1, math.min(#a, #b) do
+  if a == b then return false end
+  local from = 1
+  while string.sub(a, from, from + 7) == string.sub(b, from, from + 7) do from = from + 8 end
+  for i = from, from + 7 do
     local x, y = string.byte(a, i), string.byte(b, i)
-    if x ~= y then return x > y end
+    if x ~= y then return not y or (x ~= nil and x > y) end
   end
-  return #a > #b
 end
 local function write_hash(key, expires_at, first, last)
   redis.call('SET', key, '')
@@ -125,7 +128,12 @@ pub(super) static GUARD: LazyLock<Script> = LazyLock::new(|| {
         r"
 local held = redis.call('GET', KEYS[2])
 local version, owner, rewrite, side_expires_at
-if held then version, owner, rewrite = string.match(held, '^(%S*) (%S*) ?(%S*)$') end
+local blank = held and string.find(held, ' ', 1, true)
+if blank then
+  local second = string.find(held, ' ', blank + 1, true)
+  version, owner = string.sub(held, 1, blank - 1), string.sub(held, blank + 1, second and second - 1)
+  rewrite = second and string.sub(held, second + 1)
+end
 local before = version and ARGV[1] ~= '' and rewrite ~= ARGV[1]
 local applied, write = 0, nil
 local at = 2
