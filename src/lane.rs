@@ -28,7 +28,7 @@ use crate::clock::Now;
 use crate::coalesce::Filling;
 use crate::dead_letter::{PendingLetter, Unsent};
 use crate::error::{ServerCode, WorldError};
-use crate::mutation::{Mutation, RowId};
+use crate::mutation::{Guard, Mutation, RowId};
 use crate::record::{Position, Record};
 use crate::refill::{HistoryRequest, Progressed, Refill, RefillCounts, RefillOptions, RefillView};
 use crate::retry::{Verdict, pause, verdict};
@@ -135,6 +135,39 @@ pub struct Tally {
     pub refused: Vec<(i64, usize, Refusal)>,
     /// The error of the world, if one was met.
     pub error: Option<WorldError>,
+    /// What the guard decided, by entity.
+    pub guarded: SmallVec<[GuardTally; 1]>,
+}
+
+/// How many units of an entity the guard looked at, and refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardTally {
+    /// Index of the entity.
+    pub entity: usize,
+    /// Units that were applied or refused.
+    pub seen: u64,
+    /// Units that were refused.
+    pub rejected: u64,
+}
+
+impl Tally {
+    fn count_guarded(&mut self, unit: &Unit, result: &Outcome) {
+        let rejected = u64::from(*result == Outcome::Rejected);
+        if unit.offsets.is_empty() {
+            // Of history: that something newer is there is what a refill expects.
+            return;
+        }
+        if !matches!(unit.action, Action::Guarded(_)) || (rejected == 0 && *result != Outcome::Applied) {
+            return;
+        }
+        match self.guarded.iter_mut().find(|tally| tally.entity == unit.entity) {
+            Some(tally) => {
+                tally.seen += 1;
+                tally.rejected += rejected;
+            }
+            None => self.guarded.push(GuardTally { entity: unit.entity, seen: 1, rejected }),
+        }
+    }
 }
 
 /// Which part of its life a lane is in.
@@ -354,7 +387,9 @@ impl Lane {
 
     /// Adds one mutation of the record at `offset`; true where it was composed into another.
     pub fn fill(&mut self, mutation: Mutation, offset: i64, entity: usize) -> bool {
-        if let Some(refill) = self.refill.as_mut().filter(|_| mutation.guard.is_none()) {
+        if let Some(refill) = self.refill.as_mut()
+            && !mutation.guard.as_ref().is_some_and(Guard::has_rows)
+        {
             refill.saw_key(&mutation.key);
         }
         self.filling.add(mutation, offset, entity)
@@ -840,6 +875,7 @@ fn left_over(
 ) -> Vec<Unit> {
     let mut left = Vec::new();
     for (unit, result) in units.into_iter().zip(results) {
+        tally.count_guarded(&unit, &result);
         let refusal = match result {
             Outcome::Applied | Outcome::Rejected => continue,
             Outcome::NotAcknowledged => {

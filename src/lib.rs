@@ -64,7 +64,8 @@
 //!     `src/refill/tests.rs::a_snapshot_that_no_watermark_tells_of_is_written_over`,
 //!     `tests/it/simulation/mod.rs::the_cache_is_the_fold_of_the_log_whatever_happens`,
 //!     `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
-//!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`
+//!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`,
+//!     `tests/it/guard_race.rs::the_newest_position_wins_every_race`
 //! 11. Only keys that the entities' templates give are touched, and Stoker's own.
 //!     `src/sink/own.rs::names_are_unambiguous_and_hash_by_their_own_tag`; the end-to-end test finds no other key
 //!

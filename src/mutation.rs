@@ -67,6 +67,9 @@ impl RowId {
     /// Longer identities are replaced by a digest of this many hexadecimal digits or fewer bytes.
     pub const MAX_BYTES: usize = 48;
 
+    /// The row of a primary key under the guard: the key itself tells which.
+    pub const PRIMARY: &[u8] = b"row";
+
     /// An identity of these bytes; the caller keeps them within [`RowId::MAX_BYTES`].
     pub fn new(bytes: &[u8]) -> RowId {
         debug_assert!(bytes.len() <= Self::MAX_BYTES);
@@ -223,6 +226,13 @@ pub struct Guard {
     pub version: Version,
     /// The row.
     pub owner: RowId,
+}
+
+impl Guard {
+    /// True where several rows can have the key. Else its partition orders it, too.
+    pub fn has_rows(&self) -> bool {
+        self.owner.as_bytes() != RowId::PRIMARY
+    }
 }
 
 /// One intended cache effect.

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tracing::error;
 
+use super::alarm::{Alarm, alarms};
 use super::metrics::{self, MetricsError};
 use super::ready::{Reason, liveness, readiness};
 use super::status::{LaneStatus, Snapshot, Status};
@@ -203,6 +204,7 @@ struct StatusBody<'s> {
     now_ms: i64,
     #[serde(flatten)]
     readiness: Readiness,
+    alarms: Vec<Alarm>,
     joined: bool,
     draining: bool,
     kafka: &'s super::status::DependencyStatus,
@@ -230,6 +232,7 @@ async fn show_status(State(view): State<View>) -> impl IntoResponse {
         started_ms: snapshot.started_ms,
         now_ms,
         readiness: readiness_body(ready),
+        alarms: alarms(&snapshot),
         joined: snapshot.joined,
         draining: snapshot.draining,
         kafka: &snapshot.kafka,
@@ -308,6 +311,7 @@ mod tests {
             ("/metrics", "stoker_lag_records{topic=\"shop.orders\",partition=\"1\"} 1"),
             ("/status", lane),
             ("/status", r#""lag":1,"unapplied_age_ms":0"#),
+            ("/status", r#""alarms":[]"#),
             ("/", "<title>Stoker</title>"),
         ] {
             let (code, body) = get(&server, path);

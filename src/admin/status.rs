@@ -87,6 +87,8 @@ pub struct LaneStatus {
     pub owes: bool,
     /// How far the refill is, while one runs.
     pub refill: Option<RefillStatus>,
+    /// What the version guard decided, one an entity that it guards here.
+    pub guards: Vec<GuardStatus>,
 }
 
 /// A lane's refill.
@@ -126,6 +128,22 @@ impl RefillStatus {
             keys_seen: view.counts.seen,
         }
     }
+}
+
+/// What the version guard decided about one entity in one lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GuardStatus {
+    /// The entity's name.
+    pub entity: String,
+    /// Commands that it looked at since the lane was assigned.
+    pub seen: u64,
+    /// Of these, commands that it refused: something newer was there.
+    pub rejected: u64,
+    /// Commands of the last window (see [`crate::worker::REJECT_WINDOW_UNITS`]) and how many of them were refused.
+    #[serde(skip)]
+    pub window: Option<(u64, u64)>,
+    /// True where nearly all of them were.
+    pub rejects_nearly_all: bool,
 }
 
 /// What a lane is doing.
@@ -189,6 +207,7 @@ impl LaneStatus {
             last_error: None,
             owes: false,
             refill: None,
+            guards: Vec::new(),
         }
     }
 

@@ -127,6 +127,15 @@ mod tests {
     }
 
     #[test]
+    fn a_rewrite_may_be_named() {
+        let parsed = |argument| Args::try_parse_from(["stoker", "run", argument]).map(drop);
+        for argument in ["--force", "--force=restore-7"] {
+            parsed(argument).expect("valid arguments");
+        }
+        parsed("--force=two words").expect_err("a name has no blank");
+    }
+
+    #[test]
     fn version_names_the_kafka_client() {
         let error = Args::try_parse_from(["stoker", "--version"]).expect_err("clap answers it");
         let text = error.to_string();

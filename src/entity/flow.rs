@@ -6,6 +6,7 @@
 use std::cell::OnceCell;
 
 use super::belief::{belief, believed, believes_record_key};
+use super::guard::{GuardBy, GuardRule};
 use super::handler::{KeyTemplate, RowImage, Slot, Undecided, Values};
 use super::template::{NoValue, Template, Unfilled};
 use super::{Entity, ReplicaIdentity, row_id};
@@ -16,18 +17,25 @@ use crate::error::HandleError;
 use crate::mutation::{CacheKey, Effect, Guard, Member, Mutation, Mutations, RowId, Value};
 use crate::record::Record;
 use crate::types::{self, RenderStyle};
-use crate::version::Version;
 
 /// How a key's writes and deletes reach the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Path {
+enum Path<'e> {
     /// The partition orders the key (it is primary), or it is only ever deleted.
     Plain,
-    /// Through the version guard: another row may own the key.
-    Guarded,
+    /// Through the version guard.
+    Guarded(Guarded<'e>),
     /// Written plainly, deleted only while it holds this row's value: nothing orders a secondary key of a
     /// source without positions.
     Compared,
+}
+
+/// How a key is guarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Guarded<'e> {
+    by: &'e GuardBy,
+    /// True where the key is this entity's alone and holds the record key: it tells its row by itself.
+    primary: bool,
 }
 
 /// Turns `change` into what `entity` sees of it: declared types, and of `before` only what it believes.
@@ -89,7 +97,7 @@ impl<'c> Flow<'c> {
             };
             let Ok(cache_key) = filled else { continue };
             let guard = match self.path(key) {
-                Path::Guarded => match self.guard(old) {
+                Path::Guarded(guarded) => match self.guard_of_delete(guarded, old) {
                     Ok(Some(guard)) => Some(guard),
                     Ok(None) | Err(_) => continue,
                 },
@@ -140,7 +148,9 @@ impl<'c> Flow<'c> {
                     let expiry = lifetime.of_key(cache_key.as_bytes());
                     let guard = match path {
                         Path::Plain | Path::Compared => None,
-                        Path::Guarded => Some(self.guard(false)?.ok_or_else(|| self.no_identity())?),
+                        Path::Guarded(guarded) => {
+                            Some(self.guard(guarded, false)?.ok_or_else(|| self.no_identity())?)
+                        }
                     };
                     out.push(Mutation { key: cache_key, effect: Effect::Write(value, expiry), guard });
                 }
@@ -162,12 +172,14 @@ impl<'c> Flow<'c> {
     fn give_up_key(
         &self,
         index: usize,
-        path: Path,
+        path: Path<'_>,
         key: CacheKey,
         out: &mut Mutations,
     ) -> Result<(), HandleError> {
-        if path == Path::Guarded && self.change.before.is_some() {
-            let former = self.guard(true)?.filter(|former| self.row_is_not(former));
+        if let Path::Guarded(guarded) = path
+            && self.change.before.is_some()
+        {
+            let former = self.guard(guarded, true)?.filter(|former| self.row_is_not(guarded, former));
             if former.is_some() {
                 out.push(Mutation { key: key.clone(), effect: Effect::Delete, guard: former });
             }
@@ -175,15 +187,15 @@ impl<'c> Flow<'c> {
         self.delete_key(index, path, key, false, out)
     }
 
-    fn row_is_not(&self, former: &Guard) -> bool {
-        !matches!(self.guard(false), Ok(Some(guard)) if guard.owner == former.owner)
+    fn row_is_not(&self, guarded: Guarded<'_>, former: &Guard) -> bool {
+        !matches!(self.guard(guarded, false), Ok(Some(guard)) if guard.owner == former.owner)
     }
 
     /// Deletes the key that the row had before, where `before` tells it and it is another than now.
     fn leave_old_key(
         &self,
         index: usize,
-        path: Path,
+        path: Path<'_>,
         now: Option<&CacheKey>,
         out: &mut Mutations,
     ) -> Result<(), HandleError> {
@@ -219,14 +231,14 @@ impl<'c> Flow<'c> {
     fn delete_key(
         &self,
         index: usize,
-        path: Path,
+        path: Path<'_>,
         key: CacheKey,
         old: bool,
         out: &mut Mutations,
     ) -> Result<(), HandleError> {
         let (effect, guard) = match path {
             Path::Plain => (Effect::Delete, None),
-            Path::Guarded => match self.guard(old)? {
+            Path::Guarded(guarded) => match self.guard(guarded, old)? {
                 Some(guard) => (Effect::Delete, Some(guard)),
                 // Nobody could have written it for a row that cannot be told.
                 None => return Ok(()),
@@ -327,7 +339,7 @@ impl<'c> Flow<'c> {
 
     /// The path of a key that is to be written or deleted. A member that nothing orders is the record's error:
     /// that it is there tells no row from another, so that no delete could spare the row that has it now.
-    fn ordered_path(&self, key: &KeyTemplate) -> Result<Path, HandleError> {
+    fn ordered_path(&self, key: &KeyTemplate) -> Result<Path<'c>, HandleError> {
         match self.path(key) {
             Path::Compared if key.member().is_some() => Err(HandleError::Handler(
                 "rows of several partitions can give this member, and the source tells no position to order \
@@ -338,14 +350,29 @@ impl<'c> Flow<'c> {
         }
     }
 
-    fn path(&self, key: &KeyTemplate) -> Path {
+    fn path(&self, key: &KeyTemplate) -> Path<'c> {
         // A delete without a value to lose is right at any time, in any order.
-        if key.is_invalidated() || (!key.is_shared() && self.is_primary(key)) {
+        if key.is_invalidated() {
             return Path::Plain;
+        }
+        let primary = !key.is_shared() && self.is_primary(key);
+        match (&self.entity.guard, primary) {
+            (Some(GuardRule { by: by @ GuardBy::Columns(_), .. }), _)
+            | (Some(GuardRule { by, .. }), true) => {
+                return Path::Guarded(Guarded { by, primary });
+            }
+            // Offsets of two partitions do not compare, and a source may tell no position.
+            (Some(GuardRule { by: GuardBy::Source | GuardBy::Offset, .. }), false) => {}
+            (None, true) => return Path::Plain,
+            (None, false) => {}
         }
         // PostgreSQL has positions, also where this one change has none.
         let positioned = self.change.version.is_some() || self.change.connector == Connector::Postgres;
-        if key.is_shared() || positioned { Path::Guarded } else { Path::Compared }
+        if key.is_shared() || positioned {
+            Path::Guarded(Guarded { by: &GuardBy::Source, primary })
+        } else {
+            Path::Compared
+        }
     }
 
     /// True where the record key's values may be believed and it holds all of these columns.
@@ -359,17 +386,36 @@ impl<'c> Flow<'c> {
     }
 
     /// The guard for the row as it is now, or as it was; `None` where nothing tells which row that is.
-    fn guard(&self, old: bool) -> Result<Option<Guard>, HandleError> {
+    fn guard(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<Guard>, HandleError> {
+        if self.change.op == Op::Delete {
+            return self.guard_of_delete(guarded, old);
+        }
+        let Some(owner) = self.owner(guarded, old)? else { return Ok(None) };
+        let version = self.rule().of_row(guarded.by, self.change, self.record)?;
+        Ok(Some(Guard { version, owner }))
+    }
+
+    /// The same for a delete that must not fail for want of a version.
+    fn guard_of_delete(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<Guard>, HandleError> {
+        let Some(owner) = self.owner(guarded, old)? else { return Ok(None) };
+        let version = self.rule().of_delete(guarded.by, self.change, self.record);
+        Ok(Some(Guard { version, owner }))
+    }
+
+    fn rule(&self) -> &GuardRule {
+        self.entity.guard.as_ref().unwrap_or(&GuardRule::DEFAULT)
+    }
+
+    fn owner(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<RowId>, HandleError> {
+        if guarded.primary {
+            return Ok(Some(RowId::new(RowId::PRIMARY)));
+        }
         let slot = if old { &self.old_row } else { &self.row };
-        let owner = match slot.get() {
-            Some(owner) => owner,
-            None => {
-                let owner = self.identity(old)?;
-                slot.get_or_init(|| owner)
-            }
-        };
-        let version = self.change.version.clone().unwrap_or(Version::NONE);
-        Ok(owner.clone().map(|owner| Guard { version, owner }))
+        if let Some(owner) = slot.get() {
+            return Ok(owner.clone());
+        }
+        let owner = self.identity(old)?;
+        Ok(slot.get_or_init(|| owner).clone())
     }
 
     /// The rows that the change is of: the one that it was, where that is another one, and the one that it is.
@@ -438,6 +484,8 @@ fn or_else<'c>(cell: Cell<'c>, other: impl FnOnce() -> Cell<'c>) -> Cell<'c> {
     if cell == Cell::Absent { other() } else { cell }
 }
 
+#[cfg(test)]
+mod guarded_tests;
 #[cfg(test)]
 mod law;
 #[cfg(test)]

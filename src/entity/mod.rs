@@ -12,6 +12,7 @@ pub mod condition;
 mod digest;
 mod filter;
 pub(crate) mod flow;
+mod guard;
 mod handler;
 pub mod hash_tag;
 mod lifetime;
@@ -29,6 +30,7 @@ pub mod text_template;
 use std::sync::Arc;
 
 pub use access::FromColumn;
+pub use guard::{GuardBy, GuardRule};
 pub use handler::{EntityHandler, Handlers, KeyTemplate, RowImage, Undecided, Values};
 pub use lifetime::Lifetime;
 pub use mapping::Mapping;
@@ -53,6 +55,9 @@ pub struct Entity {
     pub key_columns: Option<Vec<String>>,
     /// How much of a PostgreSQL `before` may be believed.
     pub replica_identity: ReplicaIdentity,
+    /// By what all of its keys are guarded; without it, only those that the partition does not order are, by
+    /// source position.
+    pub guard: Option<GuardRule>,
     /// Types of columns whose format carries none.
     pub columns: Vec<(String, Kind)>,
     /// What its rows mean where no format says it.

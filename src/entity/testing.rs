@@ -113,6 +113,7 @@ pub(crate) fn entity(handler: Arc<dyn EntityHandler>) -> Entity {
         format: Format::Auto,
         key_columns: None,
         replica_identity: ReplicaIdentity::Default,
+        guard: None,
         columns: Vec::new(),
         rules: super::RowRules::default(),
         render: RenderStyle::default(),

@@ -25,6 +25,7 @@ use crate::record::OwnedRecord;
 use crate::refill::{FINGERPRINT_BYTES_MAX, RefillOptions, WINDOW_RECORDS};
 use crate::registry::RegistryClient;
 use crate::settings::{OnError, Settings};
+use crate::sink::Rewrite;
 use crate::sink::redis::RedisSink;
 use crate::source::kafka::{DeadLetterProducer, KafkaSource};
 use crate::source::{Progress, StopReason, WorkerSenders};
@@ -71,8 +72,14 @@ pub fn subscription(settings: &Settings) -> Vec<String> {
     topics
 }
 
-/// Runs the engine until `stop` is set or it cannot go on. Blocks.
-pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &AtomicBool) -> StopReason {
+/// Runs the engine until `stop` is set or it cannot go on, as a part of that rewrite, where there is one. Blocks.
+pub fn run(
+    settings: &Settings,
+    status: &Status,
+    clock: SystemClock,
+    rewrite: Option<&Rewrite>,
+    stop: &AtomicBool,
+) -> StopReason {
     let source = match KafkaSource::connect(&settings.kafka, &subscription(settings), &settings.limits) {
         Ok(source) => source,
         Err(error) => return StopReason::Failed { detail: crate::telemetry::chain(&error) },
@@ -91,7 +98,7 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
     let count = settings.limits.workers.max(1);
     let options = worker_options(settings, count);
     let progress = Progress::default();
-    let board = Board::new(count);
+    let board = Board::new(count, settings.entities.clone());
     let (to_source, from_workers) = sync_channel(ASKS);
     let ended = AtomicBool::new(false);
 
@@ -126,7 +133,8 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
                     settings.kafka.group.clone(),
                     settings.limits.value_bytes,
                 )
-                .with_refill_memory(settings.refill.memory);
+                .with_refill_memory(settings.refill.memory)
+                .rewriting(rewrite.cloned());
                 let watcher = Watcher::new(index, settings, clock, board, &sink);
                 let edges = Edges { sink: &sink, letters, registry };
                 runtime.block_on(drive(worker, channels, edges, progress, clock, &watcher));

@@ -2,29 +2,33 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
 use crate::admin::metrics::{self, TopicMetrics, WorkerMetrics};
-use crate::admin::{DependencyStatus, LaneState, LaneStatus, RedisStatus, RefillStatus, Status};
+use crate::admin::{
+    DependencyStatus, GUARD_HINT, GuardStatus, LaneState, LaneStatus, RedisStatus, RefillStatus, Status,
+};
 use crate::batch::{Batch, Outcomes};
 use crate::clock::SystemClock;
 use crate::dead_letter::Stage;
 use crate::engine::Observer;
+use crate::entity::Entity;
 use crate::error::WorldError;
 use crate::lane::{Activity, Loss, RefillNews};
 use crate::settings::{OnError, Settings};
 use crate::sink::redis::RedisSink;
 use crate::source::kafka;
 use crate::telemetry::{SUMMED_EVERY, SummedLog};
-use crate::worker::{Counts, LaneView};
+use crate::worker::{Counts, GuardView, LaneView};
 
 /// What each worker last told: one slot a worker, bounded by its lanes.
 #[derive(Debug)]
 pub(super) struct Board {
     workers: Vec<Mutex<Told>>,
+    entities: Arc<[Entity]>,
 }
 
 /// One worker's word.
@@ -37,8 +41,18 @@ struct Told {
 }
 
 impl Board {
-    pub(super) fn new(workers: usize) -> Board {
-        Board { workers: (0..workers).map(|_| Mutex::default()).collect() }
+    pub(super) fn new(workers: usize, entities: Arc<[Entity]>) -> Board {
+        Board { workers: (0..workers).map(|_| Mutex::default()).collect(), entities }
+    }
+
+    fn guard(&self, view: &GuardView) -> Option<GuardStatus> {
+        Some(GuardStatus {
+            entity: self.entities.get(view.entity)?.name.to_string(),
+            seen: view.seen,
+            rejected: view.rejected,
+            window: view.window,
+            rejects_nearly_all: view.alarmed,
+        })
     }
 
     fn tell(&self, worker: usize, told: Told) {
@@ -77,6 +91,7 @@ impl Board {
                     lane.oldest_unapplied_ms = view.oldest_ms;
                     lane.owes = view.owes;
                     lane.refill = view.refill.map(|(view, mode)| RefillStatus::new(&view, mode));
+                    lane.guards = view.guards.iter().filter_map(|guard| self.guard(guard)).collect();
                     if lane.state == LaneState::AwaitingSchema {
                         lane.last_error.clone_from(&view.schema_error);
                     }
@@ -293,6 +308,19 @@ impl<'a> Watcher<'a> {
                          next change"
                     );
                 }
+            }
+        }
+        for (lane, guard) in &counts.guard_alarms {
+            let entity = self.settings.entities.get(guard.entity).map(|entity| &*entity.name);
+            let (of, rejected) = guard.window.unwrap_or_default();
+            let (topic, partition) = (&lane.topic, lane.partition);
+            if guard.alarmed {
+                warn!(
+                    topic,
+                    partition, entity, rejected, of, "the version guard refuses nearly all: {GUARD_HINT}"
+                );
+            } else {
+                info!(topic, partition, entity, rejected, of, "the version guard lets changes through again");
             }
         }
         for lane in &counts.given_up {

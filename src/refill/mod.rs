@@ -28,7 +28,7 @@ use self::seen::{Fingerprint, Seen};
 use self::window::{Entry, Window};
 use crate::batch::{Action, Owed, RefillMode, Step};
 use crate::coalesce::Filling;
-use crate::mutation::{CacheKey, Effect, Mutation, RowId};
+use crate::mutation::{CacheKey, Effect, Guard, Mutation, RowId};
 use crate::record::Position;
 
 /// Records in the first window; see [`RefillOptions::window_records`].
@@ -267,7 +267,7 @@ impl Refill {
         }
     }
 
-    /// The lane took a live change of this key, which no guard orders.
+    /// The lane took a live change of this key, which its partition orders.
     pub fn saw_key(&mut self, key: &CacheKey) {
         if self.live_is_of_slice {
             self.seen.insert(self.seen.key(key));
@@ -365,7 +365,7 @@ impl Refill {
         let Some(mut ready) = self.ready.take() else { return };
         if ready.recalled {
             for (entry, _) in ready.entries.drain(..) {
-                if entry.guard.is_none() {
+                if !entry.guard.as_ref().is_some_and(Guard::has_rows) {
                     self.seen.insert(self.seen.key(&entry.key));
                 }
             }
@@ -378,12 +378,14 @@ impl Refill {
 fn action(entry: Entry, newest: bool, mode: RefillMode, seen: &mut Seen) -> Option<Action> {
     let Entry { key, effect, guard, row, .. } = entry;
     let superseded = !newest || row.is_some_and(|row| seen.contains(row));
-    let Some(guard) = guard else {
+    if !guard.as_ref().is_some_and(Guard::has_rows) {
         let key = seen.key(&key);
         if seen.contains(key) || (superseded && (!mode.overwrites() || is_write(&effect))) {
             return None;
         }
         seen.insert(key);
+    }
+    let Some(guard) = guard else {
         return match effect {
             Effect::Write(value, expiry) if mode.overwrites() => Some(Action::Write(value, expiry)),
             Effect::Write(value, expiry) => Some(Action::WriteIfAbsent(value, expiry)),
@@ -395,13 +397,18 @@ fn action(entry: Entry, newest: bool, mode: RefillMode, seen: &mut Seen) -> Opti
         };
     };
     // What the guard orders it decides: other rows may have the key, in this partition and in others.
-    let (version, owner) = (guard.version, guard.owner);
+    let has_rows = guard.has_rows();
+    let Guard { version, owner } = guard;
     match effect {
         Effect::Write(value, expiry) if !superseded => {
             Some(Action::Guarded(SmallVec::from_iter([Step::Write { version, owner, value, expiry }])))
         }
         Effect::Delete | Effect::DeleteIf(_) if mode.overwrites() => {
-            Some(Action::Guarded(SmallVec::from_iter([Step::DeleteOwned { version, owner }])))
+            let step = match has_rows {
+                true => Step::DeleteOwned { version, owner },
+                false => Step::Delete { version, owner, covers: None },
+            };
+            Some(Action::Guarded(SmallVec::from_iter([step])))
         }
         Effect::Write(..) | Effect::Delete | Effect::DeleteIf(_) => None,
     }

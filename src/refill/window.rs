@@ -39,7 +39,7 @@ impl Entry {
 #[derive(Debug, Default)]
 pub(super) struct Window {
     entries: Vec<Entry>,
-    /// A plain key has one entry, a guarded one an entry for each row.
+    /// A key that several rows can have has an entry for each, any other has one.
     index: HashMap<(CacheKey, Option<Fingerprint>), usize, ahash::RandomState>,
     newest: HashMap<Fingerprint, u32, ahash::RandomState>,
     changes: u32,
@@ -62,7 +62,7 @@ impl Window {
         }
         let row = rows.last().copied();
         for Mutation { key, effect, guard } in mutations {
-            let of_row = guard.as_ref().and(row);
+            let of_row = row.filter(|_| guard.as_ref().is_some_and(Guard::has_rows));
             let entry = Entry { key, effect, guard, row, entity, change: self.changes };
             self.bytes += entry.bytes();
             match self.index.get(&(entry.key.clone(), of_row)).and_then(|&at| self.entries.get_mut(at)) {

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use super::units::{show_duration, show_share, show_size};
 use super::{LogFormat, OnError, RedisAddress, RedisTarget, Settings, Start};
 
-use crate::entity::Topics;
+use crate::entity::{GuardBy, GuardRule, Topics};
 
 impl Settings {
     /// Every setting in force with its value, defaults included, as the file would name them.
@@ -28,6 +28,14 @@ impl Settings {
             for (name, value) in [("topics", topics.as_str()), ("format", format), ("keys", &keys.join(", "))]
             {
                 lines.say(&format!("entity.{}.{name}", entity.name), value);
+            }
+            if let Some(GuardRule { by, epoch }) = &entity.guard {
+                let by = match by {
+                    GuardBy::Source => "source".to_owned(),
+                    GuardBy::Offset => "offset".to_owned(),
+                    GuardBy::Columns(names) => names.join(", "),
+                };
+                lines.say(&format!("entity.{}.guard", entity.name), format!("{by}, epoch {epoch}"));
             }
         }
         lines.0

@@ -15,6 +15,7 @@ mod not_built;
 mod problem;
 mod raw;
 mod raw_entity;
+mod raw_guard;
 mod raw_member;
 mod raw_registry;
 mod read;

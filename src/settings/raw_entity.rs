@@ -7,6 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::raw::{DurationText, ShareText, SizeText, text_type};
+use super::raw_guard::Guard;
 use super::raw_member::{SetMember, SortedSetMember};
 use super::units;
 
@@ -98,6 +99,9 @@ pub(super) struct Entity {
     /// What becomes of a key whose value needs a column that the event does not hold: "delete".
     #[schemars(extend("default" = "delete"))]
     pub(super) unavailable: Option<Unavailable>,
+    /// Sends all keys of the entity through the version guard, which keeps late and repeated changes from replacing
+    /// newer ones, and says what it compares. Without it only keys that several rows can have are guarded.
+    pub(super) guard: Option<Guard>,
     /// Types of columns, where the format carries none: `{ balance = "decimal(2)", placed_at = "instant_us" }`.
     pub(super) columns: Option<BTreeMap<String, String>>,
     /// The column that holds what happened to a row, and its texts that mean a delete:

@@ -7,7 +7,10 @@
 pub mod memory;
 pub mod own;
 pub mod redis;
+mod rewrite;
 pub mod slots;
+
+pub use rewrite::Rewrite;
 
 use crate::batch::{Action, Batch, Claim, LaneId, Outcomes, Step, Taken, Unit};
 use crate::error::WorldError;

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | `<own_prefix><group>:owner:{<topic>:<partition>}` | hash: `epoch`, and per node an [`Entry`] as JSON under `n:<node>` |
 //! | `<own_prefix><group>:mark:{<tag>}:<topic>:<partition>` | a lane's watermark on one master, a [`Mark`] |
-//! | `<own_prefix>v:{<tag>}:<cache key>` | what the version guard remembers: version, a blank, owner |
+//! | `<own_prefix>v:{<tag>}:<cache key>` | what the version guard remembers, [`Remembered`] |
 //! | `<own_prefix>v:{<tag>}<length of key>:<cache key>:<member>` | the same of one member; the length is in bytes |
 //!
 //! Group and topic are escaped (`%`, `:`, `{`, `}` as `%xx`), so that no two names meet and the hash tag is
@@ -14,7 +14,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::batch::{Claim, Epoch, LaneName, Owed, RefillMode, Standing};
-use crate::mutation::{CacheKey, RowId};
+use crate::mutation::CacheKey;
+#[cfg(doc)]
+use crate::mutation::RowId;
 use crate::record::Position;
 use crate::sink::slots::{slot_of, tag_of};
 use crate::version::Version;
@@ -208,9 +210,37 @@ impl std::fmt::Display for Mark {
     }
 }
 
-/// What the guard remembers, as its side key holds it.
-pub fn remembered(version: &Version, owner: &RowId) -> Vec<u8> {
-    [version.as_bytes(), b" ", owner.as_bytes()].concat()
+/// What the guard remembers of a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Remembered {
+    /// The version that was written or deleted last.
+    pub version: Version,
+    /// The row that it speaks for, see [`RowId`].
+    pub owner: Vec<u8>,
+    /// The name of the last [`super::Rewrite`] that reached the key; empty where none has.
+    pub rewrite: Vec<u8>,
+}
+
+impl Remembered {
+    /// Reads a side key's value; `None` where it is none.
+    pub fn parse(text: &[u8]) -> Option<Remembered> {
+        let mut words = text.split(|byte| *byte == b' ');
+        let (version, owner) = (words.next()?, words.next()?);
+        let rewrite = words.next().unwrap_or_default();
+        let whole = words.next().is_none();
+        let version = Version::from_text(version).filter(|_| whole)?;
+        Some(Remembered { version, owner: owner.to_vec(), rewrite: rewrite.to_vec() })
+    }
+
+    /// As the side key holds it.
+    pub fn to_text(&self) -> Vec<u8> {
+        let mut text = [self.version.as_bytes(), b" ", &self.owner].concat();
+        if !self.rewrite.is_empty() {
+            text.push(b' ');
+            text.extend_from_slice(&self.rewrite);
+        }
+        text
+    }
 }
 
 /// What a lane finds on one master when it takes over.
@@ -357,6 +387,26 @@ mod tests {
             "1:1:a7.",
         ] {
             assert_eq!(Mark::parse(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_reads_back() {
+        for (text, owner, rewrite) in [
+            ("00ff t:7", "t:7", ""),
+            (" t:7", "t:7", ""),
+            ("g2 t:7 now", "t:7", "now"),
+            (" t:7 now", "t:7", "now"),
+        ] {
+            let read = Remembered::parse(text.as_bytes()).unwrap();
+            assert_eq!(
+                (read.owner.as_slice(), read.rewrite.as_slice()),
+                (owner.as_bytes(), rewrite.as_bytes())
+            );
+            assert_eq!(read.to_text(), text.as_bytes());
+        }
+        for text in ["", "00ff", "0 a b c", "A t:7"] {
+            assert_eq!(Remembered::parse(text.as_bytes()), None, "{text:?}");
         }
     }
 

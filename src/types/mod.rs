@@ -14,6 +14,7 @@ mod json;
 mod kind;
 mod moment;
 mod number;
+mod order;
 mod part;
 mod render;
 mod score;
@@ -29,6 +30,7 @@ pub use date_part::{DatePart, render_date_part};
 pub use json::{json_string, unescape};
 pub use kind::{NAMES, TypeName};
 pub use moment::unix_ms;
+pub use order::{may_order, order_key, order_key_of_null};
 pub use render::{raw_bytes, render_json, render_key, render_text};
 pub use score::score;
 

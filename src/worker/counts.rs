@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::rejects::GuardView;
 use crate::batch::LaneName;
 use crate::batch::RefillMode;
 use crate::dead_letter::Stage;
@@ -40,6 +41,8 @@ pub struct Counts {
     pub refills: Vec<(LaneName, RefillNews)>,
     /// Lanes given up because another owner writes.
     pub given_up: Vec<LaneName>,
+    /// Lanes of which the guard has begun to refuse nearly all of an entity, or no longer does.
+    pub guard_alarms: Vec<(LaneName, GuardView)>,
     /// Lanes taken over.
     pub taken_over: u64,
 }
@@ -80,6 +83,8 @@ pub struct LaneView {
     pub refill: Option<(RefillView, RefillMode)>,
     /// True where history is owed, also while no refill runs.
     pub owes: bool,
+    /// What became of its guarded units, by entity.
+    pub guards: Vec<GuardView>,
     /// Why the registry schema that it waits for is not known, where the registry could not be asked.
     pub schema_error: Option<String>,
 }

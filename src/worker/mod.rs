@@ -9,6 +9,7 @@ mod breaker;
 mod counts;
 mod handle;
 mod look_back;
+mod rejects;
 mod schemas;
 mod throttle;
 mod waiting;
@@ -20,6 +21,8 @@ use std::time::Duration;
 use self::breaker::Breaker;
 pub use self::counts::{Counts, Failed, LaneView};
 use self::handle::handle;
+use self::rejects::RejectWatch;
+pub use self::rejects::{GuardView, REJECT_ALARM_PERCENT, REJECT_WINDOW_UNITS};
 use self::schemas::Wanted;
 pub use self::schemas::{NotTold, SCHEMA_GRACE};
 use self::throttle::Throttle;
@@ -118,6 +121,7 @@ struct Owned<R> {
     reading: u32,
     backlog: VecDeque<Delivery<R>>,
     paused: bool,
+    rejects: RejectWatch,
     leave: Leave,
     /// The registry schema that its next record needs, and since when.
     needs: Option<(SchemaRef, Duration)>,
@@ -237,6 +241,7 @@ impl<R: AsRecord> Worker<R> {
                 paused: owned.paused,
                 refill: owned.lane.refill_view(),
                 owes: owned.lane.owed().is_some(),
+                guards: owned.rejects.views(),
             })
             .collect()
     }
@@ -322,6 +327,7 @@ impl<R: AsRecord> Worker<R> {
                 reading: 0,
                 backlog: VecDeque::new(),
                 paused: false,
+                rejects: RejectWatch::default(),
                 leave: Leave::Stays,
                 needs: None,
                 history: VecDeque::new(),
@@ -442,7 +448,10 @@ impl<R: AsRecord> Worker<R> {
         let mut tally = Tally::default();
         self.with(id, now, out, |owned, acts| owned.lane.applied(batch, outcomes, now, &mut tally, acts));
         self.counts.world.extend(tally.error);
-        let Some(owned) = self.lanes.get(&id) else { return };
+        let Some(owned) = self.lanes.get_mut(&id) else { return };
+        for turned in owned.rejects.add(&tally.guarded) {
+            self.counts.guard_alarms.push((owned.lane.name().clone(), turned));
+        }
         for (offset, entity, refusal) in tally.refused {
             self.counts.failures.push(Failed {
                 lane: owned.lane.name().clone(),

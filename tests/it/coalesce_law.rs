@@ -15,6 +15,8 @@ use stoker::version::Version;
 struct Slot {
     value: Option<Value>,
     remembered: Option<(Version, RowId)>,
+    /// What is remembered is of before the rewrite that the mutations belong to: its version counts for nothing.
+    before: bool,
 }
 
 impl Slot {
@@ -28,22 +30,31 @@ impl Slot {
                 }
             }
             (Effect::Write(value, _), Some(guard)) => {
-                if self.remembered.as_ref().is_none_or(|(version, _)| *version <= guard.version) {
+                if self.before
+                    || self.remembered.as_ref().is_none_or(|(version, _)| *version <= guard.version)
+                {
                     self.value = Some(value.clone());
-                    self.remembered = Some((guard.version.clone(), guard.owner.clone()));
+                    self.remember(guard.version.clone(), &guard.owner);
                 }
             }
             (Effect::Delete | Effect::DeleteIf(_), Some(guard)) => {
                 let names_this_row = |(version, owner): &(Version, RowId)| {
-                    *owner == guard.owner && (*version <= guard.version || guard.version.is_none())
+                    let in_order = self.before || *version <= guard.version || guard.version.is_none();
+                    *owner == guard.owner && in_order
                 };
                 if self.remembered.as_ref().is_none_or(names_this_row) {
                     self.value = None;
-                    let held = self.remembered.take().map(|(version, _)| version).unwrap_or_default();
-                    self.remembered = Some((held.max(guard.version.clone()), guard.owner.clone()));
+                    let held = self.remembered.take().filter(|_| !self.before);
+                    let held = held.map(|(version, _)| version).unwrap_or_default();
+                    self.remember(held.max(guard.version.clone()), &guard.owner);
                 }
             }
         }
+    }
+
+    fn remember(&mut self, version: Version, owner: &RowId) {
+        self.remembered = Some((version, owner.clone()));
+        self.before = false;
     }
 
     /// What a sink does with a unit: the words of `batch::Action` and `batch::Step`.
@@ -66,9 +77,9 @@ impl Slot {
     fn step(&mut self, step: &Step) {
         match step {
             Step::Write { version, owner, value, .. } => {
-                if self.remembered.as_ref().is_none_or(|(held, _)| held <= version) {
+                if self.before || self.remembered.as_ref().is_none_or(|(held, _)| held <= version) {
                     self.value = Some(value.clone());
-                    self.remembered = Some((version.clone(), owner.clone()));
+                    self.remember(version.clone(), owner);
                 }
             }
             Step::DeleteOwned { .. } => panic!("no record composes into it"),
@@ -76,15 +87,16 @@ impl Slot {
                 let applies = match &self.remembered {
                     None => true,
                     Some((held, by)) => {
-                        (by == owner && (held <= version || version.is_none()))
-                            || covers.as_ref().is_some_and(|c| held <= c)
+                        (by == owner && (self.before || held <= version || version.is_none()))
+                            || covers.as_ref().is_some_and(|c| self.before || held <= c)
                     }
                 };
                 if applies {
                     self.value = None;
-                    let known = self.remembered.take().filter(|(_, by)| by == owner).map(|(held, _)| held);
+                    let known = self.remembered.take().filter(|(_, by)| by == owner && !self.before);
+                    let known = known.map(|(held, _)| held);
                     let newest = [known, covers.clone(), Some(version.clone())].into_iter().flatten().max();
-                    self.remembered = Some((newest.unwrap_or_default(), owner.clone()));
+                    self.remember(newest.unwrap_or_default(), owner);
                 }
             }
         }
@@ -107,6 +119,8 @@ fn version() -> impl Strategy<Value = Version> {
     prop_oneof![
         1 => Just(Version::NONE),
         6 => (0..6_u64).prop_map(|n| Version::from_parts(&[n])),
+        1 => Just(Version::NONE.in_epoch(1)),
+        2 => (0..3_i64).prop_map(|n| Version::from_offset(n).in_epoch(1)),
     ]
 }
 
@@ -135,8 +149,12 @@ fn guard() -> impl Strategy<Value = Guard> {
 }
 
 fn slot(guarded: bool) -> impl Strategy<Value = Slot> {
-    (proptest::option::of(value()), proptest::option::of((version(), owner())))
-        .prop_map(move |(value, remembered)| Slot { value, remembered: remembered.filter(|_| guarded) })
+    (proptest::option::of(value()), proptest::option::of((version(), owner())), any::<bool>()).prop_map(
+        move |(value, remembered, before)| {
+            let remembered = remembered.filter(|_| guarded);
+            Slot { value, before: before && remembered.is_some(), remembered }
+        },
+    )
 }
 
 fn check(before: Slot, mutations: &[(Effect, Option<Guard>)]) -> Result<(), TestCaseError> {
@@ -170,8 +188,10 @@ proptest! {
         remembered in proptest::option::of((version(), owner())),
         effects in proptest::collection::vec((member_effect(), guard()), 1..7),
         guarded in any::<bool>(),
+        rewritten in any::<bool>(),
     ) {
-        let before = Slot { value: before, remembered: remembered.filter(|_| guarded) };
+        let remembered = remembered.filter(|_| guarded);
+        let before = Slot { value: before, before: rewritten && remembered.is_some(), remembered };
         let effects: Vec<_> =
             effects.into_iter().map(|(effect, guard)| (effect, guarded.then_some(guard))).collect();
         check(before, &effects)?;

@@ -10,6 +10,8 @@ mod errors;
 mod explain;
 mod fixtures;
 mod group;
+mod guard;
+mod guard_race;
 mod handler;
 mod kafka_source;
 mod member_contract;

@@ -113,6 +113,16 @@ fn set_gauges(snapshot: &Snapshot, ready: bool, now_ms: i64) {
         if let Some(refill) = &lane.refill {
             gauge!(table::REFILL_COVERED, &labels).set(refill.covered_ratio);
         }
+        for guard in &lane.guards {
+            if let Some((seen, rejected)) = guard.window {
+                let labels = [
+                    ("entity", guard.entity.clone()),
+                    ("topic", lane.topic.clone()),
+                    ("partition", lane.partition.to_string()),
+                ];
+                gauge!(table::REJECTED_RATIO, &labels).set(rejected as f64 / seen.max(1) as f64);
+            }
+        }
     }
 }
 

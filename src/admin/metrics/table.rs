@@ -69,6 +69,9 @@ metrics! {
     REJECTED = "stoker_rejected_mutations_total", Counter, "mutations", ["entity"],
         "Guarded mutations that found something newer in the cache.",
         "Normal at a restart; a steady stream means that rows of different partitions compete for keys.";
+    REJECTED_RATIO = "stoker_guard_rejected_ratio", Gauge, "share", ["entity", "topic", "partition"],
+        "Share of the last 1,000 or more guarded mutations of a partition that found something newer.",
+        "0.95 and more: old records are read again, or positions started again: raise guard.epoch.";
     IGNORED = "stoker_ignored_records_total", Counter, "records", ["reason"],
         "Records with nothing to do, by reason.",
         "A rising reason=\"truncate\": a table was truncated, and its keys stay until their TTL.";

@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::smallvec;
 
-use super::super::status::{LaneStatus, RefillStatus, Status};
+use super::super::status::{GuardStatus, LaneStatus, RefillStatus, Status};
 use super::*;
 use crate::batch::{LaneName, RefillMode};
 use crate::mutation::{CacheKey, Expiry, StringKind, Value};
@@ -17,6 +17,13 @@ fn lane(snapshot: &mut Snapshot) {
         oldest_unapplied_ms: Some(1_000),
         owes: true,
         refill: Some(RefillStatus::new(&view, RefillMode::IfAbsent)),
+        guards: vec![GuardStatus {
+            entity: "customer".into(),
+            seen: 9_000,
+            rejected: 2_000,
+            window: Some((2_000, 1_000)),
+            rejects_nearly_all: false,
+        }],
         ..LaneStatus::new(&name, Some(4))
     };
     snapshot.lanes.insert(("t".into(), 3), lane);
@@ -124,6 +131,7 @@ fn counts_and_ages_are_what_was_counted() {
         r#"stoker_retries_total{reason="timeout"} 1"#,
         r#"stoker_lag_records{topic="t",partition="3"} 6"#,
         r#"stoker_unapplied_age_seconds{topic="t",partition="3"} 2"#,
+        r#"stoker_guard_rejected_ratio{entity="customer",topic="t",partition="3"} 0.5"#,
         r#"stoker_lanes{state="taking_over"} 1"#,
         r#"stoker_redis_clock_skew_seconds -0.25"#,
         "stoker_start_time_seconds 2.5",

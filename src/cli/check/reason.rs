@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::super::finding::{Finding, Level};
 use crate::decode::Format;
-use crate::entity::{Entity, KeyTemplate, ReplicaIdentity};
+use crate::entity::{Entity, GuardBy, KeyTemplate, ReplicaIdentity};
 use crate::settings::{OnError, Settings};
 
 /// Findings about valid settings.
@@ -28,14 +28,17 @@ pub(super) fn about(settings: &Settings) -> Vec<Finding> {
 
 fn about_entity(entity: &Entity) -> Vec<Finding> {
     let keys: Vec<Key<'_>> = entity.handler.keys().iter().map(Key::of).collect();
-    Reasoner::new(
+    let mut reasoner = Reasoner::new(
         entity.name.as_ref(),
         entity.format,
         &entity.replica_identity,
         entity.key_columns.as_deref(),
         &keys,
-    )
-    .findings()
+    );
+    reasoner.by_columns = entity.guard.as_ref().is_some_and(|rule| matches!(rule.by, GuardBy::Columns(_)));
+    let mut findings = reasoner.findings();
+    findings.extend(super::guard::about(entity));
+    findings
 }
 
 /// A key, as far as its reach is concerned.
@@ -113,6 +116,8 @@ struct Reasoner<'s> {
     row_key: BTreeSet<&'s str>,
     /// True where the settings do not name the key columns, so that those of the first key are taken.
     guessed: bool,
+    /// True where columns of the row order all keys, whatever the source tells.
+    by_columns: bool,
 }
 
 impl<'s> Reasoner<'s> {
@@ -127,7 +132,8 @@ impl<'s> Reasoner<'s> {
             Some(names) => names.iter().map(String::as_str).collect(),
             None => keys.first().map(Key::row_key).unwrap_or_default(),
         };
-        Reasoner { entity, format, identity, keys, row_key, guessed: key_columns.is_none() }
+        let guessed = key_columns.is_none();
+        Reasoner { entity, format, identity, keys, row_key, guessed, by_columns: false }
     }
 
     fn findings(&self) -> Vec<Finding> {
@@ -231,6 +237,10 @@ impl<'s> Reasoner<'s> {
             return self.guard_of_member(&shown);
         }
         let how = match self.format {
+            _ if self.by_columns => {
+                "it is written under the version guard, by the entity's columns: of two rows the newer stays, and \
+                 a delete takes only what its own row wrote"
+            }
             Format::Rows | Format::Flattened => {
                 "records of this format have no source position: of two rows in different partitions, \
                  whichever arrives later stays, and a delete compares with the value first"

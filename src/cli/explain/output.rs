@@ -9,7 +9,7 @@
 //!   what is written is that, packed so; and `ttl_ms` or `expires_at_ms`, or neither for ever.
 //!   A member of a set or sorted set has `kind` `member` and `member` (`member_b64` where it is not UTF-8), and, written to
 //!   a sorted set, its `score`.
-//!   `guard` is the version that it carries through the version guard, `none` for a row without a position;
+//!   `guard` is the version that it carries through the version guard, `none` where it has none but its epoch;
 //!   `only_if` is the value that a compare-and-delete looks for; `expired` marks a delete that stands for a
 //!   write whose expiry is not after now.
 //! - `ignored`: why there is nothing to do.
@@ -299,9 +299,13 @@ fn show_expiry(expiry: Expiry, now_ms: Option<i64>) -> ShownExpiry {
     }
 }
 
-/// The version in its digits; `none` for a row without a position, which is older than any.
+/// The version as the side key holds it, which for a row without a position is at most its epoch: then `none`
+/// says so.
 fn guard_text(guard: &Guard) -> String {
-    if guard.version.is_none() { "none".to_owned() } else { guard.version.to_string() }
+    match guard.version.to_string() {
+        epoch if guard.version.is_none() => format!("{epoch} none").trim_start().to_owned(),
+        version => version,
+    }
 }
 
 impl ShownValue {

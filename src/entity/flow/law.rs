@@ -9,6 +9,7 @@ use super::super::spec::{Shape, WriteSpec};
 use super::super::testing::{change_of, mapping, mutations, tombstone, write};
 use super::*;
 use crate::mutation::Value;
+use crate::version::Version;
 
 /// What a client does to the table `(id, email)`; emails are unique, as a secondary key's columns should be.
 #[derive(Debug, Clone)]

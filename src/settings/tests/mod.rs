@@ -1,6 +1,7 @@
 //! Whole files, good and bad.
 
 mod refused;
+mod refused_writes;
 mod secrets;
 
 use std::collections::HashMap;

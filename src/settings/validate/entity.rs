@@ -5,13 +5,15 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use super::guard::guard;
 use super::write::{DraftWrite, compile, write};
 use super::{Context, process};
 use crate::decode::Format;
 use crate::entity::condition::Condition;
 use crate::entity::spec::MappingSpec;
 use crate::entity::{
-    Absent, Entity, EntityHandler, Mapping, OpColumn, ReplicaIdentity, RowRules, TableFilter, Topics,
+    Absent, Entity, EntityHandler, GuardRule, Mapping, OpColumn, ReplicaIdentity, RowRules, TableFilter,
+    Topics,
 };
 use crate::settings::document::Path;
 use crate::settings::problem::{one_of, suggestion};
@@ -28,8 +30,9 @@ pub(super) struct Draft {
     pub(super) topics: Option<Topics>,
     pub(super) columns: Vec<(String, Kind)>,
     pub(super) handler: DraftHandler,
+    pub(super) guard: Option<GuardRule>,
+    pub(super) format: Format,
     table: Option<TableFilter>,
-    format: Format,
     key_columns: Option<Vec<String>>,
     replica_identity: ReplicaIdentity,
     rules: RowRules,
@@ -64,6 +67,7 @@ impl Draft {
             format: self.format,
             key_columns: self.key_columns,
             replica_identity: self.replica_identity,
+            guard: self.guard,
             columns: self.columns,
             rules: self.rules,
             render: self.render,
@@ -121,6 +125,7 @@ fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft 
         },
         key_columns: names(raw.key_columns.as_deref(), &path.key("key_columns"), context),
         replica_identity: replica_identity(raw, &path.key("replica_identity"), context),
+        guard: raw.guard.as_ref().and_then(|raw| guard(raw, &path.key("guard"), context)),
         rules: rules(raw, path, context),
         render: raw.render.as_ref().map_or_else(RenderStyle::default, render),
         handler: handler(raw, path, context),

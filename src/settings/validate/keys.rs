@@ -3,10 +3,10 @@
 use super::Context;
 use super::entity::{Draft, DraftHandler};
 use super::write::DraftWrite;
-use crate::entity::KeyTemplate;
 use crate::entity::ambiguity::{Ambiguity, ambiguity};
 use crate::entity::hash_tag::{TagDoubt, doubt};
 use crate::entity::template::Template;
+use crate::entity::{GuardRule, KeyTemplate};
 use crate::mutation::MemberKind;
 use crate::settings::document::Path;
 use crate::types::Kind;
@@ -111,8 +111,12 @@ fn compare(key: &Key<'_>, earlier: &[Key<'_>], context: &mut Context<'_, '_>) ->
     };
     let (mut possible, mut mixed) = (Vec::new(), Vec::new());
     for other in earlier {
+        if begin_apart(other.template, key.template) {
+            continue;
+        }
         let one_kind = other.kind() == key.kind();
-        if one_kind && other.shared && key.shared || begin_apart(other.template, key.template) {
+        if one_kind && other.shared && key.shared {
+            one_guard(key, other, &own, context);
             continue;
         }
         match key.meets(other) {
@@ -151,6 +155,17 @@ fn compare(key: &Key<'_>, earlier: &[Key<'_>], context: &mut Context<'_, '_>) ->
         context.findings.warn(&key.path, message, Some(help.to_owned()));
     }
     false
+}
+
+/// Two entities that share a key must compare one thing.
+fn one_guard(key: &Key<'_>, other: &Key<'_>, own: &str, context: &mut Context<'_, '_>) {
+    let rule = |key: &Key<'_>| key.entity.guard.clone().unwrap_or(GuardRule::DEFAULT);
+    if rule(key) == rule(other) || ambiguity(other.template, key.template) == Ambiguity::None {
+        return;
+    }
+    let message = format!("{own}is shared with {}, which compares other versions", described(other, context));
+    let help = "give both entities the same guard, epoch included";
+    context.findings.refuse_with(&key.path, message, help);
 }
 
 /// A key as the messages about another one name it.

@@ -5,6 +5,7 @@
 
 mod entity;
 mod fields;
+mod guard;
 mod kafka;
 mod keys;
 mod process;
@@ -134,6 +135,7 @@ pub(super) fn settings(raw: &Stoker, context: &mut Context<'_, '_>) -> Option<Se
     // The prefix that counts where [redis] itself has a problem is the default: the keys are checked anyway.
     let own_prefix = redis.as_ref().map_or(super::defaults::OWN_PREFIX, |redis| redis.own_prefix.as_str());
     keys::check(&drafts, own_prefix, context);
+    guard::check(&drafts, context);
     process::check_dead_letters(&errors, &drafts, &root.key("errors"), context);
     if let Some(kafka) = &kafka {
         kafka::check_drain(kafka, &limits, &root, context);

@@ -22,7 +22,7 @@ use crate::error::WorldError;
 use crate::record::Position;
 use crate::sink::own::{Entry, Found, Mark, OwnKeys, OwnerRecord, Peer, beginning, epoch_above};
 use crate::sink::slots::slot_of;
-use crate::sink::{Sink, largest_value};
+use crate::sink::{Rewrite, Sink, largest_value};
 
 /// The node's name in owner records.
 const NODE: &str = "memory";
@@ -33,6 +33,7 @@ pub struct MemorySink {
     server: MemoryRedis,
     own: OwnKeys,
     value_bytes_max: usize,
+    rewrite: Option<Rewrite>,
     client: RefCell<Client>,
 }
 
@@ -65,6 +66,7 @@ struct Lane {
 pub struct Pipeline {
     server: MemoryRedis,
     own: OwnKeys,
+    rewrite: Option<Rewrite>,
     peer: Peer,
     lane: LaneId,
     units: Vec<Unit>,
@@ -105,11 +107,11 @@ impl Pipeline {
             _ if refusing => Outcome::NotAcknowledged,
             true => {
                 if let Some(deleted) = deleted(unit) {
-                    self.server.carry_out(&deleted, &self.own, self.sealed_at_ms);
+                    self.carry_out(&deleted);
                 }
                 Outcome::Refused(Refusal::TooLarge)
             }
-            false => self.server.carry_out(unit, &self.own, self.sealed_at_ms),
+            false => self.carry_out(unit),
         });
         let outcomes = carried_out.collect();
         let seen = match &self.advance {
@@ -131,11 +133,15 @@ impl Pipeline {
         for (unit, too_large) in taken.filter(|_| !refusing) {
             let sent = if *too_large { deleted(unit) } else { Some(unit.clone()) };
             if let Some(sent) = sent {
-                self.server.carry_out(&sent, &self.own, self.sealed_at_ms);
+                self.carry_out(&sent);
             }
         }
         self.server.cut(&self.peer);
         Some(count.min(self.units.len()))
+    }
+
+    fn carry_out(&self, unit: &Unit) -> Outcome {
+        self.server.carry_out(unit, &self.own, self.rewrite.as_ref(), self.sealed_at_ms)
     }
 
     /// The connection that it was sent over: what is sent over one lands in the order of sending.
@@ -183,7 +189,12 @@ impl MemorySink {
     /// A client of that server, for this group, under this prefix of Stoker's own keys.
     pub fn new(server: MemoryRedis, own_prefix: &str, group: &str, value_bytes_max: usize) -> MemorySink {
         let own = OwnKeys::new(own_prefix, group);
-        MemorySink { server, own, value_bytes_max, client: RefCell::default() }
+        MemorySink { server, own, value_bytes_max, rewrite: None, client: RefCell::default() }
+    }
+
+    /// The same as a part of that rewrite, where there is one.
+    pub fn rewriting(self, rewrite: Option<Rewrite>) -> MemorySink {
+        MemorySink { rewrite, ..self }
     }
 
     /// The names of Stoker's own keys, as this sink makes them.
@@ -260,6 +271,7 @@ impl MemorySink {
         Sending::Sent(Box::new(Pipeline {
             server: self.server.clone(),
             own: self.own.clone(),
+            rewrite: self.rewrite.clone(),
             peer,
             lane: batch.lane,
             too_large,

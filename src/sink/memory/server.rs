@@ -8,7 +8,8 @@ use super::MemoryScore;
 use crate::batch::{Action, Outcome, Refusal, Step, Unit};
 use crate::error::ServerCode;
 use crate::mutation::{CacheKey, Expiry, Value};
-use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, TOMBSTONE_MS, remembered};
+use crate::sink::Rewrite;
+use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, Remembered, TOMBSTONE_MS};
 use crate::version::Version;
 
 /// A Redis server in memory. Clones are the same server.
@@ -169,7 +170,13 @@ impl MemoryRedis {
     }
 
     /// Carries one unit out, atomically. `sealed_at_ms` is what relative expiries count from.
-    pub(super) fn carry_out(&self, unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Outcome {
+    pub(super) fn carry_out(
+        &self,
+        unit: &Unit,
+        own: &OwnKeys,
+        rewrite: Option<&Rewrite>,
+        sealed_at_ms: i64,
+    ) -> Outcome {
         let key = unit.key.as_bytes();
         match &unit.action {
             Action::Write(value, expiry) => {
@@ -192,7 +199,9 @@ impl MemoryRedis {
                     Outcome::Applied
                 }
             },
-            Action::Guarded(steps) => self.guarded(&unit.key, &own.side_of(&unit.key), steps, sealed_at_ms),
+            Action::Guarded(steps) => {
+                self.guarded(&unit.key, &own.side_of(&unit.key), steps, rewrite, sealed_at_ms)
+            }
         }
     }
 
@@ -233,59 +242,67 @@ impl MemoryRedis {
         }
     }
 
-    fn guarded(&self, key: &CacheKey, side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Outcome {
+    fn guarded(
+        &self,
+        key: &CacheKey,
+        side: &[u8],
+        steps: &[Step],
+        rewrite: Option<&Rewrite>,
+        sealed_at_ms: i64,
+    ) -> Outcome {
         let former = self.get(side);
-        let mut known: Option<(Version, Vec<u8>)> = match &former {
-            Some((MemoryValue::String(held), _)) => split_remembered(held),
+        let mut known = match &former {
+            Some((MemoryValue::String(held), _)) => Remembered::parse(held),
             Some(_) => return Outcome::Refused(Refusal::WrongType),
             None => None,
         };
+        let name = rewrite.map(|rewrite| rewrite.as_str().as_bytes().to_vec());
+        let left = known.as_ref().map(|known| known.rewrite.clone()).unwrap_or_default();
+        // What is remembered is of before the rewrite.
+        let mut before = known.is_some() && name.as_ref().is_some_and(|name| *name != left);
+        let rewrite = name.unwrap_or(left);
         let mut applied = false;
         // What the last step that applied came to: a refusal leaves the memory as it was.
         let mut result = Ok(());
         for step in steps {
-            let not_newer_than = |version: &Version| known.as_ref().is_none_or(|(held, _)| held <= version);
-            match step {
+            let not_newer_than =
+                |version: &Version| known.as_ref().is_none_or(|known| before || known.version <= *version);
+            let (version, owner, until) = match step {
                 Step::Write { version, owner, value, expiry } if not_newer_than(version) => {
                     result = self.write(key, value, *expiry, sealed_at_ms);
                     let expires_at = expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1));
-                    let remembered_until =
-                        expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
-                    self.put(side, MemoryValue::String(remembered(version, owner)), remembered_until);
-                    known = Some((version.clone(), owner.as_bytes().to_vec()));
-                    applied = true;
+                    let until = expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
+                    (version.clone(), owner, until)
                 }
                 Step::Delete { version, owner, covers } => {
-                    let mine = known.as_ref().is_none_or(|(_, held)| held == owner.as_bytes());
+                    let mine = known.as_ref().is_none_or(|known| known.owner == owner.as_bytes());
                     let in_order = version.is_none() || not_newer_than(version);
                     let applies = (mine && in_order) || covers.as_ref().is_some_and(not_newer_than);
-                    if applies {
-                        let held = known.as_ref().filter(|_| mine).map(|(held, _)| held);
-                        let version = [Some(version), covers.as_ref(), held].into_iter().flatten().max();
-                        let version = &version.cloned().unwrap_or_default();
-                        self.delete(key);
-                        result = Ok(());
-                        let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
-                        self.put(side, MemoryValue::String(remembered(version, owner)), until);
-                        known = Some((version.clone(), owner.as_bytes().to_vec()));
-                        applied = true;
+                    if !applies {
+                        continue;
                     }
-                }
-                Step::DeleteOwned { version, owner }
-                    if known.as_ref().is_some_and(|(held, row)| {
-                        row == owner.as_bytes() && (version.is_none() || held <= version)
-                    }) =>
-                {
-                    let version = known.as_ref().map_or(version, |(held, _)| held.max(version)).clone();
                     self.delete(key);
                     result = Ok(());
+                    let held = known.as_ref().filter(|_| mine && !before).map(|known| &known.version);
+                    let newest = [Some(version), covers.as_ref(), held].into_iter().flatten().max();
                     let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
-                    self.put(side, MemoryValue::String(remembered(&version, owner)), until);
-                    known = Some((version, owner.as_bytes().to_vec()));
-                    applied = true;
+                    (newest.cloned().unwrap_or_default(), owner, until)
                 }
-                Step::Write { .. } | Step::DeleteOwned { .. } => {}
-            }
+                Step::DeleteOwned { version, owner }
+                    if known.as_ref().is_some_and(|known| known.owner == owner.as_bytes())
+                        && (version.is_none() || not_newer_than(version)) =>
+                {
+                    self.delete(key);
+                    result = Ok(());
+                    let held = known.as_ref().filter(|_| !before).map(|known| &known.version);
+                    let newest = held.map_or(version, |held| held.max(version));
+                    (newest.clone(), owner, Some(sealed_at_ms.saturating_add(TOMBSTONE_MS)))
+                }
+                Step::Write { .. } | Step::DeleteOwned { .. } => continue,
+            };
+            let left = Remembered { version, owner: owner.as_bytes().to_vec(), rewrite: rewrite.clone() };
+            self.put(side, MemoryValue::String(left.to_text()), until);
+            (known, before, applied) = (Some(left), false, true);
         }
         if let Err(refusal) = result {
             match former {
@@ -338,10 +355,4 @@ fn same(held: &MemoryValue, value: &Value) -> bool {
         }
         _ => false,
     }
-}
-
-fn split_remembered(held: &[u8]) -> Option<(Version, Vec<u8>)> {
-    let blank = held.iter().position(|byte| *byte == b' ')?;
-    let (version, owner) = (held.get(..blank)?, held.get(blank + 1..)?);
-    Some((Version::from_digits(version)?, owner.to_vec()))
 }

@@ -179,7 +179,7 @@ impl RedisSink {
                 _ => delete(&unit.key),
             };
         }
-        encode(unit, &self.own, sealed_at_ms)
+        encode(unit, &self.own, self.rewrite.as_ref(), sealed_at_ms)
     }
 
     fn outcome(&self, unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {

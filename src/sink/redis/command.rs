@@ -11,12 +11,13 @@ use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, HASH_WRITE_IF_ABSENT, Script}
 use crate::batch::{Action, Outcome, Step, Unit};
 use crate::error::WorldError;
 use crate::mutation::{CacheKey, Expiry, Value};
+use crate::sink::Rewrite;
 use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 
 /// Encodes one unit.
 ///
 /// `sealed_at_ms` is by the *server's* clock: what relative expiries and tombstones count from.
-pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
+pub(super) fn encode(unit: &Unit, own: &OwnKeys, rewrite: Option<&Rewrite>, sealed_at_ms: i64) -> Cmd {
     let key = unit.key.as_bytes();
     match &unit.action {
         Action::Write(value, _) if let Some(of) = unit.key.member() => member::add(key, of, value),
@@ -49,7 +50,15 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
             }
             cmd
         }
-        Action::Guarded(steps) => guarded(&GUARD, &unit.key, &own.side_of(&unit.key), steps, sealed_at_ms),
+        Action::Guarded(steps) => {
+            let mut cmd = GUARD.call(&[key, &own.side_of(&unit.key)]);
+            cmd.arg(rewrite.map_or("", Rewrite::as_str));
+            if let Some(of) = unit.key.member() {
+                member::arg_member(&mut cmd, of);
+            }
+            arg_steps(&mut cmd, steps, sealed_at_ms);
+            cmd
+        }
     }
 }
 
@@ -92,11 +101,7 @@ pub(super) fn delete(key: &CacheKey) -> Cmd {
     cmd
 }
 
-fn guarded(script: &Script, key: &CacheKey, side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Cmd {
-    let mut cmd = script.call(&[key.as_bytes(), side]);
-    if let Some(of) = key.member() {
-        member::arg_member(&mut cmd, of);
-    }
+fn arg_steps(cmd: &mut Cmd, steps: &[Step], sealed_at_ms: i64) {
     for step in steps {
         match step {
             Step::Write { version, owner, value, expiry } => {
@@ -104,16 +109,18 @@ fn guarded(script: &Script, key: &CacheKey, side: &[u8], steps: &[Step], sealed_
                 let side_expires_at =
                     expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
                 cmd.arg("w").arg(version.as_bytes()).arg(owner.as_bytes());
-                arg_expiry(&mut cmd, side_expires_at);
-                arg_expiry(&mut cmd, expires_at);
-                arg_value(&mut cmd, value);
+                arg_expiry(cmd, side_expires_at);
+                arg_expiry(cmd, expires_at);
+                arg_value(cmd, value);
             }
             Step::DeleteOwned { version, owner } => {
-                cmd.arg("d").arg(version.as_bytes()).arg(owner.as_bytes());
+                let letter = if version.is_none() { "t" } else { "d" };
+                cmd.arg(letter).arg(version.as_bytes()).arg(owner.as_bytes());
                 cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS)).arg("o").arg("");
             }
             Step::Delete { version, owner, covers } => {
-                cmd.arg("d").arg(version.as_bytes()).arg(owner.as_bytes());
+                let letter = if version.is_none() { "t" } else { "d" };
+                cmd.arg(letter).arg(version.as_bytes()).arg(owner.as_bytes());
                 cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS));
                 match covers {
                     Some(covered) => cmd.arg("1").arg(covered.as_bytes()),
@@ -122,7 +129,6 @@ fn guarded(script: &Script, key: &CacheKey, side: &[u8], steps: &[Step], sealed_
             }
         }
     }
-    cmd
 }
 
 /// The absolute expiry. Redis refuses times before 1 ms; every time that has passed means "gone".

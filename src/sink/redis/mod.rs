@@ -30,8 +30,8 @@ use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Taken, WatermarkSeen
 use crate::clock::SystemClock;
 use crate::error::WorldError;
 use crate::settings::{RedisSettings, RedisTarget};
-use crate::sink::Sink;
 use crate::sink::own::OwnKeys;
+use crate::sink::{Rewrite, Sink};
 
 use cluster::SlotMap;
 use command::bytes_of;
@@ -48,6 +48,7 @@ pub struct RedisSink {
     own: OwnKeys,
     value_bytes_max: usize,
     refill_memory: f64,
+    rewrite: Option<Rewrite>,
     clock: SystemClock,
     connector: Connector,
     map: RefCell<Rc<SlotMap>>,
@@ -98,6 +99,7 @@ impl RedisSink {
             own: OwnKeys::new(&settings.own_prefix, &group),
             value_bytes_max,
             refill_memory: 1.0,
+            rewrite: None,
             clock,
             connector: Connector::new(settings.clone(), clock),
             map: RefCell::new(Rc::new(topology::first_map(&settings))),
@@ -115,6 +117,11 @@ impl RedisSink {
     pub fn with_refill_memory(mut self, share: f64) -> RedisSink {
         self.refill_memory = share;
         self
+    }
+
+    /// The same as a part of that rewrite, where there is one.
+    pub fn rewriting(self, rewrite: Option<Rewrite>) -> RedisSink {
+        RedisSink { rewrite, ..self }
     }
 
     /// False once a server refused `CLIENT KILL`; see [`NodeStatus::fencing_works`].

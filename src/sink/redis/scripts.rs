@@ -1,7 +1,7 @@
 //! The scripts. Each is one atomic step on the server, and touches only the keys that it is given.
 //!
-//! Numbers that may pass 2^53 (epochs, positions, versions) stay text and are compared by length, then as
-//! text: a Lua number would round them. See [`crate::version`].
+//! Numbers that may pass 2^53 (epochs, positions) stay text and are compared by length, then as text: a Lua
+//! number would round them. Versions are text whose bytes are in their order: see [`crate::version`].
 
 use std::sync::LazyLock;
 
@@ -40,11 +40,23 @@ pub(super) fn load_all(pipeline: &mut Pipeline) {
     }
 }
 
-/// `newer` compares numbers given as text without leading zeros, or of one width. `write_hash` replaces a
-/// hash by the fields that stand in `ARGV`; in portions, since Lua's stack holds some 8,000 values. Its `SET`
-/// is refused on a server that is out of memory; after any other write (`UNLINK`) a script may go on there.
+/// `newer` compares numbers given as text without leading zeros. `newer_version` compares versions byte by
+/// byte, after beginnings that are one interned string: Lua's own `<` goes by the server's locale, and some (Danish,
+/// Welsh) take `aa` or `dd` for one letter.
+/// `write_hash` replaces a hash by the fields that stand in `ARGV`; in portions, since Lua's stack holds some
+/// 8,000 values. Its `SET` is refused on a server that is out of memory; after any other write (`UNLINK`) a
+/// script may go on there.
 const PRELUDE: &str = r"
 local function newer(a, b) return #a > #b or (#a == #b and a > b) end
+local function newer_version(a, b)
+  if a == b then return false end
+  local from = 1
+  while string.sub(a, from, from + 7) == string.sub(b, from, from + 7) do from = from + 8 end
+  for i = from, from + 7 do
+    local x, y = string.byte(a, i), string.byte(b, i)
+    if x ~= y then return not y or (x ~= nil and x > y) end
+  end
+end
 local function write_hash(key, expires_at, first, last)
   redis.call('SET', key, '')
   redis.call('UNLINK', key)
@@ -116,10 +128,10 @@ return 0
     )
 });
 
-/// Steps through the version guard. `KEYS`: key, side key. `ARGV`: per step
-/// `w`, version, owner, side key's expiry, value's expiry, then `s`, bytes or `h`, number of fields, field,
-/// value, …; or `d`, version, owner, side key's expiry, `1` and a covered version, `0` and nothing, or `o` and
-/// nothing where it applies only to what is remembered of its row.
+/// Steps through the version guard. `KEYS`: key, side key. `ARGV`: the name of the rewrite that they belong to, or
+/// empty; then per step `w`, version, owner, side key's expiry, value's expiry, then `s`, bytes or `h`, number of
+/// fields, field, value, …; or `d`, version, owner, side key's expiry, `1` and a covered version, `0` and nothing, or
+/// `o` and nothing where it applies only to what is remembered of its row; or `t` for `d` where the version is none.
 /// An empty expiry is none. Returns how many steps applied.
 ///
 /// Before the steps of a member stand `m`, the commands that add and remove it, and its bytes; `s` is its score then,
@@ -131,19 +143,22 @@ pub(super) static GUARD: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
 local held = redis.call('GET', KEYS[2])
-local version, owner, side_expires_at
-if held then
-  local blank = string.find(held, ' ', 1, true)
-  if blank then version, owner = string.sub(held, 1, blank - 1), string.sub(held, blank + 1) end
+local version, owner, rewrite, side_expires_at
+local blank = held and string.find(held, ' ', 1, true)
+if blank then
+  local second = string.find(held, ' ', blank + 1, true)
+  version, owner = string.sub(held, 1, blank - 1), string.sub(held, blank + 1, second and second - 1)
+  rewrite = second and string.sub(held, second + 1)
 end
+local before = version and ARGV[1] ~= '' and rewrite ~= ARGV[1]
 local applied, write = 0, nil
-local at, add, remove, member = 1, nil, nil, nil
-if ARGV[1] == 'm' then add, remove, member, at = ARGV[2], ARGV[3], ARGV[4], 5 end
+local at, add, remove, member = 2, nil, nil, nil
+if ARGV[2] == 'm' then add, remove, member, at = ARGV[3], ARGV[4], ARGV[5], 6 end
 while at <= #ARGV do
   local step, step_version, step_owner = at, ARGV[at + 1], ARGV[at + 2]
   local applies
   if ARGV[step] == 'w' then
-    applies = not version or not newer(version, step_version)
+    applies = not version or before or not newer_version(version, step_version)
     if ARGV[step + 5] == 's' then
       at = step + 7
     else
@@ -153,14 +168,14 @@ while at <= #ARGV do
     local covers = ARGV[step + 4] == '1' and ARGV[step + 5]
     local mine = version and owner == step_owner
     applies = (not version and ARGV[step + 4] ~= 'o')
-      or (mine and (step_version == '' or not newer(version, step_version)))
-      or (covers and not newer(version, covers))
-    if mine and newer(version, step_version) then step_version = version end
-    if covers and newer(covers, step_version) then step_version = covers end
+      or (mine and (before or ARGV[step] == 't' or not newer_version(version, step_version)))
+      or (covers and (before or not newer_version(version, covers)))
+    if mine and not before and newer_version(version, step_version) then step_version = version end
+    if covers and newer_version(covers, step_version) then step_version = covers end
     at = step + 6
   end
   if applies then
-    applied = applied + 1
+    applied, before = applied + 1, false
     version, owner, side_expires_at = step_version, step_owner, ARGV[step + 3]
     write = ARGV[step] == 'w' and step
   end
@@ -184,7 +199,9 @@ elseif ARGV[write + 4] ~= '' then
 else
   redis.call('SET', KEYS[1], ARGV[write + 6])
 end
+if ARGV[1] ~= '' then rewrite = ARGV[1] end
 local remembered = version .. ' ' .. owner
+if rewrite and rewrite ~= '' then remembered = remembered .. ' ' .. rewrite end
 if side_expires_at ~= '' then
   redis.call('SET', KEYS[2], remembered, 'PXAT', side_expires_at)
 else

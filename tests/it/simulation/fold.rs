@@ -11,7 +11,8 @@ use stoker::sink::memory::{MemoryScore, MemoryValue};
 
 use super::shop::{Does, Entry, Row, Version};
 
-/// The entity that every run follows. `{POLICY}` is the run's `[errors]`.
+/// The entities that every run follows: one as it comes, and two of which primary keys are guarded too. `{POLICY}` is
+/// the run's `[errors]`.
 pub(super) const SETTINGS: &str = r#"
 kafka = { brokers = "localhost:9092", group = "simulation" }
 redis = { url = "redis://localhost" }
@@ -60,6 +61,28 @@ key = "addresses"
 value = { set = { member = "{email}" } }
 when = "after.email != null"
 ttl = "none"
+
+[[entity]]
+name = "by-position"
+topics = ["shop.public.customers"]
+replica_identity = "full"
+guard = { by = "source" }
+
+[[entity.write]]
+key = "position:{id}"
+value = { text = "{v}" }
+when = "after.status == 'active'"
+ttl = "4h"
+
+[[entity]]
+name = "by-offset"
+topics = ["shop.public.customers"]
+guard = { by = "offset", epoch = 2 }
+
+[[entity.write]]
+key = "offset:{id}"
+value = { hash = ["v"] }
+ttl = "4h"
 "#;
 
 /// Largest value that the sink takes: a row with a long note is refused.
@@ -84,12 +107,15 @@ pub(super) struct Effect {
     pub(super) guard: Option<(Version, u64)>,
 }
 
+/// Keys and members that one record can touch: six of its own, two it has and two it left in a board and by address.
+pub(super) const EFFECTS_MAX: usize = 12;
+
 /// What a record does, key by key.
 pub(super) fn effects(does: &Does) -> Vec<Effect> {
     let mut list = Vec::new();
     match does {
         Does::Upsert { before, after, version } => {
-            let [json, hash, active, member] = primary_keys(after.id);
+            let [json, hash, active, by_position, by_offset, member] = primary_keys(after.id);
             list.push(plain(json, json_value(after)));
             list.push(plain(hash, Some(hash_value(after))));
             list.push(plain(active, after.active.then(|| text(after.v.to_string(), None))));
@@ -100,6 +126,9 @@ pub(super) fn effects(does: &Does) -> Vec<Effect> {
                 list.push(plain(newest(before), None));
             }
             list.push(plain(newest(after), Some(newest_value(after))));
+            let ttl = Some((4 * HOUR_MS, 4 * HOUR_MS));
+            list.push(plain(by_position, after.active.then(|| text(after.v.to_string(), ttl))));
+            list.push(plain(by_offset, Some(v_value(after))));
             let guard = Some((*version, after.id));
             if let Some(left) = before.as_ref().and_then(|row| row.email)
                 && after.email != Some(left)
@@ -200,10 +229,13 @@ fn join(members: &mut MemoryValue, one: MemoryValue) {
     }
 }
 
-fn primary_keys(id: u64) -> [CacheKey; 4] {
-    let [json, hash, active] =
-        [format!("customer:{id}"), format!("customer:{id}:h"), format!("active:{id}")].map(whole);
-    [json, hash, active, member("active", MemberKind::Set, &id.to_string())]
+/// Keys that follow the order of their partition: under the guard as without it.
+fn primary_keys(id: u64) -> [CacheKey; 6] {
+    let name = |suffix: &str| format!("{suffix}:{id}");
+    let [json, hash, active, by_position, by_offset] =
+        [name("customer"), format!("customer:{id}:h"), name("active"), name("position"), name("offset")]
+            .map(whole);
+    [json, hash, active, by_position, by_offset, member("active", MemberKind::Set, &id.to_string())]
 }
 
 fn email_keys(email: u64) -> [CacheKey; 2] {
@@ -250,6 +282,11 @@ fn json_value(row: &Row) -> Option<Expected> {
     let json = row.json();
     let ttl = Some((HOUR_MS * 9 / 10, HOUR_MS * 11 / 10));
     (json.len() <= VALUE_BYTES_MAX).then(|| text(json, ttl))
+}
+
+fn v_value(row: &Row) -> Expected {
+    let fields = BTreeMap::from([(b"v".to_vec(), row.v.to_string().into_bytes())]);
+    Expected { value: MemoryValue::Hash(fields), ttl_ms: Some((4 * HOUR_MS, 4 * HOUR_MS)) }
 }
 
 fn hash_value(row: &Row) -> Expected {

@@ -7,11 +7,11 @@ use stoker::batch::{
 };
 use stoker::error::WorldError;
 use stoker::mutation::{CacheKey, Expiry, Member, MemberKind, RowId, StringKind, Value};
-use stoker::sink::Sink;
 use stoker::sink::memory::{Kept, MemoryRedis, MemoryScore, MemorySink, MemoryValue};
 use stoker::sink::own::OwnKeys;
 use stoker::sink::redis::RedisSink;
 use stoker::sink::slots::slot_of;
+use stoker::sink::{Rewrite, Sink};
 use stoker::version::Version;
 
 use super::redis::{Client, RedisServer};
@@ -27,7 +27,7 @@ pub(crate) enum Cache {
 
 /// A process that applies batches to it.
 pub(crate) enum Process {
-    Memory(MemorySink),
+    Memory(Box<MemorySink>),
     Redis(Box<RedisSink>),
 }
 
@@ -42,12 +42,20 @@ impl Cache {
 
     /// A process with connections of its own.
     pub(crate) fn process(&self) -> Process {
+        self.process_of(GROUP, None)
+    }
+
+    /// The same of another group, or as a part of a rewrite.
+    pub(crate) fn process_of(&self, group: &str, rewrite: Option<&str>) -> Process {
+        let rewrite = rewrite.map(|name| Rewrite::named(name).unwrap());
         match self {
             Cache::Memory(server) => {
-                Process::Memory(MemorySink::new(server.clone(), "stoker:", GROUP, VALUE_BYTES_MAX))
+                let sink = MemorySink::new(server.clone(), "stoker:", group, VALUE_BYTES_MAX);
+                Process::Memory(Box::new(sink.rewriting(rewrite)))
             }
             Cache::Redis(server, _) => {
-                Process::Redis(Box::new(RedisSink::new(server.settings(), GROUP.into(), VALUE_BYTES_MAX)))
+                let sink = RedisSink::new(server.settings(), group.into(), VALUE_BYTES_MAX);
+                Process::Redis(Box::new(sink.rewriting(rewrite)))
             }
         }
     }
@@ -247,6 +255,12 @@ pub(crate) fn version(number: u64) -> Version {
 pub(crate) fn guarded_write(number: u64, owner: &str, value: &str) -> Step {
     let owner = RowId::new(owner.as_bytes());
     Step::Write { version: version(number), owner, value: text(value), expiry: hour() }
+}
+
+/// The same of any version.
+pub(crate) fn write_of(version: &Version, owner: &str, value: &str) -> Step {
+    let owner = RowId::new(owner.as_bytes());
+    Step::Write { version: version.clone(), owner, value: text(value), expiry: hour() }
 }
 
 pub(crate) fn guarded_delete(number: u64, owner: &str, covers: Option<u64>) -> Step {

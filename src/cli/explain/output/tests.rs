@@ -154,6 +154,8 @@ fn guard_and_comparison_and_binary_keys_are_said() {
             r#"{"op":"delete","key":"k","guard":"000000000000000100000000000000ff"}"#,
         ),
         (guarded(Version::NONE), r#"{"op":"delete","key":"k","guard":"none"}"#),
+        (guarded(Version::NONE.in_epoch(2)), r#"{"op":"delete","key":"k","guard":"g2 none"}"#),
+        (guarded(Version::from_offset(255)), r#"{"op":"delete","key":"k","guard":"-00000000000000ff"}"#),
         (delete_if(string(StringKind::Text, b"7")), r#"{"op":"delete","key":"k","only_if":"7"}"#),
         (
             delete_if(string(StringKind::Json, br#"{"id":7}"#)),
