@@ -6,6 +6,7 @@
 use smallvec::SmallVec;
 
 use crate::mutation::{CacheKey, Expiry, RowId, Value};
+use crate::patch::Patch;
 use crate::record::Position;
 use crate::version::Version;
 
@@ -71,8 +72,19 @@ pub enum Action {
     Delete,
     /// Delete the key while it holds one of these values.
     DeleteIf(SmallVec<[Value; 1]>),
+    /// Steps on what the key holds, carried out in order by one script; one of them overlays it.
+    Patch(SmallVec<[PatchStep; 1]>),
     /// Steps through the version guard, carried out in order by one script.
     Guarded(SmallVec<[Step; 1]>),
+}
+
+/// One step on what a key holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PatchStep {
+    /// Overlay the value; see [`crate::mutation::Effect::Patch`].
+    Overlay(Patch, Expiry),
+    /// Delete the key while it holds this value.
+    DeleteIf(Value),
 }
 
 /// One step through the version guard.
@@ -104,6 +116,18 @@ pub enum Step {
         owner: RowId,
         /// The version of a write of the same row that this delete swallowed, if one came before it.
         covers: Option<Version>,
+    },
+    /// A [`Step::Delete`] without `covers` that, where the remembered owner is this row, overlays what the key
+    /// holds instead of deleting it. A key that is not there stays so.
+    Patch {
+        /// Version carried.
+        version: Version,
+        /// Row.
+        owner: RowId,
+        /// What overlays the value.
+        patch: Patch,
+        /// Its expiry from then on.
+        expiry: Expiry,
     },
 }
 

@@ -102,6 +102,7 @@ pub mod entity;
 pub mod error;
 pub mod lane;
 pub mod mutation;
+pub mod patch;
 pub mod pipeline;
 pub mod process;
 pub mod record;

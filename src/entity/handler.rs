@@ -14,6 +14,7 @@ use super::template::{Template, TemplateError};
 use crate::change::{Change, Row};
 use crate::error::HandleError;
 use crate::mutation::Value;
+use crate::patch::Patch;
 use crate::record::Record;
 use crate::types::RenderStyle;
 
@@ -183,6 +184,8 @@ pub(crate) enum Slot {
     Withheld,
     /// This value.
     Written(Value, Lifetime),
+    /// What the change tells of the value, over what the key holds.
+    Patched(Patch, Lifetime),
 }
 
 /// A condition that could not be evaluated, so that the key was deleted.
@@ -215,6 +218,12 @@ impl Values {
         self.put(key, Slot::Withheld);
     }
 
+    /// The row has the key at that position, and the change tells this much of its value. Where it is not certain
+    /// that the key holds this row's value as it was before the change, the key is deleted instead.
+    pub(crate) fn patch(&mut self, key: usize, patch: Patch, lifetime: Lifetime) {
+        self.put(key, Slot::Patched(patch, lifetime));
+    }
+
     fn put(&mut self, key: usize, given: Slot) {
         match self.slots.get_mut(key) {
             Some(slot) => *slot = given,
@@ -241,7 +250,7 @@ impl Values {
 
     /// True where the handler wrote a key that it does not have.
     pub(crate) fn is_misnamed(&self, keys: &[KeyTemplate]) -> bool {
-        let written = |slot: &Slot| matches!(slot, Slot::Written(..));
+        let written = |slot: &Slot| matches!(slot, Slot::Written(..) | Slot::Patched(..));
         self.misnamed || self.slots.iter().zip(keys).any(|(slot, key)| written(slot) && key.invalidated)
     }
 }

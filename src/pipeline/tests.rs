@@ -271,6 +271,7 @@ fn conditions_that_could_not_be_evaluated_are_told_until_the_next_record() {
         writes: vec![write("a:{id}"), WriteSpec { when: Some(when), ..write("b:{id}") }],
         delete_when: None,
         value_bytes_max: 100,
+        unavailable: Default::default(),
     };
     let mut pipeline = pipeline(vec![entity(Arc::new(Mapping::new(spec)))]);
     let undecided = record(TOPIC, KEY, Some(r#"{"id":7,"score":null}"#));

@@ -94,7 +94,9 @@ pub(super) struct Entity {
     /// What a TRUNCATE does: "ignore" leaves the keys to their TTL and raises an alarm.
     #[schemars(extend("default" = "ignore"))]
     pub(super) truncate: Option<Truncate>,
-    /// What becomes of a key whose value needs a column that the event does not hold: "delete".
+    /// What becomes of a key whose value needs a column that the event does not hold: "delete" it, or "merge" an update
+    /// with the cached value (JSON and hashes of columns; otherwise, and where that is not certain to be the row's,
+    /// it is deleted).
     #[schemars(extend("default" = "delete"))]
     pub(super) unavailable: Option<Unavailable>,
     /// Types of columns, where the format carries none: `{ balance = "decimal(2)", placed_at = "instant_us" }`.
@@ -191,6 +193,8 @@ pub(super) enum Truncate {
 pub(super) enum Unavailable {
     /// It is deleted: a miss is right where a guess is not.
     Delete,
+    /// An update keeps that column of the cached value, where it is certain to be this row's.
+    Merge,
 }
 
 /// The column that holds what happened to a row.

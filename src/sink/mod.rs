@@ -9,7 +9,7 @@ pub mod own;
 pub mod redis;
 pub mod slots;
 
-use crate::batch::{Action, Batch, Claim, LaneId, Outcomes, Step, Taken, Unit};
+use crate::batch::{Action, Batch, Claim, LaneId, Outcomes, PatchStep, Step, Taken, Unit};
 use crate::error::WorldError;
 use crate::mutation::Value;
 
@@ -54,6 +54,7 @@ pub(crate) fn largest_value(unit: &Unit) -> usize {
         Action::Write(value, _) => value.size_bytes(),
         Action::Delete => 0,
         Action::DeleteIf(values) => values.iter().map(Value::size_bytes).max().unwrap_or(0),
+        Action::Patch(steps) => steps.iter().map(patch_step_bytes).max().unwrap_or(0),
         Action::Guarded(steps) => steps.iter().map(step_bytes).max().unwrap_or(0),
     }
 }
@@ -61,6 +62,14 @@ pub(crate) fn largest_value(unit: &Unit) -> usize {
 fn step_bytes(step: &Step) -> usize {
     match step {
         Step::Write { value, .. } => value.size_bytes(),
+        Step::Patch { patch, .. } => patch.size_bytes(),
         Step::Delete { .. } => 0,
+    }
+}
+
+fn patch_step_bytes(step: &PatchStep) -> usize {
+    match step {
+        PatchStep::Overlay(patch, _) => patch.size_bytes(),
+        PatchStep::DeleteIf(value) => value.size_bytes(),
     }
 }

@@ -14,6 +14,7 @@ mod handler;
 mod kafka_source;
 mod mutated_captures;
 mod outage;
+mod patching;
 mod peers;
 mod process;
 mod readme;

@@ -136,7 +136,7 @@ fn sound(mutation: &Mutation) -> bool {
         Effect::Write(Value::String { kind: StringKind::Json, bytes }, _) => {
             serde_json::from_slice::<IgnoredAny>(bytes).is_ok()
         }
-        Effect::Write(..) | Effect::Delete | Effect::DeleteIf(_) => true,
+        Effect::Write(..) | Effect::Patch(..) | Effect::Delete | Effect::DeleteIf(_) => true,
     }
 }
 

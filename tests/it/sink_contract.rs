@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use stoker::batch::{Action, Epoch, LaneId, Outcome, Refusal, Standing, Step, WatermarkSeen};
 use stoker::error::WorldError;
 use stoker::mutation::Expiry;
+use stoker::patch::{Field, Others, Patch, PatchShape, Told};
 use stoker::sink::memory::MemoryValue;
 use stoker::sink::own::TOMBSTONE_MS;
 
@@ -510,15 +511,27 @@ fn close(found: Option<i64>, expected: Option<i64>, what: &str) {
     assert!((found - expected).abs() <= 1_000, "{what}: {found} is not about {expected}");
 }
 
+/// Writes `b`, and keeps `a`.
+fn guarded_patch(number: u64, owner: &str, value: u32) -> Step {
+    let field = |name: &str, told| Field { name: name.into(), told };
+    let told = Told::Value(value.to_string().into_bytes());
+    let fields = vec![field("\"a\"", Told::Kept), field("\"b\"", told)];
+    let patch = Patch::new(PatchShape::Json, fields, Others::Dropped);
+    let owner = stoker::mutation::RowId::new(owner.as_bytes());
+    Step::Patch { version: version(number), owner, patch, expiry: hour() }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let owner = prop_oneof![Just("r"), Just("s")];
     let covers = prop_oneof![Just(None), (0..6_u64).prop_map(Some)];
-    let step = (any::<bool>(), 0..6_u64, owner, covers, 0..1_000_u32).prop_map(
-        |(is_write, number, owner, covers, value)| match is_write {
-            true => guarded_write(number, owner, &value.to_string()),
-            false => guarded_delete(number, owner, covers),
-        },
-    );
+    let step =
+        (0..3_u8, 0..6_u64, owner, covers, 0..1_000_u32).prop_map(|(what, number, owner, covers, value)| {
+            match what {
+                0 => guarded_write(number, owner, &format!(r#"{{"a":{value},"b":1}}"#)),
+                1 => guarded_delete(number, owner, covers),
+                _ => guarded_patch(number, owner, value),
+            }
+        });
     prop::collection::vec(step, 1..6)
 }
 

@@ -209,7 +209,7 @@ impl WorkerMetrics {
     pub fn outcome(&self, unit: &Unit, outcome: &Outcome) {
         let Some(entity) = self.entities.get(unit.entity) else { return };
         match (outcome, &unit.action) {
-            (Outcome::Applied, Action::Write(..)) => entity.writes.increment(1),
+            (Outcome::Applied, Action::Write(..) | Action::Patch(_)) => entity.writes.increment(1),
             (Outcome::Applied, Action::Delete) => entity.deletes.increment(1),
             (Outcome::Applied, Action::DeleteIf(_)) => entity.compared_deletes.increment(1),
             (Outcome::Applied, Action::Guarded(_)) => entity.guarded.increment(1),

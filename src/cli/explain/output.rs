@@ -10,6 +10,8 @@
 //!   `guard` is the version that it carries through the version guard, `none` for a row without a position;
 //!   `only_if` is the value that a compare-and-delete looks for; `expired` marks a delete that stands for a
 //!   write whose expiry is not after now.
+//!   `partial` marks a write onto what the key holds: `value` has only the fields that are written, `kept` names
+//!   those that the event says are to stay, `removed` those of a hash that go.
 //! - `ignored`: why there is nothing to do.
 //! - `error` with `stage`, `kind` and `detail`; `mutations` beside it are the deletes that it causes, so that
 //!   no stale value stays, and what other changes of the record do. `more_errors` lists any further ones.
@@ -19,6 +21,8 @@
 //! Without a "now" (no `timestamp_ms`, no `--now`) an expiry that depends on it is shown as `expires_at_ms`
 //! with its bound `ttl_at_most_ms` beside it. Start at [`Account`].
 
+mod partial;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -26,6 +30,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
+use self::partial::Partial;
 use crate::entity::packing::unpacked;
 use crate::mutation::{Compression, Effect, Expiry, Guard, Mutation, Packed, PackedShape, StringKind, Value};
 use crate::pipeline::Emitted;
@@ -90,6 +95,8 @@ struct Shown {
     guard: Option<String>,
     #[serde(flatten)]
     only_if: Option<OnlyIf>,
+    #[serde(flatten)]
+    partial: Option<Partial>,
 }
 
 #[derive(Debug, Serialize)]
@@ -219,14 +226,23 @@ fn show(mutation: &Mutation, now_ms: Option<i64>) -> Shown {
         expiry: ShownExpiry::default(),
         guard: mutation.guard.as_ref().map(guard_text),
         only_if: None,
+        partial: None,
     };
     match &mutation.effect {
         Effect::Delete => {}
         Effect::DeleteIf(value) => shown.only_if = Some(OnlyIf(only_if(value))),
-        Effect::Write(_, expiry) if has_passed(*expiry, now_ms) => shown.expiry.expired = true,
+        Effect::Write(_, expiry) | Effect::Patch(_, expiry) if has_passed(*expiry, now_ms) => {
+            shown.expiry.expired = true
+        }
         Effect::Write(value, expiry) => {
             shown.op = "write";
             shown.value = Some(ShownValue::of(value));
+            shown.expiry = show_expiry(*expiry, now_ms);
+        }
+        Effect::Patch(patch, expiry) => {
+            shown.op = "write";
+            shown.value = Some(ShownValue::of_patch(patch));
+            shown.partial = Some(Partial::of(patch));
             shown.expiry = show_expiry(*expiry, now_ms);
         }
     }

@@ -271,11 +271,14 @@ fn what_is_wrong_in_entities() {
             &[r#"8:30: entity "customer": replica_identity.index: is an empty list"#],
         ),
         (
-            with_entity("truncate = \"delete\"\nunavailable = \"merge\""),
+            with_entity("truncate = \"delete\""),
             &[
                 r#"8:12: entity "customer": truncate: "delete" is not built yet (deleting an entity's keys at a TRUNCATE)"#,
-                r#"9:15: entity "customer": unavailable: "merge" is not built yet (merging with the cached value)"#,
             ],
+        ),
+        (
+            with_entity("unavailable = \"keep\""),
+            &[r#"8:15: entity "customer": unavailable: "keep" is not "delete" or "merge""#],
         ),
         (
             with_entity("absent = \"null\""),
@@ -529,4 +532,29 @@ fn all_syntax_errors_of_a_file_are_reported() {
     let found = problems("[kafka]\nbrokers = \"a\ngroup = g\n[redis]\nurl = \"x\"\nurl = \"y\"\n");
     let positions: Vec<&str> = found.iter().map(|line| line.split(' ').next().unwrap()).collect();
     assert_eq!(positions, ["2:13:", "3:9:", "6:1:"], "{found:#?}");
+}
+
+#[test]
+fn what_is_not_made_of_columns_is_not_merged() {
+    let merging = |lines: &str| {
+        with_write(&format!("key = \"c:{{id}}\"\nttl = \"1h\"\n{lines}"))
+            .replace("topics = [\"customers\"]", "topics = [\"customers\"]\nunavailable = \"merge\"")
+    };
+    let value = "13:9: entity \"customer\", write 1: value: ";
+    each(&[
+        (merging("value = { text = \"{id}\" }"), &[&format!("{value}a text cannot be merged")]),
+        (merging("value = { template = \"x\" }"), &[&format!("{value}a text cannot be merged")]),
+        (merging("value = { bytes = \"photo\" }"), &[&format!("{value}one column's bytes cannot be merged")]),
+        (
+            merging("value = { json = [\"id\", { name = \"kind\", value = 1 }] }"),
+            &[&format!("{value}JSON of more than columns cannot be merged")],
+        ),
+        (
+            merging("value = \"json\"\nencoding = \"msgpack\"\ncompress = { algorithm = \"lz4\" }"),
+            &[
+                "14:1: entity \"customer\", write 1: encoding: a packed value cannot be merged",
+                "15:1: entity \"customer\", write 1: compress: a packed value cannot be merged",
+            ],
+        ),
+    ]);
 }

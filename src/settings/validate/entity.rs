@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use super::unavailable::unavailable;
 use super::write::{DraftWrite, compile, write};
 use super::{Context, process};
 use crate::decode::Format;
 use crate::entity::condition::Condition;
-use crate::entity::spec::MappingSpec;
+use crate::entity::spec::{MappingSpec, Unavailable};
 use crate::entity::{
     Absent, Entity, EntityHandler, Mapping, OpColumn, ReplicaIdentity, RowRules, TableFilter, Topics,
 };
@@ -17,7 +18,7 @@ use crate::settings::document::Path;
 use crate::settings::problem::{one_of, suggestion};
 use crate::settings::raw_entity::{
     Absent as RawAbsent, ColumnCase, Entity as RawEntity, Format as RawFormat, Render, RenderBytes,
-    RenderDecimal, RenderTime, ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate, Unavailable,
+    RenderDecimal, RenderTime, ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate,
 };
 use crate::types::{BytesStyle, DecimalStyle, Kind, RenderStyle, TimeStyle};
 
@@ -28,6 +29,7 @@ pub(super) struct Draft {
     pub(super) topics: Option<Topics>,
     pub(super) columns: Vec<(String, Kind)>,
     pub(super) handler: DraftHandler,
+    pub(super) unavailable: Unavailable,
     table: Option<TableFilter>,
     format: Format,
     key_columns: Option<Vec<String>>,
@@ -54,7 +56,8 @@ impl Draft {
             DraftHandler::Rust(handler) => handler,
             DraftHandler::Mapping { writes, delete_when } => {
                 let writes: Option<Vec<_>> = writes.into_iter().map(|write| write.spec).collect();
-                mapping(MappingSpec { writes: writes?, delete_when, value_bytes_max })
+                let unavailable = self.unavailable;
+                mapping(MappingSpec { writes: writes?, delete_when, value_bytes_max, unavailable })
             }
         };
         Some(Entity {
@@ -96,9 +99,10 @@ pub(super) fn entities(raw: &[RawEntity], path: &Path, context: &mut Context<'_,
 
 fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft {
     // Only what is built can be said, so there is nothing to carry over.
-    match (&raw.truncate, &raw.unavailable) {
-        (None | Some(Truncate::Ignore), None | Some(Unavailable::Delete)) => {}
+    match &raw.truncate {
+        None | Some(Truncate::Ignore) => {}
     }
+    let rules = rules(raw, path, context);
     let columns = columns(raw, &path.key("columns"), context);
     Draft {
         path: path.clone(),
@@ -121,7 +125,8 @@ fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft 
         },
         key_columns: names(raw.key_columns.as_deref(), &path.key("key_columns"), context),
         replica_identity: replica_identity(raw, &path.key("replica_identity"), context),
-        rules: rules(raw, path, context),
+        unavailable: unavailable(raw, rules.absent, path, context),
+        rules,
         render: raw.render.as_ref().map_or_else(RenderStyle::default, render),
         handler: handler(raw, path, context),
         columns,

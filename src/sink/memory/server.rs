@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::batch::{Action, Epoch, Outcome, Refusal, Step, Unit};
+use crate::batch::{Action, Epoch, Outcome, PatchStep, Refusal, Step, Unit};
 use crate::error::ServerCode;
-use crate::mutation::{Expiry, Value};
+use crate::mutation::{Expiry, StringKind, Value};
+use crate::patch::Patch;
 use crate::record::Position;
 use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, TOMBSTONE_MS, remembered};
 use crate::version::Version;
@@ -183,7 +184,33 @@ impl MemoryRedis {
                     Outcome::Applied
                 }
             },
+            Action::Patch(steps) => {
+                for step in steps {
+                    match step {
+                        PatchStep::Overlay(patch, expiry) => self.overlay(key, patch, *expiry, sealed_at_ms),
+                        PatchStep::DeleteIf(value) => {
+                            if self.get(key).is_some_and(|(held, _)| same(&held, value)) {
+                                self.remove(key);
+                            }
+                        }
+                    }
+                }
+                Outcome::Applied
+            }
             Action::Guarded(steps) => self.guarded(key, &own.side(key), steps, sealed_at_ms),
+        }
+    }
+
+    fn overlay(&self, key: &[u8], patch: &Patch, expiry: Expiry, sealed_at_ms: i64) {
+        let held = match self.get(key) {
+            None => return,
+            Some((MemoryValue::String(bytes), _)) => Some(Value::String { kind: StringKind::Json, bytes }),
+            Some((MemoryValue::Hash(fields), _)) => Some(Value::Hash(fields.into_iter().collect())),
+            Some((MemoryValue::Other, _)) => None,
+        };
+        match held.and_then(|held| patch.overlay(&held)) {
+            Some(value) => self.write(key, &value, expiry, sealed_at_ms),
+            None => self.remove(key),
         }
     }
 
@@ -231,6 +258,27 @@ impl MemoryRedis {
                         known = Some((version.clone(), owner.as_bytes().to_vec()));
                         applied = true;
                     }
+                }
+                Step::Patch { version, owner, patch, expiry } => {
+                    let mine = known.as_ref().is_some_and(|(_, held)| held == owner.as_bytes());
+                    if known.is_some() && !(mine && (version.is_none() || not_newer_than(version))) {
+                        continue;
+                    }
+                    let until = if mine {
+                        self.overlay(key, patch, *expiry, sealed_at_ms);
+                        expiry.at(sealed_at_ms)
+                    } else {
+                        self.remove(key);
+                        None
+                    };
+                    let now = self.get(key).map_or(Some(sealed_at_ms), |_| until);
+                    let until = now.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
+                    let held = known.map(|(held, _)| held);
+                    let version =
+                        [Some(version.clone()), held].into_iter().flatten().max().unwrap_or_default();
+                    self.put(side, MemoryValue::String(remembered(&version, owner)), until);
+                    known = Some((version, owner.as_bytes().to_vec()));
+                    applied = true;
                 }
                 Step::Write { .. } => {}
             }

@@ -6,10 +6,11 @@
 use redis::{Cmd, Value as Reply};
 
 use super::classify::{Fault, classify};
-use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, Script};
-use crate::batch::{Action, Outcome, Step, Unit};
+use super::scripts::{DELETE_IF, GUARD, GUARD_PATCH, HASH_WRITE, PATCH, Script};
+use crate::batch::{Action, Outcome, PatchStep, Step, Unit};
 use crate::error::WorldError;
 use crate::mutation::{Expiry, Value};
+use crate::patch::{Others, Patch, PatchShape, Told};
 use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 
 /// Encodes one unit.
@@ -40,7 +41,27 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
             }
             cmd
         }
-        Action::Guarded(steps) => guarded(&GUARD, key, &own.side(key), steps, sealed_at_ms),
+        Action::Patch(steps) => {
+            let mut cmd = PATCH.call(&[key]);
+            for step in steps {
+                match step {
+                    PatchStep::Overlay(patch, expiry) => {
+                        cmd.arg("p");
+                        arg_patch(&mut cmd, patch, expires_at(*expiry, sealed_at_ms));
+                    }
+                    PatchStep::DeleteIf(value) => {
+                        cmd.arg("i");
+                        arg_value(&mut cmd, value);
+                    }
+                }
+            }
+            cmd
+        }
+        Action::Guarded(steps) => {
+            let patches = steps.iter().any(|step| matches!(step, Step::Patch { .. }));
+            let script = if patches { &GUARD_PATCH } else { &GUARD };
+            guarded(script, key, &own.side(key), steps, sealed_at_ms)
+        }
     }
 }
 
@@ -57,12 +78,17 @@ fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_m
         match step {
             Step::Write { version, owner, value, expiry } => {
                 let expires_at = expires_at(*expiry, sealed_at_ms);
-                let side_expires_at =
-                    expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
                 cmd.arg("w").arg(version.as_bytes()).arg(owner.as_bytes());
-                arg_expiry(&mut cmd, side_expires_at);
+                arg_expiry(&mut cmd, side_expires_at(expires_at, sealed_at_ms));
                 arg_expiry(&mut cmd, expires_at);
                 arg_value(&mut cmd, value);
+            }
+            Step::Patch { version, owner, patch, expiry } => {
+                let expires_at = expires_at(*expiry, sealed_at_ms);
+                cmd.arg("p").arg(version.as_bytes()).arg(owner.as_bytes());
+                arg_expiry(&mut cmd, side_expires_at(expires_at, sealed_at_ms));
+                cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS));
+                arg_patch(&mut cmd, patch, expires_at);
             }
             Step::Delete { version, owner, covers } => {
                 cmd.arg("d").arg(version.as_bytes()).arg(owner.as_bytes());
@@ -77,6 +103,11 @@ fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_m
     cmd
 }
 
+/// The side key of a value outlives it by the tombstone time.
+fn side_expires_at(expires_at: Option<i64>, sealed_at_ms: i64) -> Option<i64> {
+    expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS))
+}
+
 /// The absolute expiry. Redis refuses times before 1 ms; every time that has passed means "gone".
 fn expires_at(expiry: Expiry, sealed_at_ms: i64) -> Option<i64> {
     expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1))
@@ -87,6 +118,28 @@ fn arg_expiry(cmd: &mut Cmd, expires_at: Option<i64>) {
         Some(at_ms) => cmd.arg(at_ms),
         None => cmd.arg(""),
     };
+}
+
+fn arg_patch(cmd: &mut Cmd, patch: &Patch, expires_at: Option<i64>) {
+    cmd.arg(match patch.shape() {
+        PatchShape::Json => "j",
+        PatchShape::Hash => "h",
+    });
+    cmd.arg(if patch.others() == Others::Kept { "1" } else { "0" });
+    arg_expiry(cmd, expires_at);
+    cmd.arg(patch.fields().len());
+    for field in patch.fields() {
+        cmd.arg(field.name.as_slice());
+        match &field.told {
+            Told::Value(value) => cmd.arg("v").arg(value.as_slice()),
+            Told::Kept => cmd.arg("k").arg(""),
+            Told::Gone => cmd.arg("g").arg(""),
+        };
+    }
+    cmd.arg(patch.needs().len());
+    for name in patch.needs() {
+        cmd.arg(name.as_slice());
+    }
 }
 
 fn arg_value(cmd: &mut Cmd, value: &Value) {
@@ -110,7 +163,7 @@ fn arg_fields(cmd: &mut Cmd, fields: &[(Vec<u8>, Vec<u8>)]) {
 /// What a reply means.
 pub(super) fn outcome(action: &Action, reply: &Reply) -> Result<Outcome, Fault> {
     match (action, checked(reply)?) {
-        (Action::Write(..) | Action::Delete, _) => Ok(Outcome::Applied),
+        (Action::Write(..) | Action::Delete | Action::Patch(_), _) => Ok(Outcome::Applied),
         (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(0)) => Ok(Outcome::Rejected),
         (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(_)) => Ok(Outcome::Applied),
         (Action::DeleteIf(_) | Action::Guarded(_), _) => Err(Fault::World(WorldError::Protocol)),

@@ -15,6 +15,7 @@ mod command;
 mod connect;
 mod lane;
 mod owner;
+mod patching;
 mod reader;
 mod scripts;
 mod topology;

@@ -304,9 +304,11 @@ pub(super) fn in_words(action: &Action) -> String {
         Action::Write(..) => "write".to_owned(),
         Action::Delete => "delete".to_owned(),
         Action::DeleteIf(values) => format!("delete if {}", values.len()),
+        Action::Patch(steps) => format!("patch {}", steps.len()),
         Action::Guarded(steps) => {
             let step = |step: &Step| match step {
                 Step::Write { version, owner, .. } => format!("w{}", side(version, owner)),
+                Step::Patch { version, owner, .. } => format!("p{}", side(version, owner)),
                 Step::Delete { version, owner, covers } => {
                     format!("d{}{}", side(version, owner), if covers.is_some() { "+" } else { "" })
                 }
