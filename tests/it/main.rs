@@ -12,6 +12,7 @@ mod fixtures;
 mod group;
 mod handler;
 mod kafka_source;
+mod merging;
 mod mutated_captures;
 mod outage;
 mod patching;

@@ -4,8 +4,8 @@
 //! is looked at. Retrying, redirecting and fencing are ours: the library's own are off, since it resends
 //! pipelines as a whole and out of order.
 //!
-//! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT HSET HGET
-//! HGETALL EVALSHA SCRIPT|LOAD TIME` and, for the fence, `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also
+//! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT PERSIST HSET
+//! HGET HGETALL HKEYS HDEL EVALSHA SCRIPT|LOAD TIME` and, for the fence, `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also
 //! `CLUSTER|SLOTS ASKING`.
 
 mod apply;

@@ -214,7 +214,7 @@ elseif write then
 end
 for _, step in ipairs(patches) do overlay(KEYS[1], step + 5) end
 local patch = patches[#patches] or (last and ARGV[last] == 'p' and last)
-if patch and redis.call('EXISTS', KEYS[1]) == 0 then side_expires_at = ARGV[patch + 4] end
+if patch and redis.call('TYPE', KEYS[1]).ok == 'none' then side_expires_at = ARGV[patch + 4] end
 local remembered = version .. ' ' .. owner
 if side_expires_at ~= '' then
   redis.call('SET', KEYS[2], remembered, 'PXAT', side_expires_at)

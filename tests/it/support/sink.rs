@@ -42,12 +42,17 @@ impl Cache {
 
     /// A process with connections of its own.
     pub(crate) fn process(&self) -> Process {
+        self.process_of(VALUE_BYTES_MAX)
+    }
+
+    /// The same with another bound on values.
+    pub(crate) fn process_of(&self, value_bytes_max: usize) -> Process {
         match self {
             Cache::Memory(server) => {
-                Process::Memory(MemorySink::new(server.clone(), "stoker:", GROUP, VALUE_BYTES_MAX))
+                Process::Memory(MemorySink::new(server.clone(), "stoker:", GROUP, value_bytes_max))
             }
             Cache::Redis(server, _) => {
-                Process::Redis(Box::new(RedisSink::new(server.settings(), GROUP.into(), VALUE_BYTES_MAX)))
+                Process::Redis(Box::new(RedisSink::new(server.settings(), GROUP.into(), value_bytes_max)))
             }
         }
     }
