@@ -3,8 +3,11 @@
 //! Plain data. A batch holds one [`Unit`] per cache key, and a unit is one atomic command or script, so
 //! that any part of a half-applied batch can be sent again without breaking the order of a key.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
+use crate::entity::template::Template;
 use crate::mutation::{CacheKey, Expiry, RowId, Value};
 use crate::patch::Patch;
 use crate::record::Position;
@@ -193,6 +196,32 @@ pub enum WatermarkSeen {
     Behind(Position),
     /// Another owner writes: the lane gives up.
     NotOwner,
+}
+
+/// One step of deleting what the keys of a truncated table may be.
+#[derive(Debug, Clone)]
+pub struct Purge {
+    /// The lane that waits for it.
+    pub lane: LaneId,
+    /// Which truncate it is of; a step of another one begins anew.
+    pub number: u64,
+    /// Index of the entity.
+    pub entity: usize,
+    /// Keys that one of these can give are deleted, and no others. None begins with a column.
+    pub templates: Arc<[Template]>,
+    /// Where the guard remembers something newer of a key, that key stays; [`Version::NONE`]: none does.
+    pub version: Version,
+    /// Local clock when the step was asked for, Unix milliseconds: what the guard's tombstones count from.
+    pub sealed_at_ms: i64,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// Keys that were deleted.
+    pub deleted: u64,
+    /// True where every key that was there when the first step began has been looked at, on all masters.
+    pub done: bool,
 }
 
 /// What a lane asks for when it takes over its partition.

@@ -117,6 +117,7 @@ pub(crate) fn entity(handler: Arc<dyn EntityHandler>) -> Entity {
         columns: Vec::new(),
         rules: super::RowRules::default(),
         render: RenderStyle::default(),
+        truncate: super::Truncate::Ignore,
         handler,
     }
 }

@@ -36,6 +36,10 @@ fn handled(pipeline: &mut Pipeline, record: &OwnedRecord) -> Vec<String> {
             let words: Vec<_> = mutations.map(|mutation| in_words(&mutation)).collect();
             all.push(format!("{entity}: {}", words.join(", ")));
         }
+        Emitted::Truncated { entity, templates, version } => {
+            let keys: Vec<_> = templates.iter().map(|template| template.as_str()).collect();
+            all.push(format!("{entity} truncated {} v{version}", keys.join(" ")));
+        }
         Emitted::Ignored { entity, why } => all.push(format!("{entity:?} ignored {}", why.as_str())),
         Emitted::Failed(failure) => {
             let deletes: Vec<_> = failure.deletes.iter().map(in_words).collect();

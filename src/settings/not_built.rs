@@ -9,7 +9,6 @@ const NOT_BUILT: &[(&str, &[&str], &str)] = &[
     ("redis", &["sentinel"], "Redis Sentinel"),
     ("entity.format", &["avro", "protobuf", "outbox"], "a later version will read this format"),
     ("entity", &["guard"], "the version guard by choice (secondary and shared keys always have it)"),
-    ("entity.truncate", &["delete"], "deleting an entity's keys at a TRUNCATE"),
     ("entity.write.value", &["set", "sorted_set"], "members of sets and sorted sets"),
 ];
 

@@ -91,7 +91,8 @@ pub(super) struct Entity {
     pub(super) replica_identity: Option<ReplicaIdentity>,
     /// Soft deletes: a row for which this holds, or cannot be evaluated, is deleted from the cache.
     pub(super) delete_when: Option<Condition>,
-    /// What a TRUNCATE does: "ignore" leaves the keys to their TTL and raises an alarm.
+    /// What a TRUNCATE does: "ignore" leaves the keys to their TTL and raises an alarm; "delete" scans for them and
+    /// deletes them, while the partition waits.
     #[schemars(extend("default" = "ignore"))]
     pub(super) truncate: Option<Truncate>,
     /// What becomes of a key whose value needs a column that the event does not hold: "delete" it, or "merge" an update
@@ -185,6 +186,8 @@ pub(super) struct ReplicaIdentityIndex {
 pub(super) enum Truncate {
     /// Nothing but an alarm; the keys stay until their TTL.
     Ignore,
+    /// Every key that the entity's templates can give is deleted.
+    Delete,
 }
 
 /// What becomes of a key whose value needs a column that the event does not hold.

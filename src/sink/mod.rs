@@ -9,7 +9,7 @@ pub mod own;
 pub mod redis;
 pub mod slots;
 
-use crate::batch::{Action, Batch, Claim, LaneId, Outcomes, PatchStep, Step, Taken, Unit};
+use crate::batch::{Action, Batch, Claim, LaneId, Outcomes, PatchStep, Purge, Purged, Step, Taken, Unit};
 use crate::error::WorldError;
 use crate::mutation::Value;
 
@@ -38,6 +38,17 @@ pub trait Sink {
     ///   rewind that another master's loss caused) is left alone, its units count as applied.
     /// - Bounded by `redis.timeout` for each answer.
     fn apply(&self, batch: &Batch) -> impl Future<Output = Outcomes>;
+
+    /// Deletes some of the keys of a truncated table: the next step of the purge that the lane was last given, or the
+    /// first one of another.
+    ///
+    /// - Keys that were there when the first step began are looked at, on all masters; those that come meanwhile
+    ///   may be. Stoker's own keys are none of them.
+    /// - What a step has deleted before it fails stays deleted; repeating one does no harm.
+    /// - Under the same fence as a batch, and never while one of the lane is in flight.
+    ///
+    /// Errors: of the world; the lane asks again after a pause.
+    fn purge(&self, purge: &Purge) -> impl Future<Output = Result<Purged, WorldError>>;
 
     /// Leaves a lane in good order: its connections are struck from the owner record, so that the next
     /// owner has nothing to kill. Best effort; called with no batch in flight.

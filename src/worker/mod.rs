@@ -19,7 +19,7 @@ pub use self::counts::{Counts, Failed, LaneView};
 use self::handle::handle;
 use self::schemas::Wanted;
 pub use self::schemas::{NotTold, SCHEMA_GRACE};
-use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Taken};
+use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Purge, Purged, Taken};
 use crate::clock::Now;
 use crate::dead_letter::{PendingLetter, Stage, Unsent};
 use crate::decode::{RegisteredSchema, SchemaRef};
@@ -54,6 +54,8 @@ pub enum Input<R> {
     Claimed(LaneId, Result<Taken, WorldError>),
     /// The sink's answer to a batch.
     Applied(Batch, Outcomes),
+    /// The sink's answer to a step of a purge.
+    Purged(Purge, Result<Purged, WorldError>),
     /// The producer's answer: so many letters were out, and these were not acknowledged.
     LettersSent {
         /// Their lane.
@@ -80,6 +82,8 @@ pub enum Action {
     Claim(Claim),
     /// Apply a batch; answered by [`Input::Applied`].
     Apply(Batch),
+    /// Delete some of the keys of a truncated table; answered by [`Input::Purged`].
+    Purge(Purge),
     /// Set records aside; answered by [`Input::LettersSent`].
     SendLetters {
         /// Their lane.
@@ -257,6 +261,7 @@ impl<R: AsRecord> Worker<R> {
                 self.with(lane, now, out, |owned, acts| owned.lane.claimed(result, now, acts));
             }
             Input::Applied(batch, outcomes) => self.applied(batch, outcomes, now, out),
+            Input::Purged(purge, result) => self.purged(&purge, &result, now, out),
             Input::LettersSent { lane, flight, sent, unsent } => {
                 self.with(lane, now, out, |owned, acts| {
                     owned.lane.letters_sent(flight, sent, unsent, now, acts);
@@ -371,6 +376,7 @@ impl<R: AsRecord> Worker<R> {
                 self.options.lane.on_refused,
                 &mut self.counts,
                 &mut self.breaker,
+                now,
             );
             if let Err(reason) = handled {
                 self.stopped = true;
@@ -416,6 +422,29 @@ impl<R: AsRecord> Worker<R> {
         }
     }
 
+    fn purged(
+        &mut self,
+        purge: &Purge,
+        result: &Result<Purged, WorldError>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        match result {
+            Ok(purged) => *self.counts.purged.entry(purge.entity).or_default() += purged.deleted,
+            Err(error) => self.counts.world.push(error.clone()),
+        }
+        let mut done = None;
+        self.with(purge.lane, now, out, |owned, acts| {
+            done = owned
+                .lane
+                .purged(purge, result, now, acts)
+                .map(|deleted| (owned.lane.name().clone(), deleted));
+        });
+        if let Some((lane, deleted)) = done {
+            self.counts.purges_done.push((lane, purge.entity, deleted));
+        }
+    }
+
     /// The registry has answered: the lanes that wait for the schema go on, where that is decided.
     fn schema_told(
         &mut self,
@@ -451,6 +480,7 @@ impl<R: AsRecord> Worker<R> {
         for id in &lanes {
             if let Some(owned) = self.lanes.get_mut(id) {
                 owned.leave = Leave::Drains;
+                owned.lane.halt_purge();
                 // What waits was not handled: its next owner reads it again.
                 self.waiting.forget(&mut owned.backlog);
                 owned.needs = None;
@@ -499,6 +529,7 @@ impl<R: AsRecord> Worker<R> {
             out.push(match act {
                 Act::Claim(claim) => Action::Claim(claim),
                 Act::Apply(batch) => Action::Apply(batch),
+                Act::Purge(purge) => Action::Purge(purge),
                 Act::SendLetters { flight, letters } => {
                     let name = match self.lanes.get(&id) {
                         Some(owned) => owned.lane.name().clone(),

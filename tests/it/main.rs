@@ -25,5 +25,6 @@ mod simulation;
 mod sink_contract;
 mod support;
 mod tidy;
+mod truncate;
 mod values;
 mod zombie;

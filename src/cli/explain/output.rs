@@ -12,6 +12,8 @@
 //!   write whose expiry is not after now.
 //!   `partial` marks a write onto what the key holds: `value` has only the fields that are written, `kept` names
 //!   those that the event says are to stay, `removed` those of a hash that go.
+//!   A truncate is `delete_prefix` with a `prefix`: of the keys that begin with it, those that the entity's
+//!   templates can give.
 //! - `ignored`: why there is nothing to do.
 //! - `error` with `stage`, `kind` and `detail`; `mutations` beside it are the deletes that it causes, so that
 //!   no stale value stays, and what other changes of the record do. `more_errors` lists any further ones.
@@ -32,6 +34,7 @@ use serde_json::value::RawValue;
 
 use self::partial::Partial;
 use crate::entity::packing::unpacked;
+use crate::entity::parse_back::literal_prefixes;
 use crate::mutation::{Compression, Effect, Expiry, Guard, Mutation, Packed, PackedShape, StringKind, Value};
 use crate::pipeline::Emitted;
 use crate::record::Record;
@@ -104,6 +107,7 @@ struct Shown {
 enum ShownKey {
     Key(String),
     KeyB64(String),
+    Prefix(String),
 }
 
 /// Serialised beside the other members of a mutation: `kind` and one of `value`, `value_b64`, `fields_b64`.
@@ -155,6 +159,11 @@ impl<'r> Account<'r> {
         match emitted {
             Emitted::Mutations { entity, mutations, commit_ms: _ } => {
                 let shown = mutations.map(|mutation| show(&mutation, now_ms));
+                self.line(Some(entity)).mutations.get_or_insert_default().extend(shown);
+            }
+            Emitted::Truncated { entity, templates, version: _ } => {
+                let prefixes = literal_prefixes(&templates);
+                let shown = prefixes.into_iter().map(delete_prefix);
                 self.line(Some(entity)).mutations.get_or_insert_default().extend(shown);
             }
             Emitted::Ignored { entity, why } => {
@@ -212,6 +221,19 @@ impl<'r> Account<'r> {
             self.lines.len() - 1
         });
         &mut self.lines[at].1
+    }
+}
+
+/// Every key with that prefix that a template of the entity can give.
+fn delete_prefix(prefix: &str) -> Shown {
+    Shown {
+        op: "delete_prefix",
+        key: ShownKey::Prefix(prefix.to_owned()),
+        value: None,
+        expiry: ShownExpiry::default(),
+        guard: None,
+        only_if: None,
+        partial: None,
     }
 }
 

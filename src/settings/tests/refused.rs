@@ -271,10 +271,8 @@ fn what_is_wrong_in_entities() {
             &[r#"8:30: entity "customer": replica_identity.index: is an empty list"#],
         ),
         (
-            with_entity("truncate = \"delete\""),
-            &[
-                r#"8:12: entity "customer": truncate: "delete" is not built yet (deleting an entity's keys at a TRUNCATE)"#,
-            ],
+            with_entity("truncate = \"drop\""),
+            &[r#"8:12: entity "customer": truncate: "drop" is not "ignore" or "delete""#],
         ),
         (
             with_entity("unavailable = \"keep\""),
@@ -554,6 +552,34 @@ fn what_is_not_made_of_columns_is_not_merged() {
             &[
                 "14:1: entity \"customer\", write 1: encoding: a packed value cannot be merged",
                 "15:1: entity \"customer\", write 1: compress: a packed value cannot be merged",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn keys_that_a_scan_cannot_tell_are_not_deleted_at_a_truncate() {
+    let deleting = |text: String| {
+        text.replace("topics = [\"customers\"]", "topics = [\"customers\"]\ntruncate = \"delete\"")
+    };
+    let other = |key: &str| {
+        deleting(with_sections(&format!(
+            "[[entity]]\nname = \"order\"\ntopics = [\"orders\"]\n[[entity.write]]\nkey = \"{key}\"\nvalue = \"json\"\nttl = \"1h\""
+        )))
+    };
+    assert!(super::loaded(&other("order:{id}")).warnings.is_empty());
+    each(&[
+        (
+            other("customer:{id}:orders"),
+            &[
+                r#"8:12: entity "customer": truncate: "delete" would take keys of "customer:{id}:orders" of entity "order" (line "#,
+            ],
+        ),
+        (
+            deleting(with_write("key = \"{id}:c\"\nvalue = \"invalidate\"")),
+            &[
+                r#"8:12: entity "customer": truncate: "delete" looks for keys by their beginning, and "{id}:c" begins with a column"#,
+                "11:7: entity \"customer\", write 1: key: can give a key that begins with redis.own_prefix",
             ],
         ),
     ]);

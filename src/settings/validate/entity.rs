@@ -13,12 +13,13 @@ use crate::entity::condition::Condition;
 use crate::entity::spec::{MappingSpec, Unavailable};
 use crate::entity::{
     Absent, Entity, EntityHandler, Mapping, OpColumn, ReplicaIdentity, RowRules, TableFilter, Topics,
+    Truncate,
 };
 use crate::settings::document::Path;
 use crate::settings::problem::{one_of, suggestion};
 use crate::settings::raw_entity::{
     Absent as RawAbsent, ColumnCase, Entity as RawEntity, Format as RawFormat, Render, RenderBytes,
-    RenderDecimal, RenderTime, ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate,
+    RenderDecimal, RenderTime, ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate as RawTruncate,
 };
 use crate::types::{BytesStyle, DecimalStyle, Kind, RenderStyle, TimeStyle};
 
@@ -34,6 +35,7 @@ pub(super) struct Draft {
     format: Format,
     key_columns: Option<Vec<String>>,
     replica_identity: ReplicaIdentity,
+    pub(super) truncate: Truncate,
     rules: RowRules,
     render: RenderStyle,
 }
@@ -70,6 +72,7 @@ impl Draft {
             columns: self.columns,
             rules: self.rules,
             render: self.render,
+            truncate: self.truncate,
             handler,
         })
     }
@@ -98,10 +101,6 @@ pub(super) fn entities(raw: &[RawEntity], path: &Path, context: &mut Context<'_,
 }
 
 fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft {
-    // Only what is built can be said, so there is nothing to carry over.
-    match &raw.truncate {
-        None | Some(Truncate::Ignore) => {}
-    }
     let rules = rules(raw, path, context);
     let columns = columns(raw, &path.key("columns"), context);
     Draft {
@@ -127,6 +126,10 @@ fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft 
         replica_identity: replica_identity(raw, &path.key("replica_identity"), context),
         unavailable: unavailable(raw, rules.absent, path, context),
         rules,
+        truncate: match raw.truncate {
+            None | Some(RawTruncate::Ignore) => Truncate::Ignore,
+            Some(RawTruncate::Delete) => Truncate::Delete,
+        },
         render: raw.render.as_ref().map_or_else(RenderStyle::default, render),
         handler: handler(raw, path, context),
         columns,

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::batch::{Action, Epoch, Outcome, PatchStep, Refusal, Step, Unit};
+use crate::batch::{Action, Epoch, Outcome, PatchStep, Purge, Refusal, Step, Unit};
 use crate::error::ServerCode;
 use crate::mutation::{Expiry, StringKind, Value};
 use crate::patch::Patch;
@@ -284,6 +284,25 @@ impl MemoryRedis {
             }
         }
         if applied { Outcome::Applied } else { Outcome::Rejected }
+    }
+
+    /// Deletes a key of a truncated table; false where the guard remembers something newer.
+    pub(super) fn purge(&self, key: &[u8], own: &OwnKeys, purge: &Purge) -> bool {
+        let side = own.side(key);
+        if let Some((MemoryValue::String(held), _)) = self.get(&side)
+            && let Some((version, owner)) = split_remembered(&held)
+            && !purge.version.is_none()
+        {
+            if version > purge.version {
+                return false;
+            }
+            let mut tombstone = format!("{} ", purge.version).into_bytes();
+            tombstone.extend(owner);
+            let until = purge.sealed_at_ms.saturating_add(TOMBSTONE_MS);
+            self.put(&side, MemoryValue::String(tombstone), Some(until));
+        }
+        self.remove(key);
+        true
     }
 
     pub(super) fn mark(&self, key: &[u8]) -> Option<Mark> {

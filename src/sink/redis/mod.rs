@@ -5,7 +5,7 @@
 //! pipelines as a whole and out of order.
 //!
 //! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT PERSIST HSET
-//! HGET HGETALL HKEYS HDEL EVALSHA SCRIPT|LOAD TIME` and, for the fence, `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also
+//! HGET HGETALL HKEYS HDEL EVALSHA SCRIPT|LOAD SCAN TIME` and, for the fence, `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also
 //! `CLUSTER|SLOTS ASKING`.
 
 mod apply;
@@ -16,6 +16,7 @@ mod connect;
 mod lane;
 mod owner;
 mod patching;
+mod purge;
 mod reader;
 mod scripts;
 mod topology;
@@ -25,7 +26,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Taken, WatermarkSeen};
+use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Purge, Purged, Taken, WatermarkSeen};
 use crate::clock::SystemClock;
 use crate::error::WorldError;
 use crate::settings::{RedisSettings, RedisTarget};
@@ -171,6 +172,13 @@ impl Sink for RedisSink {
         match self.lane(batch.lane) {
             Some(lane) => self.apply_batch(&lane, batch).await,
             None => not_owner(batch),
+        }
+    }
+
+    async fn purge(&self, purge: &Purge) -> Result<Purged, WorldError> {
+        match self.lane(purge.lane) {
+            Some(lane) => self.purge_step(&lane, purge).await,
+            None => Err(WorldError::NotOwner),
         }
     }
 

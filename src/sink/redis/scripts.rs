@@ -40,7 +40,7 @@ impl Script {
 
 /// Adds `SCRIPT LOAD` of every script.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    let all = [&HASH_WRITE, &DELETE_IF, &PATCH, &GUARD, &GUARD_PATCH, &ADVANCE, &RAISE, &ENTER];
+    let all = [&HASH_WRITE, &DELETE_IF, &PATCH, &PURGE, &GUARD, &GUARD_PATCH, &ADVANCE, &RAISE, &ENTER];
     for script in all {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.source);
     }
@@ -223,6 +223,26 @@ else
 end
 return applied
 ";
+
+/// Deletes a key of a table that was truncated. `KEYS`: key, side key. `ARGV`: the truncate's version or empty; the
+/// side key's expiry from then on. A key of which the guard remembers something newer stays; of any other that it
+/// remembers, it then remembers the truncate, so that what was written before and comes late is refused. Returns
+/// the number of keys deleted.
+pub(super) static PURGE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local held = redis.call('GET', KEYS[2])
+local version, owner
+if held then version, owner = string.match(held, '^(%S*) (.*)$') end
+if version and ARGV[1] ~= '' and newer(version, ARGV[1]) then return 0 end
+local deleted = redis.call('UNLINK', KEYS[1])
+if version and ARGV[1] ~= '' then
+  redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. owner, 'PXAT', ARGV[2])
+end
+return deleted
+",
+    )
+});
 
 /// Moves a watermark. `KEYS`: watermark. `ARGV`: epoch, position to set; position last acknowledged here, or
 /// empty to set it whatever is there; a position that was sent but not acknowledged, or empty.

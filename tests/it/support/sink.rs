@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stoker::batch::{
-    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcomes, Step, Taken, Unit, WatermarkSeen,
+    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcomes, Purge, Purged, Step, Taken, Unit, WatermarkSeen,
 };
 use stoker::error::WorldError;
 use stoker::mutation::{CacheKey, Expiry, RowId, StringKind, Value};
@@ -69,6 +69,14 @@ impl Cache {
         match (self, process) {
             (Cache::Memory(_), Process::Memory(sink)) => sink.apply_now(batch),
             (Cache::Redis(_, runtime), Process::Redis(sink)) => runtime.block_on(sink.apply(batch)),
+            _ => unreachable!(),
+        }
+    }
+
+    pub(crate) fn purge(&self, process: &Process, purge: &Purge) -> Result<Purged, WorldError> {
+        match (self, process) {
+            (Cache::Memory(_), Process::Memory(sink)) => sink.purge_now(purge),
+            (Cache::Redis(_, runtime), Process::Redis(sink)) => runtime.block_on(sink.purge(purge)),
             _ => unreachable!(),
         }
     }
