@@ -5,8 +5,14 @@ use std::sync::Arc;
 use stoker::batch::{Action, LaneId, Outcome, Purge, Purged};
 use stoker::entity::template::Template;
 use stoker::error::WorldError;
+use stoker::sink::Sink as _;
+use stoker::sink::redis::RedisSink;
+use stoker::sink::slots::slot_of;
 use stoker::version::Version;
 
+use super::support::captures;
+use super::support::command::stoker;
+use super::support::redis::RedisCluster;
 use super::support::scene::{LONG, Scene, envelope};
 use super::support::sink::*;
 use super::support::wait_for;
@@ -127,6 +133,58 @@ fn thousands_of_keys_go_in_steps(cache: &Cache) {
         assert_eq!(cache.get(format!("b:{n}").as_bytes()), None);
     }
     assert!((0..5_000).all(|n| cache.get(format!("c:{n}").as_bytes()).is_some()));
+}
+
+#[test]
+fn every_master_of_a_cluster_is_looked_at() {
+    let cluster = RedisCluster::start();
+    let sink = RedisSink::new(cluster.settings(), GROUP.into(), VALUE_BYTES_MAX);
+    let runtime = runtime();
+    runtime.block_on(sink.take_over(&fresh_claim(1))).unwrap();
+    let units = |prefix: &str| (0..3_000).map(|n| write(&format!("{prefix}:{n}"), "x")).collect::<Vec<_>>();
+    for (start, prefix) in (0..).zip(["a", "b"]) {
+        assert_done(&runtime.block_on(sink.apply(&batch(1, start..start + 1, units(prefix)))));
+    }
+    let job = purge(1, 1, &["a:{id}"], Version::NONE);
+    let step = || runtime.block_on(sink.purge(&job));
+    while !step().unwrap().done {}
+    let there = |key: &str| {
+        let key = key.as_bytes();
+        read(&mut cluster.master_of(slot_of(key)).client(), key).is_some()
+    };
+    assert!((0..3_000).step_by(7).all(|n| !there(&format!("a:{n}")) && there(&format!("b:{n}"))));
+}
+
+#[test]
+fn explain_shows_what_a_captured_truncate_deletes() {
+    let settings = r#"
+kafka = { brokers = "localhost:9092", group = "g" }
+redis = { url = "redis://localhost:6379" }
+[[entity]]
+name = "wiped"
+topics = ["json-plain.public.wiped"]
+truncate = "delete"
+[[entity.write]]
+key = "wiped:{id}"
+value = "json"
+ttl = "1h"
+[[entity.write]]
+key = "wiped-page:{id}"
+value = "invalidate"
+[[entity.write]]
+key = "by-name:{name}"
+value = "invalidate"
+"#;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("stoker.toml");
+    std::fs::write(&file, settings).unwrap();
+    let input = std::fs::read_to_string(captures::table("json-plain", "wiped")).unwrap();
+    let truncates: String = input.lines().filter(|line| line.contains(r#"\"op\":\"t\""#)).collect();
+    let explained = stoker(&["explain", "-c", file.to_str().unwrap()], &truncates);
+    assert_eq!((explained.code, explained.err.as_str()), (0, ""));
+    let mutations = r#""mutations":[{"op":"delete_prefix","prefix":"by-name:"},{"op":"delete_prefix","prefix":"wiped-page:"},{"op":"delete_prefix","prefix":"wiped:"}]"#;
+    assert!(explained.out.contains(mutations), "{}", explained.out);
+    assert_eq!(explained.out.lines().count(), 1);
 }
 
 /// Enough that a scan takes seconds, so that something can happen to it.
