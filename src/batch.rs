@@ -3,9 +3,13 @@
 //! Plain data. A batch holds one [`Unit`] per cache key (or key and member), and a unit is one atomic command or
 //! script, so that any part of a half-applied batch can be sent again without breaking the order of a key.
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
+use crate::entity::template::Template;
 use crate::mutation::{CacheKey, Expiry, RowId, Value};
+use crate::patch::Patch;
 use crate::record::Position;
 use crate::version::Version;
 
@@ -139,8 +143,19 @@ pub enum Action {
     Delete,
     /// Delete the key while it holds one of these values. Never of a member.
     DeleteIf(SmallVec<[Value; 1]>),
+    /// Steps on what the key holds, carried out in order by one script; one of them overlays it.
+    Patch(SmallVec<[PatchStep; 1]>),
     /// Steps through the version guard, carried out in order by one script.
     Guarded(SmallVec<[Step; 1]>),
+}
+
+/// One step on what a key holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PatchStep {
+    /// Overlay the value; see [`crate::mutation::Effect::Patch`].
+    Overlay(Patch, Expiry),
+    /// Delete the key while it holds this value.
+    DeleteIf(Value),
 }
 
 /// One step through the version guard.
@@ -182,6 +197,18 @@ pub enum Step {
         version: Version,
         /// Row.
         owner: RowId,
+    },
+    /// A [`Step::Delete`] without `covers` that, where the remembered owner is this row, overlays what the key
+    /// holds instead of deleting it. A key that is not there stays so.
+    Patch {
+        /// Version carried.
+        version: Version,
+        /// Row.
+        owner: RowId,
+        /// What overlays the value.
+        patch: Patch,
+        /// Its expiry from then on.
+        expiry: Expiry,
     },
 }
 
@@ -248,6 +275,32 @@ pub enum WatermarkSeen {
     Behind(Position, Option<Owed>),
     /// Another owner writes: the lane gives up.
     NotOwner,
+}
+
+/// One step of deleting what the keys of a truncated table may be.
+#[derive(Debug, Clone)]
+pub struct Purge {
+    /// The lane that waits for it.
+    pub lane: LaneId,
+    /// Which truncate it is of; a step of another one begins anew.
+    pub number: u64,
+    /// Index of the entity.
+    pub entity: usize,
+    /// Keys that one of these can give are deleted, and no others. None begins with a column.
+    pub templates: Arc<[Template]>,
+    /// Where the guard remembers something newer of a key, that key stays; [`Version::NONE`]: none does.
+    pub version: Version,
+    /// Local clock when the step was asked for, Unix milliseconds: what the guard's tombstones count from.
+    pub sealed_at_ms: i64,
+}
+
+/// What a step came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Purged {
+    /// Keys that were deleted.
+    pub deleted: u64,
+    /// True where every key that was there when the first step began has been looked at, on all masters.
+    pub done: bool,
 }
 
 /// What a lane asks for when it takes over its partition.

@@ -10,8 +10,9 @@ use std::collections::HashMap;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::batch::{Action, Step, Unit};
-use crate::mutation::{CacheKey, Effect, Guard, Mutation, Value};
+use crate::batch::{Action, PatchStep, Step, Unit};
+use crate::mutation::{CacheKey, Effect, Expiry, Guard, Mutation, Value};
+use crate::patch::Patch;
 
 /// Bytes that a unit costs beside key and value: the command's words, the index entry.
 const UNIT_OVERHEAD_BYTES: usize = 64;
@@ -31,6 +32,7 @@ fn compose_plain(earlier: Option<Action>, later: Effect) -> Action {
     let value = match later {
         Effect::Write(value, expiry) => return Action::Write(value, expiry),
         Effect::Delete => return Action::Delete,
+        Effect::Patch(patch, expiry) => return compose_patch(earlier, patch, expiry),
         Effect::DeleteIf(value) => value,
     };
     match earlier {
@@ -43,8 +45,31 @@ fn compose_plain(earlier: Option<Action>, later: Effect) -> Action {
             }
             Action::DeleteIf(values)
         }
+        Some(Action::Patch(mut steps)) => {
+            steps.push(PatchStep::DeleteIf(value));
+            Action::Patch(steps)
+        }
         Some(Action::Guarded(_) | Action::WriteIfAbsent(..)) | None => Action::DeleteIf(smallvec![value]),
     }
+}
+
+fn compose_patch(earlier: Option<Action>, patch: Patch, expiry: Expiry) -> Action {
+    let mut steps: SmallVec<[PatchStep; 1]> = match earlier {
+        Some(Action::Write(value, _)) => {
+            return patch.overlay(&value).map_or(Action::Delete, |value| Action::Write(value, expiry));
+        }
+        Some(Action::Delete) => return Action::Delete,
+        Some(Action::DeleteIf(values)) => values.into_iter().map(PatchStep::DeleteIf).collect(),
+        Some(Action::Patch(steps)) => steps,
+        Some(Action::Guarded(_) | Action::WriteIfAbsent(..)) | None => SmallVec::new(),
+    };
+    if let Some(PatchStep::Overlay(earlier, last_expiry)) = steps.last_mut() {
+        let Some(both) = earlier.then(&patch) else { return Action::Delete };
+        (*earlier, *last_expiry) = (both, expiry);
+    } else {
+        steps.push(PatchStep::Overlay(patch, expiry));
+    }
+    Action::Patch(steps)
 }
 
 fn compose_guarded(earlier: Option<Action>, effect: Effect, guard: Guard) -> Action {
@@ -53,12 +78,18 @@ fn compose_guarded(earlier: Option<Action>, effect: Effect, guard: Guard) -> Act
         Effect::Write(value, expiry) => Step::Write { version, owner, value, expiry },
         // The guard's own memory of the owner is a stronger proof than the value.
         Effect::Delete | Effect::DeleteIf(_) => Step::Delete { version, owner, covers: None },
+        Effect::Patch(patch, expiry) => Step::Patch { version, owner, patch, expiry },
     };
     let mut steps = match earlier {
         Some(Action::Guarded(steps)) => steps,
-        Some(Action::Write(..) | Action::WriteIfAbsent(..) | Action::Delete | Action::DeleteIf(_)) | None => {
-            SmallVec::new()
-        }
+        Some(
+            Action::Write(..)
+            | Action::WriteIfAbsent(..)
+            | Action::Delete
+            | Action::DeleteIf(_)
+            | Action::Patch(_),
+        )
+        | None => SmallVec::new(),
     };
     push_step(&mut steps, step);
     Action::Guarded(steps)
@@ -105,6 +136,47 @@ fn push_step(steps: &mut SmallVec<[Step; 1]>, later: Step) {
         ) if owner == other && first.is_none() == second.is_none() => {
             steps.push(Step::Delete { version: first.max(second), owner, covers });
         }
+        // At one version of one row both apply or none does.
+        (
+            Step::Write { version: written, owner, value, .. },
+            Step::Patch { version, owner: patcher, patch, expiry },
+        ) if owner == patcher && version == written && !version.is_none() => {
+            steps.push(match patch.overlay(&value) {
+                Some(value) => Step::Write { version, owner, value, expiry },
+                None => Step::Delete { version, owner, covers: Some(written) },
+            });
+        }
+        (Step::Delete { version, owner, covers }, Step::Patch { version: patched, owner: patcher, .. })
+            if owner == patcher && version == patched =>
+        {
+            steps.push(Step::Delete { version, owner, covers });
+        }
+        (
+            Step::Patch { version: first, owner, patch, .. },
+            Step::Patch { version, owner: patcher, patch: later, expiry },
+        ) if owner == patcher && version == first => steps.push(match patch.then(&later) {
+            Some(patch) => Step::Patch { version, owner, patch, expiry },
+            None => Step::Delete { version, owner, covers: None },
+        }),
+        // The usual case: one column is never told, all others are each time.
+        (
+            Step::Patch { version: first, owner, patch, .. },
+            Step::Patch { version, owner: patcher, patch: later, expiry },
+        ) if owner == patcher && version > first && !first.is_none() && patch.is_covered_by(&later) => {
+            steps.push(Step::Patch { version, owner, patch: later, expiry });
+        }
+        // Where a patch is not newer than what follows, that decides alone.
+        (Step::Patch { version: patched, .. }, write @ Step::Write { .. })
+            if !patched.is_none() && write_version(&write) >= Some(&patched) =>
+        {
+            steps.push(write);
+        }
+        (
+            Step::Patch { version: patched, owner, .. },
+            Step::Delete { version, owner: deleter, covers: None },
+        ) if owner == deleter && version >= patched && version.is_none() == patched.is_none() => {
+            steps.push(Step::Delete { version, owner, covers: None });
+        }
         (last, later) => {
             steps.push(last);
             steps.push(later);
@@ -115,7 +187,7 @@ fn push_step(steps: &mut SmallVec<[Step; 1]>, later: Step) {
 fn write_version(step: &Step) -> Option<&crate::version::Version> {
     match step {
         Step::Write { version, .. } => Some(version),
-        Step::Delete { .. } | Step::DeleteOwned { .. } => None,
+        Step::Delete { .. } | Step::DeleteOwned { .. } | Step::Patch { .. } => None,
     }
 }
 
@@ -207,10 +279,18 @@ fn unit_bytes(unit: &Unit) -> usize {
         Action::Write(value, _) | Action::WriteIfAbsent(value, _) => value.size_bytes(),
         Action::Delete => 0,
         Action::DeleteIf(values) => values.iter().map(Value::size_bytes).sum(),
+        Action::Patch(steps) => steps
+            .iter()
+            .map(|step| match step {
+                PatchStep::Overlay(patch, _) => UNIT_OVERHEAD_BYTES + patch.size_bytes(),
+                PatchStep::DeleteIf(value) => value.size_bytes(),
+            })
+            .sum(),
         Action::Guarded(steps) => steps
             .iter()
             .map(|step| match step {
                 Step::Write { value, .. } => UNIT_OVERHEAD_BYTES + value.size_bytes(),
+                Step::Patch { patch, .. } => UNIT_OVERHEAD_BYTES + patch.size_bytes(),
                 Step::Delete { .. } | Step::DeleteOwned { .. } => UNIT_OVERHEAD_BYTES,
             })
             .sum(),

@@ -148,6 +148,10 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                     observer.batch_answered(&batch, &outcomes, took, now.unix_ms);
                     Input::Applied(batch, outcomes)
                 })),
+                Action::Purge(purge) => waiting.push(Box::pin(async move {
+                    let purged = sink.purge(&purge).await;
+                    Input::Purged(purge, purged)
+                })),
                 Action::SendLetters { lane, name, flight, letters: pending } => {
                     let entities = Arc::clone(worker.entities());
                     waiting.push(Box::pin(async move {

@@ -16,23 +16,30 @@
 //! Where a master has lost its data, the lane goes on from what it last applied, and *owes* what lies before: a
 //! [`Refill`] writes it, newest first, in the room that live changes leave in the batches.
 
+mod purge;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+pub use self::purge::PURGE_PAUSE;
+use self::purge::{Purging, Told};
 use crate::batch::{
-    Action, Batch, Claim, Epoch, LaneId, Outcome, Outcomes, Owed, RefillMode, Refusal, Standing, Taken, Unit,
-    WatermarkSeen,
+    Action, Batch, Claim, Epoch, LaneId, Outcome, Outcomes, Owed, Purge, Purged, RefillMode, Refusal,
+    Standing, Taken, Unit, WatermarkSeen,
 };
 use crate::clock::Now;
 use crate::coalesce::Filling;
 use crate::dead_letter::{PendingLetter, Unsent};
+use crate::entity::template::Template;
 use crate::error::{ServerCode, WorldError};
-use crate::mutation::{Guard, Mutation, RowId};
+use crate::mutation::{Effect, Guard, Mutation, RowId};
 use crate::record::{Position, Record};
 use crate::refill::{HistoryRequest, Progressed, Refill, RefillCounts, RefillOptions, RefillView};
 use crate::retry::{Verdict, pause, verdict};
 use crate::source::{Assignment, Stored};
+use crate::version::Version;
 
 /// How often the watermarks on all masters are brought up, and with them the position that may be committed.
 /// One second: a restart repeats at most that much, and a cluster's other masters see one command a second.
@@ -85,6 +92,8 @@ pub enum Act {
     Claim(Claim),
     /// Apply a batch; answered by [`Lane::applied`].
     Apply(Batch),
+    /// Delete some of the keys of a truncated table; answered by [`Lane::purged`].
+    Purge(Purge),
     /// Set records aside; answered by [`Lane::letters_sent`].
     SendLetters {
         /// Which flight they belong to.
@@ -204,6 +213,8 @@ pub enum Activity {
     GivenUp,
     /// Its next record names a registry schema that is not known yet.
     AwaitingSchema,
+    /// Deletes the keys of a table that was truncated.
+    Purging,
 }
 
 /// One partition's lane.
@@ -227,6 +238,9 @@ pub struct Lane {
     stored: Position,
     flight: Option<Flight>,
     flight_count: u64,
+    /// A truncate: nothing behind it is taken before its keys are gone.
+    purging: Option<Purging>,
+    purge_count: u64,
     everywhere_at: Option<Duration>,
     rewound_at: Option<Duration>,
     /// The pause between that rewind and the next one.
@@ -297,6 +311,8 @@ impl Lane {
             stored: committed.filter(|committed| *committed <= start).unwrap_or(Position::MIN),
             flight: None,
             flight_count: 0,
+            purging: None,
+            purge_count: 0,
             everywhere_at: None,
             rewound_at: None,
             rewind_pause: REWIND_INTERVAL,
@@ -338,6 +354,7 @@ impl Lane {
             (Phase::Running, Some(Flight { batch: Sealed::Waiting(..), .. })) => Activity::Backoff,
             (Phase::Running, Some(Flight { letters_refused: true, .. })) => Activity::Backoff,
             (Phase::Running, Some(_)) => Activity::InFlight,
+            (Phase::Running, None) if self.purging.is_some() => Activity::Purging,
             (Phase::Running, None) => Activity::Filling,
         }
     }
@@ -349,24 +366,34 @@ impl Lane {
 
     /// Kafka's timestamp of the oldest record that is taken and not applied, Unix milliseconds.
     pub fn oldest_ms(&self) -> Option<i64> {
-        self.flight.as_ref().and_then(|flight| flight.oldest_ms).or(self.filling_oldest_ms)
+        let in_flight = self.flight.as_ref().and_then(|flight| flight.oldest_ms);
+        let purging = self.purging.as_ref().and_then(|purging| purging.timestamp_ms);
+        in_flight.or(self.filling_oldest_ms).or(purging)
     }
 
     /// True where the next record can be taken.
     pub fn wants_records(&self) -> bool {
         self.phase == Phase::Running
+            && self.purging.is_none()
             && self.filling_records < self.options.batch_records
             && self.filling.bytes() + self.letter_bytes < self.options.batch_bytes
     }
 
     /// When the lane counts as stalled if nothing moves until then; `None` where nothing is waited for.
     pub fn stalls_at(&self) -> Option<Duration> {
-        (self.flight.is_some() || self.phase != Phase::Running).then(|| self.moved_at + STALLED_AFTER)
+        let waits = self.flight.is_some() || self.purging.is_some() || self.phase != Phase::Running;
+        waits.then(|| self.moved_at + STALLED_AFTER)
     }
 
     /// True where everything that was taken is applied and stored.
     pub fn is_drained(&self) -> bool {
         match self.phase {
+            // What is left of a truncate is its next owner's, which reads it again.
+            Phase::Running if self.purging.is_some() => {
+                let is_out = self.purging.as_ref().is_some_and(Purging::is_out);
+                let holds = !self.filling.is_empty() || !self.letters.is_empty();
+                self.flight.is_none() && !holds && !is_out && self.applied <= self.stored
+            }
             Phase::Running => {
                 self.flight.is_none() && self.filling_records == 0 && self.applied <= self.stored
             }
@@ -386,13 +413,46 @@ impl Lane {
     }
 
     /// Adds one mutation of the record at `offset`; true where it was composed into another.
-    pub fn fill(&mut self, mutation: Mutation, offset: i64, entity: usize) -> bool {
-        if let Some(refill) = self.refill.as_mut()
-            && !mutation.guard.as_ref().is_some_and(Guard::has_rows)
-        {
-            refill.saw_key(&mutation.key);
+    pub fn fill(&mut self, mut mutation: Mutation, offset: i64, entity: usize) -> bool {
+        let has_rows = mutation.guard.as_ref().is_some_and(Guard::has_rows);
+        let known = self.refill.as_mut().is_some_and(|refill| !has_rows && refill.saw_key(&mutation.key));
+        // What the key holds may be older than the history that is owed: a part of a value laid over it would hide
+        // that for good.
+        let is_old = !known && self.owed.is_some_and(|owed| owed.mode.overwrites());
+        if is_old && matches!(mutation.effect, Effect::Patch(..)) {
+            mutation.effect = Effect::Delete;
         }
         self.filling.add(mutation, offset, entity)
+    }
+
+    /// The record at `offset` truncated the table of an entity, whose keys are to be deleted: nothing behind it is
+    /// taken before that is done.
+    pub fn purge(
+        &mut self,
+        entity: usize,
+        templates: Arc<[Template]>,
+        version: Version,
+        record: (i64, Option<i64>),
+        now: Now,
+    ) {
+        self.purge_count += 1;
+        if let Some(refill) = &mut self.refill {
+            refill.saw_truncate(entity);
+        }
+        let (offset, timestamp_ms) = record;
+        self.purging.get_or_insert_with(|| Purging::new(offset, timestamp_ms, now)).add(
+            self.purge_count,
+            entity,
+            templates,
+            version,
+        );
+    }
+
+    /// It is about to be handed over: no step of a purge follows the one that is out.
+    pub fn halt_purge(&mut self) {
+        if let Some(purging) = &mut self.purging {
+            purging.halt();
+        }
     }
 
     /// Notes when the source committed a change of that entity: the oldest one counts.
@@ -427,14 +487,19 @@ impl Lane {
         if self.phase != Phase::Running || self.flight.is_some() {
             return;
         }
+        if self.purging.as_ref().is_some_and(Purging::is_out) {
+            return;
+        }
+        let end = self.end();
         let since = self.everywhere_at.map(|at| now.monotonic.saturating_sub(at));
         let due = since.is_none_or(|since| since >= EVERYWHERE_INTERVAL);
         let look = since.is_none_or(|since| since >= LOOK_INTERVAL);
         if !drain {
             self.go_on_refilling(out);
         }
-        let unstored = self.position > self.stored || self.to_store() != self.owed_stored;
-        if let Some(refill) = self.refill.as_mut().filter(|_| !drain) {
+        let unstored = end > self.stored || self.to_store() != self.owed_stored;
+        // A truncate's turn comes when nothing else is to be sent.
+        if let Some(refill) = self.refill.as_mut().filter(|_| !drain && self.purging.is_none()) {
             let live = self.filling.len();
             let units_max = self.options.batch_records.min(live.saturating_add(self.history_allowed));
             if refill.fill(&mut self.filling, units_max, self.options.batch_bytes)
@@ -448,6 +513,10 @@ impl Lane {
         }
         let has_work = !self.filling.is_empty() || !self.letters.is_empty();
         if !(has_work || (unstored && (due || drain)) || look) {
+            let lane = self.id();
+            out.extend(
+                self.purging.as_mut().and_then(|purging| purging.next_step(lane, now)).map(Act::Purge),
+            );
             return;
         }
         let everywhere = due || drain || !has_work;
@@ -459,7 +528,7 @@ impl Lane {
             attempt: 1,
             units: self.filling.take(),
             start: self.applied,
-            end: self.position,
+            end,
             everywhere,
             commits: std::mem::take(&mut self.filling_commits),
             sealed_at_ms: now.unix_ms,
@@ -484,6 +553,41 @@ impl Lane {
         self.moved_at = now.monotonic;
         out.push(Act::Apply(batch));
         self.resend(now, out);
+    }
+
+    /// The position once what is filling is applied: before a truncate whose keys are not gone.
+    fn end(&self) -> Position {
+        self.purging.as_ref().map_or(self.position, |purging| purging.offset)
+    }
+
+    /// The sink's answer to a step of a purge. How many keys it deleted in all, where that was the last step.
+    pub fn purged(
+        &mut self,
+        purge: &Purge,
+        result: &Result<Purged, WorldError>,
+        now: Now,
+        out: &mut Vec<Act>,
+    ) -> Option<u64> {
+        let told = self.purging.as_mut().map_or(Told::Stale, |purging| purging.answered(purge, result, now));
+        match told {
+            Told::Stale => None,
+            Told::GiveUp => {
+                self.give_up(now, out);
+                None
+            }
+            Told::GoesOn => {
+                self.flush(now, false, out);
+                None
+            }
+            Told::Done(deleted, all) => {
+                if all {
+                    self.purging = None;
+                    self.moved_at = now.monotonic;
+                }
+                self.flush(now, false, out);
+                Some(deleted)
+            }
+        }
     }
 
     /// The sink's answer to a claim.
@@ -649,9 +753,14 @@ impl Lane {
                     [batch, letters].into_iter().flatten().min()
                 }
                 None => {
-                    let unstored = self.position > self.stored || self.to_store() != self.owed_stored;
+                    if self.purging.as_ref().is_some_and(Purging::is_out) {
+                        return None;
+                    }
+                    let unstored = self.end() > self.stored || self.to_store() != self.owed_stored;
                     let wait = if unstored { EVERYWHERE_INTERVAL } else { LOOK_INTERVAL };
-                    Some(self.everywhere_at.map_or(Duration::ZERO, |at| at + wait))
+                    let watermarks = self.everywhere_at.map_or(Duration::ZERO, |at| at + wait);
+                    let purge = self.purging.as_ref().and_then(Purging::due_at);
+                    Some(purge.map_or(watermarks, |at| at.min(watermarks)))
                 }
             },
         }
@@ -747,6 +856,7 @@ impl Lane {
         self.filling_oldest_ms = None;
         self.filling_commits.clear();
         self.flight = None;
+        self.purging = None;
         self.everywhere_at = None;
         self.attempts = 0;
     }
@@ -983,6 +1093,72 @@ mod tests {
             _ => None,
         });
         assert_eq!(claim.map(|claim| (claim.start, claim.committed)), Some((8, Some(8))));
+    }
+
+    fn truncated(lane: &mut Lane, offset: i64) {
+        let templates = [Template::parse("c:{id}").unwrap()].into();
+        lane.purge(0, templates, Version::NONE, (offset, Some(5)), now());
+        lane.record_done(offset, Some(5));
+    }
+
+    fn step(acts: &[Act]) -> &Purge {
+        let [Act::Purge(purge)] = acts else { panic!("{acts:?}") };
+        purge
+    }
+
+    #[test]
+    fn a_truncate_waits_for_what_came_before_and_holds_up_what_comes_after() {
+        let (mut lane, acts) = lane(Some(7), 7);
+        answer(&mut lane, acts);
+        lane.fill(Mutation { key: CacheKey::new(b"k"), effect: Effect::Delete, guard: None }, 7, 0);
+        lane.record_done(7, None);
+        truncated(&mut lane, 8);
+        assert!(!lane.wants_records() && !lane.is_drained());
+        let mut acts = Vec::new();
+        lane.flush(now(), false, &mut acts);
+        assert!(matches!(acts.as_slice(), [Act::Apply(batch)] if batch.end == 8 && batch.units.len() == 1));
+        let acts = answer(&mut lane, acts);
+        let purge = step(&acts).clone();
+        assert_eq!((lane.activity(), lane.oldest_ms()), (Activity::Purging, Some(5)));
+        assert_eq!(lane.next_wake(), None, "only an answer can move it");
+
+        let mut acts = Vec::new();
+        let deleted = |deleted, done| Ok(Purged { deleted, done });
+        assert_eq!(lane.purged(&purge, &deleted(2, false), now(), &mut acts), None);
+        assert!(acts.is_empty(), "the next step has time: {acts:?}");
+        let later = |wait| Now { monotonic: now().monotonic + wait, ..now() };
+        assert_eq!(lane.next_wake(), Some(later(PURGE_PAUSE).monotonic));
+        lane.tick(later(PURGE_PAUSE), &mut acts);
+        step(&acts);
+        acts.clear();
+        lane.purged(&purge, &Err(WorldError::Timeout), later(PURGE_PAUSE), &mut acts);
+        lane.tick(later(Duration::from_millis(100)), &mut acts);
+        step(&acts);
+        acts.clear();
+        let done_at = later(Duration::from_millis(200));
+        assert_eq!(lane.purged(&purge, &deleted(3, true), done_at, &mut acts), Some(5));
+        assert!(lane.wants_records());
+        assert_eq!(lane.purged(&purge, &deleted(3, true), done_at, &mut acts), None, "a late answer");
+        lane.tick(later(EVERYWHERE_INTERVAL), &mut acts);
+        let acts = answer(&mut lane, acts);
+        assert!(matches!(acts.as_slice(), [Act::Store(Stored { position: 9, .. })]), "{acts:?}");
+    }
+
+    #[test]
+    fn a_truncate_that_is_not_done_is_left_to_the_next_owner() {
+        let (mut lane, acts) = lane(Some(7), 7);
+        answer(&mut lane, acts);
+        truncated(&mut lane, 7);
+        let mut acts = Vec::new();
+        lane.flush(now(), false, &mut acts);
+        let purge = step(&acts).clone();
+        lane.halt_purge();
+        assert!(!lane.is_drained(), "a step is out");
+        let mut acts = Vec::new();
+        lane.purged(&purge, &Ok(Purged { deleted: 1, done: false }), now(), &mut acts);
+        lane.flush(Now { monotonic: now().monotonic + PURGE_PAUSE, ..now() }, true, &mut acts);
+        assert!(acts.is_empty() && lane.is_drained(), "{acts:?}");
+        assert_eq!(lane.applied_position(), 7, "its record is read again");
     }
 
     #[test]

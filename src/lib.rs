@@ -107,6 +107,7 @@ pub mod entity;
 pub mod error;
 pub mod lane;
 pub mod mutation;
+pub mod patch;
 pub mod pipeline;
 pub mod process;
 pub mod record;

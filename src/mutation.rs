@@ -10,6 +10,7 @@ use std::fmt;
 use smallvec::SmallVec;
 
 use crate::error::HandleError;
+use crate::patch::Patch;
 use crate::version::Version;
 
 pub use member::{Member, MemberKind};
@@ -251,6 +252,10 @@ pub struct Mutation {
 pub enum Effect {
     /// Write the whole value; add the member, or move it to another score.
     Write(Value, Expiry),
+    /// Overlay what the key holds, which then lives this long; a key that is not there stays so, and one that
+    /// holds what cannot be overlaid is deleted. Under the guard: as [`Effect::Delete`], but for a value of the
+    /// guard's row, which is overlaid.
+    Patch(Patch, Expiry),
     /// Delete the key; remove the member. Under the guard: only while the side key names the guard's row.
     Delete,
     /// Delete the key only while it holds exactly this value (secondary keys without a source position; never a
@@ -277,7 +282,7 @@ impl Mutations {
 
     /// Puts all deletes before all writes, each group in the order in which it was emitted.
     pub fn finish(&mut self) {
-        self.list.sort_by_key(|mutation| matches!(mutation.effect, Effect::Write(..)));
+        self.list.sort_by_key(|mutation| matches!(mutation.effect, Effect::Write(..) | Effect::Patch(..)));
     }
 
     /// The mutations so far.

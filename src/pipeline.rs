@@ -16,10 +16,12 @@ use crate::decode::{
     Decoded, Decoder, Format, Ignored, RegisteredSchema, SchemaRef, Schemas, UnknownSchema, Wire,
 };
 use crate::entity::flow::{Flow, see};
-use crate::entity::{Entity, Undecided};
+use crate::entity::template::Template;
+use crate::entity::{Entity, GuardRule, Truncate, Undecided};
 use crate::error::{DecodeError, HandleError};
 use crate::mutation::{Mutation, Mutations, RowId};
 use crate::record::Record;
+use crate::version::Version;
 
 mod plain_key;
 
@@ -68,6 +70,15 @@ pub enum Emitted<'m> {
         rows: &'m [RowId],
         /// When the source committed the change, Unix milliseconds, where told.
         commit_ms: Option<i64>,
+    },
+    /// The entity's table was truncated, and its keys are to be deleted with it.
+    Truncated {
+        /// Index of the entity.
+        entity: usize,
+        /// Of all its keys.
+        templates: Arc<[Template]>,
+        /// The position of the truncate; [`Version::NONE`] where the source gives none.
+        version: Version,
     },
     /// Nothing to do, and that is right.
     Ignored {
@@ -279,10 +290,18 @@ impl<'h> Handling<'h> {
     fn truncate(&mut self, change: &Change<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
         let mut taken = false;
         for index in self.readers {
-            if self.entity(*index).is_some_and(|entity| takes(entity, change, self.record)) {
-                taken = true;
-                emit(Emitted::Ignored { entity: Some(*index), why: Ignored::Truncate });
-            }
+            let Some(entity) = self.entity(*index).filter(|entity| takes(entity, change, self.record)) else {
+                continue;
+            };
+            taken = true;
+            emit(match entity.truncate {
+                Truncate::Ignore => Emitted::Ignored { entity: Some(*index), why: Ignored::Truncate },
+                Truncate::Delete => Emitted::Truncated {
+                    entity: *index,
+                    templates: entity.templates(),
+                    version: entity.guard.as_ref().unwrap_or(&GuardRule::DEFAULT).of_truncate(change),
+                },
+            });
         }
         if !taken {
             emit(Emitted::Ignored { entity: None, why: Ignored::FilteredTable });

@@ -99,7 +99,7 @@ fn lane_reason(lane: &LaneStatus, age_max_ms: i64, now_ms: i64) -> Option<Reason
             let error = lane.last_error.clone();
             return Some(Reason::LaneNotApplying { topic, partition, state: lane.state, error });
         }
-        LaneState::Filling | LaneState::InFlight | LaneState::Draining => {}
+        LaneState::Filling | LaneState::InFlight | LaneState::Purging | LaneState::Draining => {}
     }
     if lane.owes {
         let ratio = lane.refill.as_ref().map_or(0.0, |refill| refill.covered_ratio);

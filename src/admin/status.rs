@@ -162,19 +162,22 @@ pub enum LaneState {
     Rewinding,
     /// Its next record names a registry schema that is not known yet.
     AwaitingSchema,
+    /// Deletes the keys of a table that was truncated.
+    Purging,
     /// Finishes what is in flight, before it is handed over.
     Draining,
 }
 
 impl LaneState {
     /// All of them, for the gauge by state.
-    pub const ALL: [LaneState; 7] = [
+    pub const ALL: [LaneState; 8] = [
         LaneState::TakingOver,
         LaneState::Filling,
         LaneState::InFlight,
         LaneState::Backoff,
         LaneState::Rewinding,
         LaneState::AwaitingSchema,
+        LaneState::Purging,
         LaneState::Draining,
     ];
 
@@ -187,6 +190,7 @@ impl LaneState {
             LaneState::Backoff => "backoff",
             LaneState::Rewinding => "rewinding",
             LaneState::AwaitingSchema => "awaiting_schema",
+            LaneState::Purging => "purging",
             LaneState::Draining => "draining",
         }
     }

@@ -130,7 +130,7 @@ impl<'c> Flow<'c> {
         }
         undecided.append(&mut values.take_undecided());
         for (index, key) in self.keys.iter().enumerate() {
-            let slot = values.take(index);
+            let mut slot = values.take(index);
             let path = self.ordered_path(key)?;
             let filled = self.fill(key, |column| self.new_cell(column));
             let cache_key = match filled {
@@ -142,17 +142,23 @@ impl<'c> Flow<'c> {
                 Err((error, template)) => return Err(error.into_error(template)),
             };
             self.leave_old_key(index, path, cache_key.as_ref(), out)?;
+            if let (Some(cache_key), Slot::Patched(..)) = (&cache_key, &slot)
+                && !self.may_overlay(key, path, cache_key)?
+            {
+                slot = Slot::Withheld;
+            }
             match (cache_key, slot) {
                 (Some(cache_key), Slot::Written(value, lifetime)) => {
                     self.check_size(value.size_bytes())?;
                     let expiry = lifetime.of_key(cache_key.as_bytes());
-                    let guard = match path {
-                        Path::Plain | Path::Compared => None,
-                        Path::Guarded(guarded) => {
-                            Some(self.guard(guarded, false)?.ok_or_else(|| self.no_identity())?)
-                        }
-                    };
+                    let guard = self.guard_of_write(path)?;
                     out.push(Mutation { key: cache_key, effect: Effect::Write(value, expiry), guard });
+                }
+                (Some(cache_key), Slot::Patched(patch, lifetime)) => {
+                    self.check_size(patch.size_bytes())?;
+                    let expiry = lifetime.of_key(cache_key.as_bytes());
+                    let guard = self.guard_of_write(path)?;
+                    out.push(Mutation { key: cache_key, effect: Effect::Patch(patch, expiry), guard });
                 }
                 // As unconditional as the write in whose place it stands.
                 (Some(cache_key), Slot::Withheld) if path == Path::Compared => {
@@ -165,6 +171,34 @@ impl<'c> Flow<'c> {
             }
         }
         Ok(())
+    }
+
+    fn guard_of_write(&self, path: Path<'_>) -> Result<Option<Guard>, HandleError> {
+        match path {
+            Path::Plain | Path::Compared => Ok(None),
+            Path::Guarded(guarded) => {
+                Ok(Some(self.guard(guarded, false)?.ok_or_else(|| self.no_identity())?))
+            }
+        }
+    }
+
+    /// True where it is certain that what `now` holds, if anything, is this row's value before this change: only an
+    /// update keeps what was there, and only of a key that it did not change. Of a key that no `before` tells, that
+    /// is certain where the record key tells all of it. Under the guard the side key must be able to name the row.
+    fn may_overlay(&self, key: &KeyTemplate, path: Path<'_>, now: &CacheKey) -> Result<bool, HandleError> {
+        if self.change.op != Op::Update || path == Path::Compared {
+            return Ok(false);
+        }
+        let before = self.change.before.as_ref();
+        let is_same_key = match self.fill(key, |column| cell(before, column)) {
+            Ok(old) => old == *now,
+            Err(_) => self.record_key_names(key.columns()),
+        };
+        let Path::Guarded(guarded) = path else { return Ok(is_same_key) };
+        let former = self.guard(guarded, true)?;
+        let is_same_row = self.guard(guarded, false)?.is_some()
+            && former.is_none_or(|former| !self.row_is_not(guarded, &former));
+        Ok(is_same_key && is_same_row)
     }
 
     /// Deletes a key of the row as it is now. Where the row goes by another identity since this change (its
@@ -269,7 +303,7 @@ impl<'c> Flow<'c> {
         self.entity.handler.values(&self.image(row, true), &mut values).ok()?;
         match values.take(index) {
             Slot::Written(value, _) => Some(value),
-            Slot::Withheld | Slot::Unset => None,
+            Slot::Withheld | Slot::Unset | Slot::Patched(..) => None,
         }
     }
 
@@ -376,13 +410,13 @@ impl<'c> Flow<'c> {
     }
 
     /// True where the record key's values may be believed and it holds all of these columns.
-    fn record_key_names<'t>(&self, mut columns: impl Iterator<Item = &'t str>) -> bool {
-        believes_record_key(self.change)
-            && self
-                .change
-                .key
-                .as_ref()
-                .is_some_and(|key| columns.all(|name| key.columns.iter().any(|column| column.name == name)))
+    fn record_key_names<'t>(&self, columns: impl Iterator<Item = &'t str>) -> bool {
+        believes_record_key(self.change) && self.record_key_holds(columns)
+    }
+
+    fn record_key_holds<'t>(&self, mut columns: impl Iterator<Item = &'t str>) -> bool {
+        let has = |key: &Row<'_>| columns.all(|name| key.columns.iter().any(|column| column.name == name));
+        self.change.key.as_ref().is_some_and(has)
     }
 
     /// The guard for the row as it is now, or as it was; `None` where nothing tells which row that is.

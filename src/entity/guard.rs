@@ -55,6 +55,14 @@ impl GuardRule {
         Ok(version.in_epoch(self.epoch))
     }
 
+    /// The version of a truncate: the source's position, where that is what is compared.
+    pub(crate) fn of_truncate(&self, change: &Change<'_>) -> Version {
+        match (&self.by, &change.version) {
+            (GuardBy::Source, Some(version)) => version.clone().in_epoch(self.epoch),
+            (GuardBy::Source, None) | (GuardBy::Offset | GuardBy::Columns(_), _) => Version::NONE,
+        }
+    }
+
     /// The version of a delete: where its columns are not told, none but the epoch, so that it applies in the
     /// order of the row's partition.
     pub(super) fn of_delete(&self, by: &GuardBy, change: &Change<'_>, record: &Record<'_>) -> Version {

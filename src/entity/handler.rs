@@ -14,6 +14,7 @@ use super::template::{Template, TemplateError};
 use crate::change::{Change, Row};
 use crate::error::HandleError;
 use crate::mutation::{MemberKind, Value};
+use crate::patch::Patch;
 use crate::record::Record;
 use crate::types::RenderStyle;
 
@@ -225,6 +226,8 @@ pub(crate) enum Slot {
     Withheld,
     /// This value.
     Written(Value, Lifetime),
+    /// What the change tells of the value, over what the key holds.
+    Patched(Patch, Lifetime),
 }
 
 /// A condition that could not be evaluated, so that the key was deleted.
@@ -257,6 +260,12 @@ impl Values {
         self.put(key, Slot::Withheld);
     }
 
+    /// The row has the key at that position, and the change tells this much of its value. Where it is not certain
+    /// that the key holds this row's value as it was before the change, the key is deleted instead.
+    pub(crate) fn patch(&mut self, key: usize, patch: Patch, lifetime: Lifetime) {
+        self.put(key, Slot::Patched(patch, lifetime));
+    }
+
     fn put(&mut self, key: usize, given: Slot) {
         match self.slots.get_mut(key) {
             Some(slot) => *slot = given,
@@ -284,19 +293,20 @@ impl Values {
     /// What the handler did that it must not, if anything.
     pub(crate) fn defect(&self, keys: &[KeyTemplate]) -> Option<&'static str> {
         const NOT_WRITTEN: &str = "the handler gave a value to a key that it does not write";
+        const OTHER_KIND: &str =
+            "the handler gave a key a value of another kind: members and whole values differ";
         if self.misnamed {
             return Some(NOT_WRITTEN);
         }
         self.slots.iter().zip(keys).find_map(|(slot, key)| match slot {
             Slot::Unset | Slot::Withheld => None,
-            Slot::Written(..) if key.invalidated => Some(NOT_WRITTEN),
-            Slot::Written(value, _) if !value.fits(key.member().map(|(kind, _)| kind)) => {
-                Some("the handler gave a key a value of another kind: members and whole values differ")
-            }
+            Slot::Written(..) | Slot::Patched(..) if key.invalidated => Some(NOT_WRITTEN),
+            Slot::Written(value, _) if !value.fits(key.member().map(|(kind, _)| kind)) => Some(OTHER_KIND),
+            Slot::Patched(..) if key.member.is_some() => Some(OTHER_KIND),
             Slot::Written(_, lifetime) if key.member.is_some() && *lifetime != Lifetime::never() => {
                 Some("the handler gave a member a lifetime: members do not expire")
             }
-            Slot::Written(..) => None,
+            Slot::Written(..) | Slot::Patched(..) => None,
         })
     }
 }

@@ -4,6 +4,7 @@
 //! [`super::flow`]'s to say, as for handlers in Rust. Start at [`Mapping`].
 
 mod nested;
+mod part;
 
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use super::condition::Truth;
 use super::handler::{EntityHandler, KeyTemplate, RowImage, Values};
 use super::lifetime::Lifetime;
 use super::packing::Packing;
-use super::spec::{Chosen, Columns, MappingSpec, Shape, Ttl, TtlBase, WriteSpec};
+use super::spec::{Chosen, Columns, MappingSpec, Shape, Ttl, TtlBase, Unavailable, WriteSpec};
 use crate::change::{Cell, Row};
 use crate::error::HandleError;
 use crate::mutation::{MemberKind, StringKind, Value};
+use crate::patch::Patch;
 use crate::types::{self, RenderStyle};
 
 /// An entity's writes as the settings say them.
@@ -80,9 +82,19 @@ impl EntityHandler for Mapping {
                     }
                 }
             }
-            let Some(value) = value(&write.shape, row, self.spec.value_bytes_max)? else {
-                out.withhold(index);
-                continue;
+            let value = match self.made(&write.shape, row)? {
+                Made::Value(value) => value,
+                Made::Part(patch) => {
+                    match lifetime(&write.ttl, row)? {
+                        Some(lifetime) => out.patch(index, patch, lifetime),
+                        None => out.withhold(index),
+                    }
+                    continue;
+                }
+                Made::Nothing => {
+                    out.withhold(index);
+                    continue;
+                }
             };
             let bytes = value.size_bytes();
             if bytes > self.spec.value_bytes_max {
@@ -97,6 +109,35 @@ impl EntityHandler for Mapping {
             }
         }
         Ok(())
+    }
+}
+
+/// What a row gives a key.
+enum Made {
+    /// Its value.
+    Value(Value),
+    /// As much of it as the event holds.
+    Part(Patch),
+    /// None to write.
+    Nothing,
+}
+
+impl Mapping {
+    fn made(&self, shape: &Shape, row: &RowImage<'_>) -> Result<Made, HandleError> {
+        if let Some(value) = value(shape, row, self.spec.value_bytes_max)? {
+            return Ok(Made::Value(value));
+        }
+        let Unavailable::Merge(others) = self.spec.unavailable else { return Ok(Made::Nothing) };
+        let part = match shape {
+            Shape::Json(columns) => part::of_json(columns, others, row)?,
+            Shape::Hash(columns) => part::of_hash(columns, others, row)?,
+            // A member has a score at most.
+            Shape::Set { .. } | Shape::SortedSet { .. } => None,
+            Shape::Invalidate | Shape::Text(_) | Shape::Template(_) | Shape::Nested(_) | Shape::Bytes(_) => {
+                None
+            }
+        };
+        Ok(part.map_or(Made::Nothing, Made::Part))
     }
 }
 
@@ -143,12 +184,12 @@ fn value(shape: &Shape, row: &RowImage<'_>, bytes_max: usize) -> Result<Option<V
             Cell::Unavailable => Ok(None),
         },
         Shape::Json(columns) => {
-            let Some(cells) = chosen_cells(columns, row)? else { return Ok(None) };
+            let Some(cells) = whole(chosen_cells(columns, row)?) else { return Ok(None) };
             let bytes = json(&cells, row.style())?;
             Ok(Some(Value::String { kind: StringKind::Json, bytes }))
         }
         Shape::Hash(columns) => {
-            let Some(cells) = chosen_cells(columns, row)? else { return Ok(None) };
+            let Some(cells) = whole(chosen_cells(columns, row)?) else { return Ok(None) };
             let fields = hash(&cells, row.style())?;
             Ok((!fields.is_empty()).then_some(Value::Hash(fields)))
         }
@@ -162,8 +203,8 @@ struct Named<'c> {
     cell: Cell<'c>,
 }
 
-/// The cells of a value; `None` where one of them is unavailable.
-fn chosen_cells<'c>(columns: &'c Columns, row: &'c Row<'c>) -> Result<Option<Vec<Named<'c>>>, HandleError> {
+/// The cells of a value.
+fn chosen_cells<'c>(columns: &'c Columns, row: &'c Row<'c>) -> Result<Vec<Named<'c>>, HandleError> {
     let cells: Vec<Named<'c>> = match columns {
         Columns::All => row.cells().map(|(name, cell)| Named { name, column: name, cell }).collect(),
         Columns::Chosen(chosen) => {
@@ -175,8 +216,13 @@ fn chosen_cells<'c>(columns: &'c Columns, row: &'c Row<'c>) -> Result<Option<Vec
             chosen.iter().map(named).collect::<Result<_, _>>()?
         }
     };
+    Ok(cells)
+}
+
+/// The cells; `None` where one of them is unavailable.
+fn whole(cells: Vec<Named<'_>>) -> Option<Vec<Named<'_>>> {
     let unavailable = cells.iter().any(|named| named.cell == Cell::Unavailable);
-    Ok((!unavailable).then_some(cells))
+    (!unavailable).then_some(cells)
 }
 
 fn json(cells: &[Named<'_>], style: RenderStyle) -> Result<Vec<u8>, HandleError> {

@@ -19,6 +19,7 @@ mod lifetime;
 mod mapping;
 mod msgpack;
 pub mod packing;
+pub mod parse_back;
 mod row_id;
 mod row_rules;
 pub mod spec;
@@ -39,6 +40,8 @@ pub use row_rules::{Absent, OpColumn, RowRules};
 use crate::change::TableName;
 use crate::decode::Format;
 use crate::types::{Kind, RenderStyle};
+
+use template::Template;
 
 /// A kind of cached thing: which records it reads and what handles them.
 #[derive(Debug, Clone)]
@@ -64,8 +67,27 @@ pub struct Entity {
     pub rules: RowRules,
     /// How values are rendered.
     pub render: RenderStyle,
+    /// What a truncate of its table does.
+    pub truncate: Truncate,
     /// The handler.
     pub handler: Arc<dyn EntityHandler>,
+}
+
+impl Entity {
+    /// The templates of all its keys.
+    pub fn templates(&self) -> Arc<[Template]> {
+        self.handler.keys().iter().map(|key| key.template().clone()).collect()
+    }
+}
+
+/// What a truncate of an entity's table does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Truncate {
+    /// Nothing: the keys stay until they expire.
+    #[default]
+    Ignore,
+    /// Deletes every key that its templates can give.
+    Delete,
 }
 
 /// Topics of an entity.

@@ -131,6 +131,7 @@ fn state(activity: Activity) -> LaneState {
         Activity::InFlight => LaneState::InFlight,
         Activity::Backoff | Activity::GivenUp => LaneState::Backoff,
         Activity::Rewinding => LaneState::Rewinding,
+        Activity::Purging => LaneState::Purging,
         Activity::AwaitingSchema => LaneState::AwaitingSchema,
     }
 }
@@ -240,6 +241,25 @@ impl<'a> Watcher<'a> {
                     "the table was truncated: its keys stay until their ttl (truncate = \"ignore\")"
                 );
             }
+        }
+        let name_of = |entity: usize| self.settings.entities.get(entity).map(|entity| &*entity.name);
+        for (lane, offset, entity) in &counts.truncated {
+            info!(
+                topic = lane.topic,
+                partition = lane.partition,
+                offset,
+                entity = name_of(*entity),
+                "the table was truncated: its keys are deleted, and the partition waits meanwhile"
+            );
+        }
+        for (lane, entity, deleted) in &counts.purges_done {
+            info!(
+                topic = lane.topic,
+                partition = lane.partition,
+                entity = name_of(*entity),
+                deleted,
+                "the keys of the truncated table are deleted"
+            );
         }
         for (schema, reason) in &counts.schemas_untold {
             if let Some(count) = inner.schemas.hit(reason.clone(), now) {
@@ -355,6 +375,9 @@ impl Observer for Watcher<'_> {
         }
         for (entity, count) in &counts.undecided {
             inner.metrics.undecided(*entity, *count);
+        }
+        for (entity, count) in &counts.purged {
+            inner.metrics.purged(*entity, *count);
         }
         inner.metrics.coalesced(counts.coalesced);
         for (why, count) in counts.ignored.values() {

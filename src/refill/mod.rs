@@ -25,7 +25,7 @@ use smallvec::SmallVec;
 
 pub use self::seen::FINGERPRINT_BYTES_MAX;
 use self::seen::{Fingerprint, Seen};
-use self::window::{Entry, Window};
+use self::window::{Entry, Finished, Window, truncate};
 use crate::batch::{Action, Owed, RefillMode, Step};
 use crate::coalesce::Filling;
 use crate::mutation::{CacheKey, Effect, Guard, Mutation, RowId};
@@ -105,6 +105,8 @@ pub struct Refill {
     slices: u64,
     seen: Seen,
     live_is_of_slice: bool,
+    /// Entities whose table was truncated after all that is still to be read in this pass.
+    truncated: SmallVec<[usize; 1]>,
     window_records: i64,
     number: u64,
     reading: Option<Reading>,
@@ -118,6 +120,8 @@ pub struct Refill {
 struct Reading {
     request: HistoryRequest,
     window: Window,
+    /// The record at hand is of this slice.
+    is_of_slice: bool,
     /// It was too large: the rest of it is passed over, and a smaller one is asked for.
     too_large: bool,
 }
@@ -156,6 +160,7 @@ impl Refill {
             slices: 1,
             seen: Seen::new(options.seed, options.seen_max),
             live_is_of_slice: true,
+            truncated: SmallVec::new(),
             window_records: options.window_records,
             number: 0,
             reading: None,
@@ -192,7 +197,8 @@ impl Refill {
         let span = if self.cursor > below { self.cursor.saturating_sub(below) } else { i64::MAX };
         let records = self.window_records.min(span).max(1);
         let request = HistoryRequest { number: self.number, until: self.cursor, records };
-        self.reading = Some(Reading { request, window: Window::default(), too_large: false });
+        let window = Window::default();
+        self.reading = Some(Reading { request, window, is_of_slice: true, too_large: false });
         Some(request)
     }
 
@@ -203,14 +209,21 @@ impl Refill {
 
     /// True where a record of that window is to be handled: one of this window and of this slice.
     pub fn wants(&mut self, number: u64, record_key: Option<&[u8]>) -> bool {
-        let Some(reading) = self.reading.as_ref().filter(|reading| reading.request.number == number) else {
+        let Some(reading) = self.reading.as_mut().filter(|reading| reading.request.number == number) else {
             return false;
         };
         if reading.too_large {
             return false;
         }
         self.counts.read += 1;
-        self.is_of_slice(record_key)
+        reading.is_of_slice = true;
+        if self.is_of_slice(record_key) {
+            return true;
+        }
+        // A truncate has no key, and concerns every slice.
+        let Some(reading) = self.reading.as_mut().filter(|_| record_key.is_none()) else { return false };
+        reading.is_of_slice = false;
+        true
     }
 
     fn is_of_slice(&self, record_key: Option<&[u8]>) -> bool {
@@ -220,11 +233,35 @@ impl Refill {
     /// Adds one change of the window's next record: the rows that it is of (the last one as it is now).
     pub fn add(&mut self, entity: usize, rows: &[RowId], mutations: impl Iterator<Item = Mutation>) {
         let rows = rows.iter().map(|row| self.seen.row(entity, row)).collect();
-        let Some(reading) = &mut self.reading else { return };
+        let Some(reading) = self.reading.as_mut().filter(|reading| reading.is_of_slice) else { return };
         reading.window.add(entity, rows, mutations);
         if reading.window.bytes() > self.options.window_bytes && reading.request.records > 1 {
             reading.too_large = true;
             reading.window = Window::default();
+        }
+    }
+
+    /// The window's next record truncated the entity's table: what it held before was deleted.
+    pub fn truncate(&mut self, entity: usize) {
+        if let Some(reading) = &mut self.reading {
+            reading.window.truncate(entity);
+        }
+    }
+
+    /// The lane took a live truncate of the entity's table.
+    pub fn saw_truncate(&mut self, entity: usize) {
+        self.truncate(entity);
+        for covered in [&mut self.ready, &mut self.writing].into_iter().flatten() {
+            truncate(covered.entries.iter_mut().map(|(entry, _)| entry), entity);
+        }
+        self.were_truncated(&[entity]);
+    }
+
+    fn were_truncated(&mut self, entities: &[usize]) {
+        for entity in entities {
+            if !self.truncated.contains(entity) {
+                self.truncated.push(*entity);
+            }
         }
     }
 
@@ -235,7 +272,7 @@ impl Refill {
 
     /// The window was read from `from` to its end; the partition begins at `low`.
     pub fn read(&mut self, number: u64, from: Position, low: Position) {
-        let Some(Reading { request, window, too_large }) =
+        let Some(Reading { request, window, too_large, .. }) =
             self.reading.take_if(|reading| reading.request.number == number)
         else {
             return;
@@ -250,7 +287,11 @@ impl Refill {
         self.low = Some(low);
         self.cursor = from.min(self.cursor);
         let recalled = request.until > self.owed.below;
-        let (entries, rows) = window.finish();
+        let Finished { mut entries, rows, truncated } = window.finish();
+        for entity in &self.truncated {
+            truncate(entries.iter_mut().map(|(entry, _)| entry), *entity);
+        }
+        self.were_truncated(&truncated);
         self.ready = Some(Covered { from: self.cursor, recalled, entries: entries.into(), rows });
         self.begin_writing();
     }
@@ -267,11 +308,16 @@ impl Refill {
         }
     }
 
-    /// The lane took a live change of this key, which its partition orders.
-    pub fn saw_key(&mut self, key: &CacheKey) {
-        if self.live_is_of_slice {
-            self.seen.insert(self.seen.key(key));
+    /// The lane took a live change of this key, which its partition orders. True where it is known that the lane,
+    /// or this refill, has written or deleted the key before: it holds nothing that is older than that.
+    pub fn saw_key(&mut self, key: &CacheKey) -> bool {
+        if !self.live_is_of_slice {
+            return false;
         }
+        let key = self.seen.key(key);
+        let known = self.seen.contains(key);
+        self.seen.insert(key);
+        known
     }
 
     /// True where something waits to be written.
@@ -349,6 +395,7 @@ impl Refill {
 
     fn begin_again(&mut self) {
         self.seen.clear();
+        self.truncated.clear();
         self.reading = None;
         self.ready = None;
         self.writing = None;
@@ -389,11 +436,12 @@ fn action(entry: Entry, newest: bool, mode: RefillMode, seen: &mut Seen) -> Opti
         return match effect {
             Effect::Write(value, expiry) if mode.overwrites() => Some(Action::Write(value, expiry)),
             Effect::Write(value, expiry) => Some(Action::WriteIfAbsent(value, expiry)),
-            Effect::Delete if mode.overwrites() => Some(Action::Delete),
+            // Of a part of a value the rest lies in older changes.
+            Effect::Delete | Effect::Patch(..) if mode.overwrites() => Some(Action::Delete),
             Effect::DeleteIf(value) if mode.overwrites() => {
                 Some(Action::DeleteIf(SmallVec::from_iter([value])))
             }
-            Effect::Delete | Effect::DeleteIf(_) => None,
+            Effect::Delete | Effect::Patch(..) | Effect::DeleteIf(_) => None,
         };
     };
     // What the guard orders it decides: other rows may have the key, in this partition and in others.
@@ -403,19 +451,19 @@ fn action(entry: Entry, newest: bool, mode: RefillMode, seen: &mut Seen) -> Opti
         Effect::Write(value, expiry) if !superseded => {
             Some(Action::Guarded(SmallVec::from_iter([Step::Write { version, owner, value, expiry }])))
         }
-        Effect::Delete | Effect::DeleteIf(_) if mode.overwrites() => {
+        Effect::Delete | Effect::DeleteIf(_) | Effect::Patch(..) if mode.overwrites() => {
             let step = match has_rows {
                 true => Step::DeleteOwned { version, owner },
                 false => Step::Delete { version, owner, covers: None },
             };
             Some(Action::Guarded(SmallVec::from_iter([step])))
         }
-        Effect::Write(..) | Effect::Delete | Effect::DeleteIf(_) => None,
+        Effect::Write(..) | Effect::Delete | Effect::DeleteIf(_) | Effect::Patch(..) => None,
     }
 }
 
 fn is_write(effect: &Effect) -> bool {
-    matches!(effect, Effect::Write(..))
+    matches!(effect, Effect::Write(..) | Effect::Patch(..))
 }
 
 #[cfg(test)]

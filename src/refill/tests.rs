@@ -47,6 +47,8 @@ struct Scene {
     refill: Refill,
     cache: BTreeMap<u8, usize>,
     written: Vec<u8>,
+    /// A truncate stands before the record at this position.
+    truncated_before: Option<usize>,
     done: bool,
 }
 
@@ -59,6 +61,7 @@ impl Scene {
             refill: Refill::new(Owed::all(top, mode), top, options),
             cache: BTreeMap::new(),
             written: Vec::new(),
+            truncated_before: None,
             done: false,
         }
     }
@@ -87,6 +90,9 @@ impl Scene {
             if self.refill.wants(number, Some(&[change.row])) {
                 let mutation = mutation(change, position as usize);
                 self.refill.add(0, &[row_of(change)], std::iter::once(mutation));
+            }
+            if self.truncated_before == Some(position as usize + 1) && self.refill.wants(number, None) {
+                self.refill.truncate(0);
             }
         }
         self.refill.read(number, from, self.low as Position);
@@ -191,6 +197,68 @@ fn a_snapshot_that_no_watermark_tells_of_is_written_over() {
     scene.cache = BTreeMap::from([(1, 0), (2, 1)]);
     scene.finish();
     assert_eq!(scene.cache, BTreeMap::from([(1, 2)]));
+}
+
+#[test]
+fn what_a_truncate_deleted_is_not_brought_back() {
+    // Of history: entity 0 is truncated between positions 1 and 2. Windows of one record, and of all.
+    for (mode, window) in [(RefillMode::IfAbsent, 1), (RefillMode::Restore, 1), (RefillMode::Restore, 10)] {
+        let log = [write(1, 1), write(2, 2), write(3, 3)];
+        let mut scene = Scene::new(&log, mode, options(window, 100));
+        scene.truncated_before = Some(2);
+        scene.cache = if mode.overwrites() { BTreeMap::from([(1, 0)]) } else { BTreeMap::new() };
+        scene.finish();
+        assert_eq!(scene.cache, BTreeMap::from([(3, 2)]), "{mode:?}, windows of {window}");
+    }
+    // A live one, when a window was read and waits.
+    let mut scene = Scene::new(&[write(1, 1), write(2, 2)], RefillMode::Restore, options(1, 100));
+    scene.read();
+    scene.refill.saw_truncate(0);
+    scene.finish();
+    assert!(scene.cache.is_empty(), "{:?}", scene.cache);
+}
+
+#[test]
+fn a_truncate_without_a_key_counts_in_every_slice() {
+    let log: Vec<Change> = (0..40).map(|n| write(n, n)).collect();
+    let mut scene = Scene::new(&log, RefillMode::Restore, options(10, 4));
+    scene.truncated_before = Some(40);
+    scene.finish();
+    assert!(scene.refill.slices > 1 && scene.cache.is_empty(), "{:?}", scene.cache);
+}
+
+#[test]
+fn a_part_of_a_value_is_laid_over_the_whole_one_of_its_window_or_leaves_the_key_out() {
+    use crate::patch::{Field, Others, Patch, PatchShape, Told};
+    let json = |text: &str| Value::String { kind: StringKind::Json, bytes: text.into() };
+    let kept = Field { name: b"\"a\"".to_vec(), told: Told::Kept };
+    let told = Field { name: b"\"b\"".to_vec(), told: Told::Value(b"2".to_vec()) };
+    let patch = Effect::Patch(Patch::new(PatchShape::Json, vec![kept, told], Others::Dropped), Expiry::Never);
+    let whole = Effect::Write(json(r#"{"a":1.50,"b":1}"#), Expiry::Never);
+    let merged = Some(Action::Write(json(r#"{"a":1.50,"b":2}"#), Expiry::Never));
+    for (window, mode, expected) in [
+        (10, RefillMode::Restore, merged),
+        (1, RefillMode::Restore, Some(Action::Delete)),
+        (1, RefillMode::IfAbsent, None),
+    ] {
+        let mut refill = Refill::new(Owed::all(2, mode), 2, options(window, 100));
+        let mut sent = Vec::new();
+        while let Some(request) = refill.next_request() {
+            let from = (request.until - request.records).max(0);
+            for position in from..request.until {
+                assert!(refill.wants(request.number, Some(b"k")));
+                let effect = if position == 0 { whole.clone() } else { patch.clone() };
+                let mutation = Mutation { key: CacheKey::new(b"k"), effect, guard: None };
+                refill.add(0, &[RowId::new(b"r")], std::iter::once(mutation));
+            }
+            refill.read(request.number, from, 0);
+            let mut filling = Filling::default();
+            refill.fill(&mut filling, 10, usize::MAX);
+            sent.extend(filling.take().into_iter().map(|unit| unit.action));
+            while refill.landed().is_some() {}
+        }
+        assert_eq!(sent, Vec::from_iter(expected), "{mode:?}, windows of {window}");
+    }
 }
 
 #[test]

@@ -29,6 +29,7 @@ impl Entry {
     pub(super) fn bytes(&self) -> usize {
         let value = match &self.effect {
             Effect::Write(value, _) | Effect::DeleteIf(value) => value.size_bytes(),
+            Effect::Patch(patch, _) => patch.size_bytes(),
             Effect::Delete => 0,
         };
         ENTRY_OVERHEAD_BYTES + self.key.size_bytes() + value
@@ -44,6 +45,25 @@ pub(super) struct Window {
     newest: HashMap<Fingerprint, u32, ahash::RandomState>,
     changes: u32,
     bytes: usize,
+    /// Entities whose table one of its records truncated.
+    truncated: SmallVec<[usize; 1]>,
+}
+
+/// What a window comes to once it is read.
+pub(super) struct Finished {
+    /// What is to be looked at, newest first, each with whether it is of its row's newest change.
+    pub(super) entries: Vec<(Entry, bool)>,
+    /// All rows.
+    pub(super) rows: Vec<Fingerprint>,
+    /// Entities whose table was truncated in it: older windows hold nothing of theirs to be written.
+    pub(super) truncated: SmallVec<[usize; 1]>,
+}
+
+/// A truncate came after these: what they wrote was deleted by it.
+pub(super) fn truncate<'e>(entries: impl Iterator<Item = &'e mut Entry>, entity: usize) {
+    for entry in entries.filter(|entry| entry.entity == entity) {
+        entry.effect = Effect::Delete;
+    }
 }
 
 impl Window {
@@ -61,11 +81,19 @@ impl Window {
             }
         }
         let row = rows.last().copied();
-        for Mutation { key, effect, guard } in mutations {
+        for Mutation { key, mut effect, guard } in mutations {
             let of_row = row.filter(|_| guard.as_ref().is_some_and(Guard::has_rows));
+            let held = self.index.get(&(key.clone(), of_row)).and_then(|&at| self.entries.get_mut(at));
+            if let (Some(held), Effect::Patch(patch, expiry)) = (&held, &effect)
+                && let Effect::Write(value, _) = &held.effect
+                && held.row == row
+            {
+                // Onto the whole value that came before it in this window.
+                effect = patch.overlay(value).map_or(Effect::Delete, |value| Effect::Write(value, *expiry));
+            }
             let entry = Entry { key, effect, guard, row, entity, change: self.changes };
             self.bytes += entry.bytes();
-            match self.index.get(&(entry.key.clone(), of_row)).and_then(|&at| self.entries.get_mut(at)) {
+            match held {
                 Some(held) => {
                     self.bytes -= held.bytes();
                     *held = entry;
@@ -82,8 +110,15 @@ impl Window {
         self.bytes
     }
 
-    /// What is to be looked at, newest first, each with whether it is of its row's newest change; and all rows.
-    pub(super) fn finish(mut self) -> (Vec<(Entry, bool)>, Vec<Fingerprint>) {
+    /// The entity's table was truncated after what was added so far.
+    pub(super) fn truncate(&mut self, entity: usize) {
+        truncate(self.entries.iter_mut(), entity);
+        if !self.truncated.contains(&entity) {
+            self.truncated.push(entity);
+        }
+    }
+
+    pub(super) fn finish(mut self) -> Finished {
         self.entries.sort_by_key(|entry| std::cmp::Reverse(entry.change));
         let newest = &self.newest;
         let is_newest = |entry: &Entry| match entry.row {
@@ -97,6 +132,6 @@ impl Window {
         let entries = entries.collect();
         let mut rows: Vec<Fingerprint> = self.newest.into_keys().collect();
         rows.sort_unstable();
-        (entries, rows)
+        Finished { entries, rows, truncated: self.truncated }
     }
 }

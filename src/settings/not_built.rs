@@ -8,8 +8,6 @@ const NOT_BUILT: &[(&str, &[&str], &str)] = &[
     ("", &["verify"], "the running comparison of Redis with the topics"),
     ("redis", &["sentinel"], "Redis Sentinel"),
     ("entity.format", &["avro", "protobuf", "outbox"], "a later version will read this format"),
-    ("entity.truncate", &["delete"], "deleting an entity's keys at a TRUNCATE"),
-    ("entity.unavailable", &["merge"], "merging with the cached value"),
 ];
 
 /// Values and fields that people write, and what to write instead.

@@ -93,10 +93,13 @@ pub(super) struct Entity {
     pub(super) replica_identity: Option<ReplicaIdentity>,
     /// Soft deletes: a row for which this holds, or cannot be evaluated, is deleted from the cache.
     pub(super) delete_when: Option<Condition>,
-    /// What a TRUNCATE does: "ignore" leaves the keys to their TTL and raises an alarm.
+    /// What a TRUNCATE does: "ignore" leaves the keys to their TTL and raises an alarm; "delete" scans for them and
+    /// deletes them, while the partition waits.
     #[schemars(extend("default" = "ignore"))]
     pub(super) truncate: Option<Truncate>,
-    /// What becomes of a key whose value needs a column that the event does not hold: "delete".
+    /// What becomes of a key whose value needs a column that the event does not hold: "delete" it, or "merge" an update
+    /// with the cached value (JSON and hashes of columns; otherwise, and where that is not certain to be the row's,
+    /// it is deleted).
     #[schemars(extend("default" = "delete"))]
     pub(super) unavailable: Option<Unavailable>,
     /// Sends all keys of the entity through the version guard, which keeps late and repeated changes from replacing
@@ -188,6 +191,8 @@ pub(super) struct ReplicaIdentityIndex {
 pub(super) enum Truncate {
     /// Nothing but an alarm; the keys stay until their TTL.
     Ignore,
+    /// Every key that the entity's templates can give is deleted.
+    Delete,
 }
 
 /// What becomes of a key whose value needs a column that the event does not hold.
@@ -196,6 +201,8 @@ pub(super) enum Truncate {
 pub(super) enum Unavailable {
     /// It is deleted: a miss is right where a guess is not.
     Delete,
+    /// An update keeps that column of the cached value, where it is certain to be this row's.
+    Merge,
 }
 
 /// The column that holds what happened to a row.

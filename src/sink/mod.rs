@@ -12,7 +12,7 @@ pub mod slots;
 
 pub use rewrite::Rewrite;
 
-use crate::batch::{Action, Batch, Claim, LaneId, Outcomes, Step, Taken, Unit};
+use crate::batch::{Action, Batch, Claim, LaneId, Outcomes, PatchStep, Purge, Purged, Step, Taken, Unit};
 use crate::error::WorldError;
 use crate::mutation::Value;
 
@@ -43,6 +43,17 @@ pub trait Sink {
     /// - Bounded by `redis.timeout` for each answer.
     fn apply(&self, batch: &Batch) -> impl Future<Output = Outcomes>;
 
+    /// Deletes some of the keys of a truncated table: the next step of the purge that the lane was last given, or the
+    /// first one of another.
+    ///
+    /// - Keys that were there when the first step began are looked at, on all masters; those that come meanwhile
+    ///   may be. Stoker's own keys are none of them.
+    /// - What a step has deleted before it fails stays deleted; repeating one does no harm.
+    /// - Under the same fence as a batch, and never while one of the lane is in flight.
+    ///
+    /// Errors: of the world; the lane asks again after a pause.
+    fn purge(&self, purge: &Purge) -> impl Future<Output = Result<Purged, WorldError>>;
+
     /// Leaves a lane in good order: its connections are struck from the owner record, so that the next
     /// owner has nothing to kill. Best effort; called with no batch in flight.
     fn release(&self, lane: LaneId) -> impl Future<Output = ()>;
@@ -58,6 +69,7 @@ pub(crate) fn largest_value(unit: &Unit) -> usize {
         Action::Write(value, _) | Action::WriteIfAbsent(value, _) => value.size_bytes(),
         Action::Delete => 0,
         Action::DeleteIf(values) => values.iter().map(Value::size_bytes).max().unwrap_or(0),
+        Action::Patch(steps) => steps.iter().map(patch_step_bytes).max().unwrap_or(0),
         Action::Guarded(steps) => steps.iter().map(step_bytes).max().unwrap_or(0),
     }
 }
@@ -65,6 +77,14 @@ pub(crate) fn largest_value(unit: &Unit) -> usize {
 fn step_bytes(step: &Step) -> usize {
     match step {
         Step::Write { value, .. } => value.size_bytes(),
+        Step::Patch { patch, .. } => patch.size_bytes(),
         Step::Delete { .. } | Step::DeleteOwned { .. } => 0,
+    }
+}
+
+fn patch_step_bytes(step: &PatchStep) -> usize {
+    match step {
+        PatchStep::Overlay(patch, _) => patch.size_bytes(),
+        PatchStep::DeleteIf(value) => value.size_bytes(),
     }
 }

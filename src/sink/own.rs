@@ -38,6 +38,11 @@ impl OwnKeys {
         OwnKeys { prefix: own_prefix.to_owned(), group: escape(group) }
     }
 
+    /// True where a key is Stoker's own, whichever group's.
+    pub fn is_own(&self, key: &[u8]) -> bool {
+        key.starts_with(self.prefix.as_bytes())
+    }
+
     /// The owner record of a lane.
     pub fn owner_record(&self, lane: &LaneName) -> Vec<u8> {
         let OwnKeys { prefix, group } = self;

@@ -35,6 +35,12 @@ pub struct Counts {
     pub schemas_untold: Vec<(SchemaId, String)>,
     /// Truncates that were ignored, with their offsets: each one is an alarm.
     pub truncates: Vec<(LaneName, i64)>,
+    /// Truncates whose keys are being deleted, with their offsets and entities.
+    pub truncated: Vec<(LaneName, i64, usize)>,
+    /// Keys that truncates deleted, by entity.
+    pub purged: BTreeMap<usize, u64>,
+    /// Truncates whose keys are all gone, and how many there were.
+    pub purges_done: Vec<(LaneName, usize, u64)>,
     /// Rewinds asked for.
     pub rewinds: Vec<(LaneName, Position, Loss)>,
     /// What is told of refills.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::breaker::Breaker;
 use super::counts::{Counts, Failed};
 use crate::batch::RefillMode;
+use crate::clock::Now;
 use crate::dead_letter::{Letter, PendingLetter};
 use crate::decode::Ignored;
 use crate::entity::Entity;
@@ -22,6 +23,7 @@ pub(super) fn handle(
     on_error: OnRefused,
     counts: &mut Counts,
     breaker: &mut Breaker,
+    now: Now,
 ) -> Result<(), StopReason> {
     if !lane.is_next(record.offset) {
         counts.stale += 1;
@@ -47,6 +49,11 @@ pub(super) fn handle(
             for mutation in mutations {
                 counts.coalesced += u64::from(lane.fill(mutation, record.offset, entity));
             }
+        }
+        Emitted::Truncated { entity, templates, version } => {
+            *counts.changes.entry(entity).or_default() += 1;
+            counts.truncated.push((lane.name().clone(), record.offset, entity));
+            lane.purge(entity, templates, version, (record.offset, record.timestamp_ms), now);
         }
         Emitted::Ignored { why, .. } => {
             if why == Ignored::Truncate {
@@ -104,6 +111,11 @@ pub(super) fn handle_history(
         Emitted::Mutations { entity, mutations, rows, .. } => {
             if let Some(refill) = lane.refill_mut() {
                 refill.add(entity, rows, mutations);
+            }
+        }
+        Emitted::Truncated { entity, .. } => {
+            if let Some(refill) = lane.refill_mut() {
+                refill.truncate(entity);
             }
         }
         Emitted::Ignored { .. } => {}

@@ -10,6 +10,7 @@ mod counts;
 mod handle;
 mod look_back;
 mod rejects;
+mod releasing;
 mod schemas;
 mod throttle;
 mod waiting;
@@ -23,11 +24,12 @@ pub use self::counts::{Counts, Failed, LaneView};
 use self::handle::handle;
 use self::rejects::RejectWatch;
 pub use self::rejects::{GuardView, REJECT_ALARM_PERCENT, REJECT_WINDOW_UNITS};
+use self::releasing::{Leave, Releasing};
 use self::schemas::Wanted;
 pub use self::schemas::{NotTold, SCHEMA_GRACE};
 use self::throttle::Throttle;
 use self::waiting::Waiting;
-use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Taken};
+use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Purge, Purged, Taken};
 use crate::clock::Now;
 use crate::dead_letter::{PendingLetter, Stage, Unsent};
 use crate::decode::{RegisteredSchema, SchemaRef};
@@ -64,6 +66,8 @@ pub enum Input<R> {
     Claimed(LaneId, Result<Taken, WorldError>),
     /// The sink's answer to a batch.
     Applied(Batch, Outcomes),
+    /// The sink's answer to a step of a purge.
+    Purged(Purge, Result<Purged, WorldError>),
     /// The producer's answer: so many letters were out, and these were not acknowledged.
     LettersSent {
         /// Their lane.
@@ -90,6 +94,8 @@ pub enum Action {
     Claim(Claim),
     /// Apply a batch; answered by [`Input::Applied`].
     Apply(Batch),
+    /// Delete some of the keys of a truncated table; answered by [`Input::Purged`].
+    Purge(Purge),
     /// Set records aside; answered by [`Input::LettersSent`].
     SendLetters {
         /// Their lane.
@@ -141,25 +147,6 @@ impl<R> Owned<R> {
         let waits = self.needs.map(|(_, since)| since + STALLED_AFTER);
         self.lane.stalls_at().into_iter().chain(waits).min()
     }
-}
-
-/// How far a lane is on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leave {
-    /// Not asked to.
-    Stays,
-    /// Finishes what was taken.
-    Drains,
-    /// The sink is leaving it.
-    Leaving,
-}
-
-#[derive(Debug)]
-struct Releasing {
-    lanes: Vec<LaneId>,
-    until: Duration,
-    done: std::sync::mpsc::SyncSender<Released>,
-    abandoned: bool,
 }
 
 /// Owns lanes. Start at [`Worker::apply`].
@@ -292,6 +279,7 @@ impl<R: AsRecord> Worker<R> {
                 self.with(lane, now, out, |owned, acts| owned.lane.claimed(result, now, acts));
             }
             Input::Applied(batch, outcomes) => self.applied(batch, outcomes, now, out),
+            Input::Purged(purge, result) => self.purged(&purge, &result, now, out),
             Input::LettersSent { lane, flight, sent, unsent } => {
                 self.with(lane, now, out, |owned, acts| {
                     owned.lane.letters_sent(flight, sent, unsent, now, acts);
@@ -411,6 +399,7 @@ impl<R: AsRecord> Worker<R> {
                 self.options.lane.on_refused,
                 &mut self.counts,
                 &mut self.breaker,
+                now,
             );
             if let Err(reason) = handled {
                 self.stopped = true;
@@ -469,6 +458,29 @@ impl<R: AsRecord> Worker<R> {
         }
     }
 
+    fn purged(
+        &mut self,
+        purge: &Purge,
+        result: &Result<Purged, WorldError>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        match result {
+            Ok(purged) => *self.counts.purged.entry(purge.entity).or_default() += purged.deleted,
+            Err(error) => self.counts.world.push(error.clone()),
+        }
+        let mut done = None;
+        self.with(purge.lane, now, out, |owned, acts| {
+            done = owned
+                .lane
+                .purged(purge, result, now, acts)
+                .map(|deleted| (owned.lane.name().clone(), deleted));
+        });
+        if let Some((lane, deleted)) = done {
+            self.counts.purges_done.push((lane, purge.entity, deleted));
+        }
+    }
+
     /// The registry has answered: the lanes that wait for the schema go on, where that is decided.
     fn schema_told(
         &mut self,
@@ -493,54 +505,6 @@ impl<R: AsRecord> Worker<R> {
         }
     }
 
-    fn release(
-        &mut self,
-        lanes: Vec<LaneId>,
-        within: Duration,
-        done: std::sync::mpsc::SyncSender<Released>,
-        now: Now,
-        out: &mut Vec<Action>,
-    ) {
-        for id in &lanes {
-            if let Some(owned) = self.lanes.get_mut(id) {
-                owned.leave = Leave::Drains;
-                // What waits was not handled: its next owner reads it again.
-                self.waiting.forget(&mut owned.backlog);
-                owned.needs = None;
-            }
-            self.with(*id, now, out, |_, _| {});
-        }
-        self.releasing.push(Releasing { lanes, until: now.monotonic + within, done, abandoned: false });
-    }
-
-    /// Moves the releases on: lanes that are drained are left, those past the deadline abandoned.
-    fn finish_releases(&mut self, now: Now, out: &mut Vec<Action>) {
-        let mut releasing = std::mem::take(&mut self.releasing);
-        releasing.retain_mut(|release| {
-            let late = now.monotonic >= release.until;
-            release.lanes.retain(|&id| {
-                let Some(owned) = self.lanes.get_mut(&id) else { return false };
-                if late || owned.lane.is_stopped() {
-                    release.abandoned = true;
-                    self.drop_lane(id);
-                    out.push(Action::Abandon(id));
-                    return false;
-                }
-                if owned.leave == Leave::Drains && owned.lane.is_drained() {
-                    owned.leave = Leave::Leaving;
-                    out.push(Action::Leave(id));
-                }
-                true
-            });
-            if release.lanes.is_empty() {
-                let released = if release.abandoned { Released::Abandoned } else { Released::InTime };
-                out.push(Action::Answer(release.done.clone(), released));
-            }
-            !release.lanes.is_empty()
-        });
-        self.releasing = releasing;
-    }
-
     fn drop_lane(&mut self, id: LaneId) {
         if let Some(mut owned) = self.lanes.remove(&id) {
             self.waiting.forget(&mut owned.backlog);
@@ -552,6 +516,7 @@ impl<R: AsRecord> Worker<R> {
             out.push(match act {
                 Act::Claim(claim) => Action::Claim(claim),
                 Act::Apply(batch) => Action::Apply(batch),
+                Act::Purge(purge) => Action::Purge(purge),
                 Act::SendLetters { flight, letters } => {
                     let name = match self.lanes.get(&id) {
                         Some(owned) => owned.lane.name().clone(),

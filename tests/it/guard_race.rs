@@ -328,7 +328,7 @@ impl Writer {
                         filling.add(mutation, record.offset, entity);
                     }
                 }
-                Emitted::Ignored { .. } => {}
+                Emitted::Ignored { .. } | Emitted::Truncated { .. } => {}
                 Emitted::Failed(failure) => panic!("{}", failure.detail),
             });
         }

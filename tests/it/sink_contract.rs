@@ -8,6 +8,7 @@ use stoker::batch::{
 };
 use stoker::error::WorldError;
 use stoker::mutation::Expiry;
+use stoker::patch::{Field, Others, Patch, PatchShape, Told};
 use stoker::sink::memory::MemoryValue;
 use stoker::sink::own::TOMBSTONE_MS;
 
@@ -616,6 +617,16 @@ fn close(found: Option<i64>, expected: Option<i64>, what: &str) {
     assert!((found - expected).abs() <= 1_000, "{what}: {found} is not about {expected}");
 }
 
+/// Writes `b`, and keeps `a`.
+fn patch_of(version: Version, owner: &str, value: u32) -> Step {
+    let field = |name: &str, told| Field { name: name.into(), told };
+    let told = Told::Value(value.to_string().into_bytes());
+    let fields = vec![field("\"a\"", Told::Kept), field("\"b\"", told)];
+    let patch = Patch::new(PatchShape::Json, fields, Others::Dropped);
+    let owner = stoker::mutation::RowId::new(owner.as_bytes());
+    Step::Patch { version, owner, patch, expiry: hour() }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let any_version = || {
         prop_oneof![
@@ -627,13 +638,14 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     };
     let owner = prop_oneof![Just("r"), Just("s")];
     let covers = prop::option::of(any_version());
-    let step = (any::<bool>(), any_version(), owner, covers, 0..1_000_u32).prop_map(
-        |(is_write, version, owner, covers, value)| match is_write {
-            true => write_of(&version, owner, &value.to_string()),
-            false => Step::Delete { version, owner: RowId::new(owner.as_bytes()), covers },
+    let step = (0..3_u8, any_version(), owner, covers, 0..1_000_u32).prop_map(
+        |(what, version, owner, covers, value)| match what {
+            0 => write_of(&version, owner, &format!(r#"{{"a":{value},"b":1}}"#)),
+            1 => Step::Delete { version, owner: RowId::new(owner.as_bytes()), covers },
+            _ => patch_of(version, owner, value),
         },
     );
-    prop::collection::vec(step, 1..4)
+    prop::collection::vec(step, 1..5)
 }
 
 /// The script and its model agree on every sequence of steps: outcomes, values, what is remembered.

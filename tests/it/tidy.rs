@@ -19,6 +19,7 @@ const CORE: &[&str] = &[
     "error",
     "lane",
     "mutation",
+    "patch",
     "pipeline",
     "record",
     "refill",
@@ -29,7 +30,7 @@ const CORE: &[&str] = &[
 ];
 
 /// Of the core, what holds data and knows nobody.
-const PLAIN_DATA: &[&str] = &["change", "mutation", "record", "version"];
+const PLAIN_DATA: &[&str] = &["change", "mutation", "patch", "record", "version"];
 
 /// Modules at the edge, where IO is done, and those that read settings and arguments.
 const EDGE: &[&str] =

@@ -143,6 +143,8 @@ pub struct WorkerMetrics {
 struct EntityMetrics {
     changes: Counter,
     writes: Counter,
+    patches: Counter,
+    purged: Counter,
     deletes: Counter,
     compared_deletes: Counter,
     guarded: Counter,
@@ -197,6 +199,13 @@ impl WorkerMetrics {
         }
     }
 
+    /// Keys of an entity that a truncate of its table deleted.
+    pub fn purged(&self, entity: usize, count: u64) {
+        if let Some(entity) = self.entities.get(entity) {
+            entity.purged.increment(count);
+        }
+    }
+
     /// Records, or changes of them, with nothing to do.
     pub fn ignored(&mut self, why: Ignored, count: u64) {
         // A handful of reasons: a search is quicker than a map.
@@ -224,6 +233,7 @@ impl WorkerMetrics {
         let Some(entity) = self.entities.get(unit.entity) else { return };
         match (outcome, &unit.action) {
             (Outcome::Applied, Action::Write(..) | Action::WriteIfAbsent(..)) => entity.writes.increment(1),
+            (Outcome::Applied, Action::Patch(_)) => entity.patches.increment(1),
             (Outcome::Applied, Action::Delete) => entity.deletes.increment(1),
             (Outcome::Applied, Action::DeleteIf(_)) => entity.compared_deletes.increment(1),
             (Outcome::Applied, Action::Guarded(_)) => entity.guarded.increment(1),
@@ -258,6 +268,8 @@ impl EntityMetrics {
         EntityMetrics {
             changes: counter!(table::CHANGES, "entity" => name.to_owned()),
             writes: mutations("write"),
+            patches: mutations("patch"),
+            purged: mutations("purge"),
             deletes: mutations("delete"),
             compared_deletes: mutations("delete_if"),
             guarded: mutations("guarded"),

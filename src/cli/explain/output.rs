@@ -12,6 +12,10 @@
 //!   `guard` is the version that it carries through the version guard, `none` where it has none but its epoch;
 //!   `only_if` is the value that a compare-and-delete looks for; `expired` marks a delete that stands for a
 //!   write whose expiry is not after now.
+//!   `partial` marks a write onto what the key holds: `value` has only the fields that are written, `kept` names
+//!   those that the event says are to stay, `removed` those of a hash that go.
+//!   A truncate is `delete_prefix` with a `prefix`: of the keys that begin with it, those that the entity's
+//!   templates can give.
 //! - `ignored`: why there is nothing to do.
 //! - `error` with `stage`, `kind` and `detail`; `mutations` beside it are the deletes that it causes, so that
 //!   no stale value stays, and what other changes of the record do. `more_errors` lists any further ones.
@@ -21,6 +25,8 @@
 //! Without a "now" (no `timestamp_ms`, no `--now`) an expiry that depends on it is shown as `expires_at_ms`
 //! with its bound `ttl_at_most_ms` beside it. Start at [`Account`].
 
+mod partial;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -28,7 +34,9 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
+use self::partial::Partial;
 use crate::entity::packing::unpacked;
+use crate::entity::parse_back::literal_prefixes;
 use crate::mutation::{
     Compression, Effect, Expiry, Guard, Member, Mutation, Packed, PackedShape, StringKind, Value,
 };
@@ -96,6 +104,8 @@ struct Shown {
     guard: Option<String>,
     #[serde(flatten)]
     only_if: Option<OnlyIf>,
+    #[serde(flatten)]
+    partial: Option<Partial>,
 }
 
 #[derive(Debug, Serialize)]
@@ -103,6 +113,7 @@ struct Shown {
 enum ShownKey {
     Key(String),
     KeyB64(String),
+    Prefix(String),
 }
 
 /// A member of a set or sorted set: its value, if it is written, is no more than a score.
@@ -188,6 +199,11 @@ impl<'r> Account<'r> {
                 let shown = mutations.map(|mutation| show(&mutation, now_ms));
                 self.line(Some(entity)).mutations.get_or_insert_default().extend(shown);
             }
+            Emitted::Truncated { entity, templates, version: _ } => {
+                let prefixes = literal_prefixes(&templates);
+                let shown = prefixes.into_iter().map(delete_prefix);
+                self.line(Some(entity)).mutations.get_or_insert_default().extend(shown);
+            }
             Emitted::Ignored { entity, why } => {
                 self.line(entity).ignored.get_or_insert(why.as_str());
             }
@@ -246,6 +262,20 @@ impl<'r> Account<'r> {
     }
 }
 
+/// Every key with that prefix that a template of the entity can give.
+fn delete_prefix(prefix: &str) -> Shown {
+    Shown {
+        op: "delete_prefix",
+        key: ShownKey::Prefix(prefix.to_owned()),
+        member: None,
+        value: None,
+        expiry: ShownExpiry::default(),
+        guard: None,
+        only_if: None,
+        partial: None,
+    }
+}
+
 fn show(mutation: &Mutation, now_ms: Option<i64>) -> Shown {
     let mut shown = Shown {
         op: "delete",
@@ -258,17 +288,26 @@ fn show(mutation: &Mutation, now_ms: Option<i64>) -> Shown {
         expiry: ShownExpiry::default(),
         guard: mutation.guard.as_ref().map(guard_text),
         only_if: None,
+        partial: None,
     };
     match &mutation.effect {
         Effect::Delete => {}
         Effect::DeleteIf(value) => shown.only_if = Some(OnlyIf(only_if(value))),
-        Effect::Write(_, expiry) if has_passed(*expiry, now_ms) => shown.expiry.expired = true,
+        Effect::Write(_, expiry) | Effect::Patch(_, expiry) if has_passed(*expiry, now_ms) => {
+            shown.expiry.expired = true
+        }
         Effect::Write(value, expiry) => {
             shown.op = "write";
             match (&mut shown.member, value) {
                 (Some(member), Value::Member { score }) => member.score = score.as_deref().map(lossy),
                 (_, value) => shown.value = Some(ShownValue::of(value)),
             }
+            shown.expiry = show_expiry(*expiry, now_ms);
+        }
+        Effect::Patch(patch, expiry) => {
+            shown.op = "write";
+            shown.value = Some(ShownValue::of_patch(patch));
+            shown.partial = Some(Partial::of(patch));
             shown.expiry = show_expiry(*expiry, now_ms);
         }
     }

@@ -121,6 +121,7 @@ impl Cache {
             Effect::Write(value, _) => {
                 self.values.insert(key, value);
             }
+            Effect::Patch(..) => panic!("nothing is unavailable here"),
             Effect::Delete => {
                 self.values.remove(&key);
             }

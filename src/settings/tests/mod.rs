@@ -367,6 +367,11 @@ fn what_is_doubtful_is_a_warning() {
             ),
             "2:74: kafka.properties.isolation.level: rows of transactions that were aborted",
         ),
+        (
+            with_entity("unavailable = \"merge\"")
+                .replace("group = \"g\"", "group = \"g\", start = \"latest\""),
+            "8:15: entity \"customer\": unavailable: counts as \"delete\" under kafka.start = \"latest\"",
+        ),
     ];
     for (text, expected) in cases {
         let warnings: Vec<String> = loaded(&text).warnings.iter().map(one_line).collect();
@@ -432,7 +437,12 @@ fn keys_of_handlers_in_rust_are_checked_too() {
         shared: false,
     };
     let writes = vec![write("customer:{offer}"), write("stoker:{x}")];
-    let price = Mapping::new(MappingSpec { writes, delete_when: None, value_bytes_max: 1 });
+    let price = Mapping::new(MappingSpec {
+        writes,
+        delete_when: None,
+        value_bytes_max: 1,
+        unavailable: Default::default(),
+    });
     let handlers = Handlers::default().with("price", price);
     let text = with_sections("[[entity]]\nname = \"price\"\ntopics = [\"prices\"]\nhandler = \"price\"");
     let error = parse(&text, &Fake::default(), &handlers).map(drop).unwrap_err();

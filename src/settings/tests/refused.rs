@@ -305,11 +305,12 @@ fn what_is_wrong_in_entities() {
             &[r#"8:30: entity "customer": replica_identity.index: is an empty list"#],
         ),
         (
-            with_entity("truncate = \"delete\"\nunavailable = \"merge\""),
-            &[
-                r#"8:12: entity "customer": truncate: "delete" is not built yet (deleting an entity's keys at a TRUNCATE)"#,
-                r#"9:15: entity "customer": unavailable: "merge" is not built yet (merging with the cached value)"#,
-            ],
+            with_entity("truncate = \"drop\""),
+            &[r#"8:12: entity "customer": truncate: "drop" is not "ignore" or "delete""#],
+        ),
+        (
+            with_entity("unavailable = \"keep\""),
+            &[r#"8:15: entity "customer": unavailable: "keep" is not "delete" or "merge""#],
         ),
         (
             with_entity("absent = \"null\""),

@@ -1,7 +1,7 @@
 //! `[[entity.write]]` with something wrong in it.
 
 use super::refused::each;
-use super::with_write;
+use super::{with_sections, with_write};
 
 /// Two writes of these values to keys that are the same.
 fn two_writes(first: &str, second: &str) -> String {
@@ -243,6 +243,59 @@ fn what_is_wrong_in_writes() {
             ),
             &[
                 r#"14:7: entity "customer", write 2: key: gives the same keys as "s:{x}" (member "{a}") of entity "customer" (line 10): a key holds members"#,
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn what_is_not_made_of_columns_is_not_merged() {
+    let merging = |lines: &str| {
+        with_write(&format!("key = \"c:{{id}}\"\nttl = \"1h\"\n{lines}"))
+            .replace("topics = [\"customers\"]", "topics = [\"customers\"]\nunavailable = \"merge\"")
+    };
+    let value = "13:9: entity \"customer\", write 1: value: ";
+    each(&[
+        (merging("value = { text = \"{id}\" }"), &[&format!("{value}a text cannot be merged")]),
+        (merging("value = { template = \"x\" }"), &[&format!("{value}a text cannot be merged")]),
+        (merging("value = { bytes = \"photo\" }"), &[&format!("{value}one column's bytes cannot be merged")]),
+        (
+            merging("value = { json = [\"id\", { name = \"kind\", value = 1 }] }"),
+            &[&format!("{value}JSON of more than columns cannot be merged")],
+        ),
+        (
+            merging("value = \"json\"\nencoding = \"msgpack\"\ncompress = { algorithm = \"lz4\" }"),
+            &[
+                "14:1: entity \"customer\", write 1: encoding: a packed value cannot be merged",
+                "15:1: entity \"customer\", write 1: compress: a packed value cannot be merged",
+            ],
+        ),
+    ]);
+}
+
+#[test]
+fn keys_that_a_scan_cannot_tell_are_not_deleted_at_a_truncate() {
+    let deleting = |text: String| {
+        text.replace("topics = [\"customers\"]", "topics = [\"customers\"]\ntruncate = \"delete\"")
+    };
+    let other = |key: &str| {
+        deleting(with_sections(&format!(
+            "[[entity]]\nname = \"order\"\ntopics = [\"orders\"]\n[[entity.write]]\nkey = \"{key}\"\nvalue = \"json\"\nttl = \"1h\""
+        )))
+    };
+    assert!(super::loaded(&other("order:{id}")).warnings.is_empty());
+    each(&[
+        (
+            other("customer:{id}:orders"),
+            &[
+                r#"8:12: entity "customer": truncate: "delete" would take keys of "customer:{id}:orders" of entity "order" (line "#,
+            ],
+        ),
+        (
+            deleting(with_write("key = \"{id}:c\"\nvalue = \"invalidate\"")),
+            &[
+                r#"8:12: entity "customer": truncate: "delete" looks for keys by their beginning, and "{id}:c" begins with a column"#,
+                "11:7: entity \"customer\", write 1: key: can give a key that begins with redis.own_prefix",
             ],
         ),
     ]);

@@ -6,20 +6,21 @@ use std::sync::Arc;
 use regex::Regex;
 
 use super::guard::guard;
+use super::unavailable::unavailable;
 use super::write::{DraftWrite, compile, write};
 use super::{Context, process};
 use crate::decode::Format;
 use crate::entity::condition::Condition;
-use crate::entity::spec::MappingSpec;
+use crate::entity::spec::{MappingSpec, Unavailable};
 use crate::entity::{
     Absent, Entity, EntityHandler, GuardRule, Mapping, OpColumn, ReplicaIdentity, RowRules, TableFilter,
-    Topics,
+    Topics, Truncate,
 };
 use crate::settings::document::Path;
 use crate::settings::problem::{one_of, suggestion};
 use crate::settings::raw_entity::{
     Absent as RawAbsent, ColumnCase, Entity as RawEntity, Format as RawFormat, Render, RenderBytes,
-    RenderDecimal, RenderTime, ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate, Unavailable,
+    RenderDecimal, RenderTime, ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate as RawTruncate,
 };
 use crate::types::{BytesStyle, DecimalStyle, Kind, RenderStyle, TimeStyle};
 
@@ -32,9 +33,11 @@ pub(super) struct Draft {
     pub(super) handler: DraftHandler,
     pub(super) guard: Option<GuardRule>,
     pub(super) format: Format,
+    pub(super) unavailable: Unavailable,
     table: Option<TableFilter>,
     key_columns: Option<Vec<String>>,
     replica_identity: ReplicaIdentity,
+    pub(super) truncate: Truncate,
     rules: RowRules,
     render: RenderStyle,
 }
@@ -57,7 +60,8 @@ impl Draft {
             DraftHandler::Rust(handler) => handler,
             DraftHandler::Mapping { writes, delete_when } => {
                 let writes: Option<Vec<_>> = writes.into_iter().map(|write| write.spec).collect();
-                mapping(MappingSpec { writes: writes?, delete_when, value_bytes_max })
+                let unavailable = self.unavailable;
+                mapping(MappingSpec { writes: writes?, delete_when, value_bytes_max, unavailable })
             }
         };
         Some(Entity {
@@ -71,6 +75,7 @@ impl Draft {
             columns: self.columns,
             rules: self.rules,
             render: self.render,
+            truncate: self.truncate,
             handler,
         })
     }
@@ -99,10 +104,7 @@ pub(super) fn entities(raw: &[RawEntity], path: &Path, context: &mut Context<'_,
 }
 
 fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft {
-    // Only what is built can be said, so there is nothing to carry over.
-    match (&raw.truncate, &raw.unavailable) {
-        (None | Some(Truncate::Ignore), None | Some(Unavailable::Delete)) => {}
-    }
+    let rules = rules(raw, path, context);
     let columns = columns(raw, &path.key("columns"), context);
     Draft {
         path: path.clone(),
@@ -126,7 +128,12 @@ fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft 
         key_columns: names(raw.key_columns.as_deref(), &path.key("key_columns"), context),
         replica_identity: replica_identity(raw, &path.key("replica_identity"), context),
         guard: raw.guard.as_ref().and_then(|raw| guard(raw, &path.key("guard"), context)),
-        rules: rules(raw, path, context),
+        unavailable: unavailable(raw, rules.absent, path, context),
+        rules,
+        truncate: match raw.truncate {
+            None | Some(RawTruncate::Ignore) => Truncate::Ignore,
+            Some(RawTruncate::Delete) => Truncate::Delete,
+        },
         render: raw.render.as_ref().map_or_else(RenderStyle::default, render),
         handler: handler(raw, path, context),
         columns,

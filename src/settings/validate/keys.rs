@@ -6,7 +6,7 @@ use super::write::DraftWrite;
 use crate::entity::ambiguity::{Ambiguity, ambiguity};
 use crate::entity::hash_tag::{TagDoubt, doubt};
 use crate::entity::template::Template;
-use crate::entity::{GuardRule, KeyTemplate};
+use crate::entity::{GuardRule, KeyTemplate, Truncate};
 use crate::mutation::MemberKind;
 use crate::settings::document::Path;
 use crate::types::Kind;
@@ -29,6 +29,9 @@ struct Key<'d> {
 /// Stoker's own keys.
 pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<'_, '_>) {
     let keys: Vec<Key<'_>> = entities.iter().flat_map(keys_of).collect();
+    for entity in entities.iter().filter(|entity| entity.truncate == Truncate::Delete) {
+        truncated(entity, &keys, context);
+    }
     for (index, key) in keys.iter().enumerate() {
         own_keys(key, own_prefix, context);
         hash_tag(key, context);
@@ -37,6 +40,33 @@ pub(super) fn check(entities: &[Draft], own_prefix: &str, context: &mut Context<
         if key.is_constant() && !certain && !key.shared && !key.invalidates {
             let message = "names no column: every row writes this one key";
             context.findings.warn(&key.path, message, None);
+        }
+    }
+}
+
+/// Refuses to delete all keys of an entity where a scan could not find them by their beginning, or could not tell
+/// them from another entity's.
+fn truncated(entity: &Draft, keys: &[Key<'_>], context: &mut Context<'_, '_>) {
+    let path = entity.path.key("truncate");
+    let (own, others): (Vec<_>, Vec<_>) = keys.iter().partition(|key| std::ptr::eq(key.entity, entity));
+    for key in own {
+        let shown = key.template.as_str();
+        if key.template.literal_prefix().is_empty() {
+            let message =
+                format!("\"delete\" looks for keys by their beginning, and {shown:?} begins with a column");
+            let help = "begin the key with a text of its own, as in \"customer:{id}\"";
+            context.findings.refuse_with(&path, message, help);
+            continue;
+        }
+        let alike = |other: &&&Key<'_>| {
+            !begin_apart(other.template, key.template)
+                && ambiguity(other.template, key.template) != Ambiguity::None
+        };
+        if let Some(other) = others.iter().find(alike) {
+            let other = described(other, context);
+            let message = format!("\"delete\" would take keys of {other} for those of {shown:?}");
+            let help = "begin the keys with texts of their own, or leave the keys to their TTL: truncate = \"ignore\"";
+            context.findings.refuse_with(&path, message, help);
         }
     }
 }

@@ -15,8 +15,8 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::batch::{
-    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcome, Outcomes, Owed, Refusal, Taken, Unit,
-    WatermarkSeen,
+    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcome, Outcomes, Owed, Purge, Purged, Refusal, Taken,
+    Unit, WatermarkSeen,
 };
 use crate::error::WorldError;
 use crate::record::Position;
@@ -317,6 +317,23 @@ impl MemorySink {
         }
     }
 
+    /// [`Sink::purge`], at once: all of it in one step.
+    ///
+    /// Errors: as there.
+    pub fn purge_now(&self, purge: &Purge) -> Result<Purged, WorldError> {
+        if !self.client.borrow().lanes.contains_key(&purge.lane) {
+            return Err(WorldError::NotOwner);
+        }
+        if let Some(code) = self.server.refusing() {
+            return Err(WorldError::NotNow { code });
+        }
+        let given = |key: &&Vec<u8>| purge.templates.iter().any(|template| template.parse_back(key));
+        let keys = self.server.dump();
+        let keys = keys.keys().filter(given).filter(|key| !self.own.is_own(key));
+        let deleted = keys.filter(|key| self.server.purge(key, &self.own, purge)).count();
+        Ok(Purged { deleted: u64::try_from(deleted).unwrap_or(u64::MAX), done: true })
+    }
+
     /// [`Sink::release`], at once.
     pub fn release_now(&self, lane: LaneId) {
         let mut client = self.client.borrow_mut();
@@ -432,6 +449,10 @@ impl Sink for MemorySink {
 
     async fn apply(&self, batch: &Batch) -> Outcomes {
         self.apply_now(batch)
+    }
+
+    async fn purge(&self, purge: &Purge) -> Result<Purged, WorldError> {
+        self.purge_now(purge)
     }
 
     async fn release(&self, lane: LaneId) {

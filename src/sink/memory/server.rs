@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::MemoryScore;
-use crate::batch::{Action, Outcome, Refusal, Step, Unit};
+use crate::batch::{Action, Outcome, PatchStep, Purge, Refusal, Step, Unit};
 use crate::error::ServerCode;
-use crate::mutation::{CacheKey, Expiry, Value};
+use crate::mutation::{CacheKey, Expiry, StringKind, Value};
+use crate::patch::Patch;
 use crate::sink::Rewrite;
 use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, Remembered, TOMBSTONE_MS};
 use crate::version::Version;
@@ -199,8 +200,45 @@ impl MemoryRedis {
                     Outcome::Applied
                 }
             },
+            Action::Patch(steps) => {
+                let carry = |step: &PatchStep| match step {
+                    PatchStep::Overlay(patch, expiry) => {
+                        self.overlay(&unit.key, patch, *expiry, sealed_at_ms)
+                    }
+                    PatchStep::DeleteIf(value) => {
+                        if self.get(key).is_some_and(|(held, _)| same(&held, value)) {
+                            self.remove(key);
+                        }
+                        Ok(())
+                    }
+                };
+                steps.iter().try_for_each(carry).map_or_else(Outcome::Refused, |()| Outcome::Applied)
+            }
             Action::Guarded(steps) => {
                 self.guarded(&unit.key, &own.side_of(&unit.key), steps, rewrite, sealed_at_ms)
+            }
+        }
+    }
+
+    /// Overlays what the key holds. A key that is not there stays so; one that cannot be overlaid is deleted.
+    fn overlay(
+        &self,
+        key: &CacheKey,
+        patch: &Patch,
+        expiry: Expiry,
+        sealed_at_ms: i64,
+    ) -> Result<(), Refusal> {
+        let held = match self.get(key.as_bytes()) {
+            None => return Ok(()),
+            Some((MemoryValue::String(bytes), _)) => Some(Value::String { kind: StringKind::Json, bytes }),
+            Some((MemoryValue::Hash(fields), _)) => Some(Value::Hash(fields.into_iter().collect())),
+            Some((MemoryValue::Set(_) | MemoryValue::SortedSet(_) | MemoryValue::Other, _)) => None,
+        };
+        match held.and_then(|held| patch.overlay(&held)) {
+            Some(value) => self.write(key, &value, expiry, sealed_at_ms),
+            None => {
+                self.remove(key.as_bytes());
+                Ok(())
             }
         }
     }
@@ -298,6 +336,26 @@ impl MemoryRedis {
                     let newest = held.map_or(version, |held| held.max(version));
                     (newest.clone(), owner, Some(sealed_at_ms.saturating_add(TOMBSTONE_MS)))
                 }
+                Step::Patch { version, owner, patch, expiry } => {
+                    let mine = known.as_ref().is_some_and(|known| known.owner == owner.as_bytes());
+                    if known.is_some() && !(mine && (version.is_none() || not_newer_than(version))) {
+                        continue;
+                    }
+                    // What was there before a rewrite is no value to keep anything of.
+                    let until = if mine && !before {
+                        result = self.overlay(key, patch, *expiry, sealed_at_ms);
+                        expiry.at(sealed_at_ms)
+                    } else {
+                        self.delete(key);
+                        result = Ok(());
+                        None
+                    };
+                    let lives_until = self.get(key.as_bytes()).map_or(Some(sealed_at_ms), |_| until);
+                    let until = lives_until.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
+                    let held = known.as_ref().filter(|_| !before).map(|known| &known.version);
+                    let newest = held.map_or(version, |held| held.max(version));
+                    (newest.clone(), owner, until)
+                }
                 Step::Write { .. } | Step::DeleteOwned { .. } => continue,
             };
             let left = Remembered { version, owner: owner.as_bytes().to_vec(), rewrite: rewrite.clone() };
@@ -312,6 +370,24 @@ impl MemoryRedis {
             return Outcome::Refused(refusal);
         }
         if applied { Outcome::Applied } else { Outcome::Rejected }
+    }
+
+    /// Deletes a key of a truncated table; false where the guard remembers something newer.
+    pub(super) fn purge(&self, key: &[u8], own: &OwnKeys, purge: &Purge) -> bool {
+        let side = own.side(key);
+        if let Some((MemoryValue::String(held), _)) = self.get(&side)
+            && let Some(known) = Remembered::parse(&held)
+            && !purge.version.is_none()
+        {
+            if known.version > purge.version {
+                return false;
+            }
+            let tombstone = Remembered { version: purge.version.clone(), ..known };
+            let until = purge.sealed_at_ms.saturating_add(TOMBSTONE_MS);
+            self.put(&side, MemoryValue::String(tombstone.to_text()), Some(until));
+        }
+        self.remove(key);
+        true
     }
 
     pub(super) fn mark(&self, key: &[u8]) -> Option<Mark> {

@@ -269,7 +269,7 @@ impl RedisSink {
     }
 
     /// Sends commands of a lane, known as unanswered meanwhile.
-    async fn send_for_lane(
+    pub(super) async fn send_for_lane(
         &self,
         lane: &Lane,
         link: &Rc<Link>,
@@ -435,7 +435,7 @@ fn watermark_of(error: &WorldError) -> WatermarkSeen {
     if *error == WorldError::NotOwner { WatermarkSeen::NotOwner } else { WatermarkSeen::Unknown }
 }
 
-fn is_entered(lane: &Lane, address: &str, link: &Link) -> bool {
+pub(super) fn is_entered(lane: &Lane, address: &str, link: &Link) -> bool {
     let entered = lane.entered.borrow();
     entered.get(address).is_some_and(|entry| entry.peer.as_ref() == Some(&link.peer))
 }

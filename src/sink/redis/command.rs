@@ -7,10 +7,11 @@ use redis::{Cmd, Value as Reply};
 
 use super::classify::{Fault, classify};
 use super::member;
-use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, HASH_WRITE_IF_ABSENT, Script};
-use crate::batch::{Action, Outcome, Step, Unit};
+use super::scripts::{DELETE_IF, GUARD, GUARD_PATCH, HASH_WRITE, HASH_WRITE_IF_ABSENT, PATCH, Script};
+use crate::batch::{Action, Outcome, PatchStep, Step, Unit};
 use crate::error::WorldError;
 use crate::mutation::{CacheKey, Expiry, Value};
+use crate::patch::{Others, Patch, PatchShape, Told};
 use crate::sink::Rewrite;
 use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 
@@ -50,8 +51,26 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, rewrite: Option<&Rewrite>, seal
             }
             cmd
         }
+        Action::Patch(steps) => {
+            let mut cmd = PATCH.call(&[key]);
+            for step in steps {
+                match step {
+                    PatchStep::Overlay(patch, expiry) => {
+                        cmd.arg("p");
+                        arg_patch(&mut cmd, patch, expires_at(*expiry, sealed_at_ms));
+                    }
+                    PatchStep::DeleteIf(value) => {
+                        cmd.arg("i");
+                        arg_value(&mut cmd, value);
+                    }
+                }
+            }
+            cmd
+        }
         Action::Guarded(steps) => {
-            let mut cmd = GUARD.call(&[key, &own.side_of(&unit.key)]);
+            let patches = steps.iter().any(|step| matches!(step, Step::Patch { .. }));
+            let script = if patches { &GUARD_PATCH } else { &GUARD };
+            let mut cmd = script.call(&[key, &own.side_of(&unit.key)]);
             cmd.arg(rewrite.map_or("", Rewrite::as_str));
             if let Some(of) = unit.key.member() {
                 member::arg_member(&mut cmd, of);
@@ -86,7 +105,7 @@ fn write_hash(
 
 /// Asks for nothing: stands in the place of a command that is not sent, so that every unit has its reply.
 pub(super) fn nothing(key: &[u8]) -> Cmd {
-    let mut cmd = redis::cmd("EXISTS");
+    let mut cmd = redis::cmd("TYPE");
     cmd.arg(key);
     cmd
 }
@@ -106,10 +125,8 @@ fn arg_steps(cmd: &mut Cmd, steps: &[Step], sealed_at_ms: i64) {
         match step {
             Step::Write { version, owner, value, expiry } => {
                 let expires_at = expires_at(*expiry, sealed_at_ms);
-                let side_expires_at =
-                    expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
                 cmd.arg("w").arg(version.as_bytes()).arg(owner.as_bytes());
-                arg_expiry(cmd, side_expires_at);
+                arg_expiry(cmd, side_expires_at(expires_at, sealed_at_ms));
                 arg_expiry(cmd, expires_at);
                 arg_value(cmd, value);
             }
@@ -117,6 +134,14 @@ fn arg_steps(cmd: &mut Cmd, steps: &[Step], sealed_at_ms: i64) {
                 let letter = if version.is_none() { "t" } else { "d" };
                 cmd.arg(letter).arg(version.as_bytes()).arg(owner.as_bytes());
                 cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS)).arg("o").arg("");
+            }
+            Step::Patch { version, owner, patch, expiry } => {
+                let expires_at = expires_at(*expiry, sealed_at_ms);
+                let letter = if version.is_none() { "q" } else { "p" };
+                cmd.arg(letter).arg(version.as_bytes()).arg(owner.as_bytes());
+                arg_expiry(cmd, side_expires_at(expires_at, sealed_at_ms));
+                cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS));
+                arg_patch(cmd, patch, expires_at);
             }
             Step::Delete { version, owner, covers } => {
                 let letter = if version.is_none() { "t" } else { "d" };
@@ -131,6 +156,11 @@ fn arg_steps(cmd: &mut Cmd, steps: &[Step], sealed_at_ms: i64) {
     }
 }
 
+/// The side key of a value outlives it by the tombstone time.
+fn side_expires_at(expires_at: Option<i64>, sealed_at_ms: i64) -> Option<i64> {
+    expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS))
+}
+
 /// The absolute expiry. Redis refuses times before 1 ms; every time that has passed means "gone".
 fn expires_at(expiry: Expiry, sealed_at_ms: i64) -> Option<i64> {
     expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1))
@@ -141,6 +171,28 @@ fn arg_expiry(cmd: &mut Cmd, expires_at: Option<i64>) {
         Some(at_ms) => cmd.arg(at_ms),
         None => cmd.arg(""),
     };
+}
+
+fn arg_patch(cmd: &mut Cmd, patch: &Patch, expires_at: Option<i64>) {
+    cmd.arg(match patch.shape() {
+        PatchShape::Json => "j",
+        PatchShape::Hash => "h",
+    });
+    cmd.arg(if patch.others() == Others::Kept { "1" } else { "0" });
+    arg_expiry(cmd, expires_at);
+    cmd.arg(patch.fields().len());
+    for field in patch.fields() {
+        cmd.arg(field.name.as_slice());
+        match &field.told {
+            Told::Value(value) => cmd.arg("v").arg(value.as_slice()),
+            Told::Kept => cmd.arg("k").arg(""),
+            Told::Gone => cmd.arg("g").arg(""),
+        };
+    }
+    cmd.arg(patch.needs().len());
+    for name in patch.needs() {
+        cmd.arg(name.as_slice());
+    }
 }
 
 fn arg_value(cmd: &mut Cmd, value: &Value) {
@@ -170,7 +222,7 @@ pub(super) fn outcome(unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {
         return member::removed(checked(reply)).map(|()| Outcome::Applied);
     }
     match (&unit.action, checked(reply)?) {
-        (Action::Write(..) | Action::Delete, _) => Ok(Outcome::Applied),
+        (Action::Write(..) | Action::Delete | Action::Patch(_), _) => Ok(Outcome::Applied),
         (Action::WriteIfAbsent(..), Reply::Nil | Reply::Int(0)) => Ok(Outcome::Rejected),
         (Action::WriteIfAbsent(..), _) => Ok(Outcome::Applied),
         (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(0)) => Ok(Outcome::Rejected),

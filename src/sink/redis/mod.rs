@@ -4,9 +4,9 @@
 //! is looked at. Retrying, redirecting and fencing are ours: the library's own are off, since it resends
 //! pipelines as a whole and out of order.
 //!
-//! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT HSET HGET
-//! HGETALL EVALSHA SCRIPT|LOAD TIME`, for members `SADD SREM ZADD ZREM`, and, for the fence, `CLIENT|INFO
-//! CLIENT|KILL INFO`; on a cluster also `CLUSTER|SLOTS ASKING`.
+//! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT PERSIST HSET
+//! HGET HGETALL HKEYS HDEL EVALSHA SCRIPT|LOAD SCAN TIME`, for members `SADD SREM ZADD ZREM`, and, for the fence,
+//! `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also `CLUSTER|SLOTS ASKING`.
 
 mod apply;
 mod classify;
@@ -17,6 +17,8 @@ mod lane;
 mod member;
 mod memory;
 mod owner;
+mod patching;
+mod purge;
 mod reader;
 mod scripts;
 mod topology;
@@ -26,7 +28,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Taken, WatermarkSeen};
+use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Purge, Purged, Taken, WatermarkSeen};
 use crate::clock::SystemClock;
 use crate::error::WorldError;
 use crate::settings::{RedisSettings, RedisTarget};
@@ -187,6 +189,13 @@ impl Sink for RedisSink {
         match self.lane(batch.lane) {
             Some(lane) => self.apply_batch(&lane, batch).await,
             None => not_owner(batch),
+        }
+    }
+
+    async fn purge(&self, purge: &Purge) -> Result<Purged, WorldError> {
+        match self.lane(purge.lane) {
+            Some(lane) => self.purge_step(&lane, purge).await,
+            None => Err(WorldError::NotOwner),
         }
     }
 

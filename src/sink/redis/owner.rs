@@ -88,6 +88,7 @@ impl RedisSink {
             guests: RefCell::new(BTreeSet::new()),
             sending: RefCell::default(),
             map: RefCell::new(Rc::clone(&map)),
+            scan: RefCell::default(),
             gone: Cell::new(false),
         });
         for ((node, master), (position, owed)) in looked.masters.into_iter().zip(masters) {

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 
 use redis::{Cmd, Pipeline};
 
+use super::patching::PATCHING;
+
 /// A script and its digest.
 #[derive(Debug)]
 pub(super) struct Script {
@@ -16,7 +18,11 @@ pub(super) struct Script {
 
 impl Script {
     fn new(body: &str) -> Script {
-        let source = format!("{PRELUDE}{body}");
+        Script::of(&[PRELUDE, body])
+    }
+
+    fn of(parts: &[&str]) -> Script {
+        let source = parts.concat();
         let sha = redis::Script::new(&source).get_hash().to_owned();
         Script { source, sha }
     }
@@ -34,7 +40,18 @@ impl Script {
 
 /// Adds `SCRIPT LOAD` of every script.
 pub(super) fn load_all(pipeline: &mut Pipeline) {
-    let all = [&HASH_WRITE, &HASH_WRITE_IF_ABSENT, &DELETE_IF, &GUARD, &ADVANCE, &RAISE, &ENTER];
+    let all = [
+        &HASH_WRITE,
+        &HASH_WRITE_IF_ABSENT,
+        &DELETE_IF,
+        &PATCH,
+        &PURGE,
+        &GUARD,
+        &GUARD_PATCH,
+        &ADVANCE,
+        &RAISE,
+        &ENTER,
+    ];
     for script in all {
         pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.source);
     }
@@ -81,51 +98,83 @@ return 1
 pub(super) static HASH_WRITE_IF_ABSENT: LazyLock<Script> = LazyLock::new(|| {
     Script::new(
         r"
-if redis.call('EXISTS', KEYS[1]) == 1 then return 0 end
+if redis.call('TYPE', KEYS[1]).ok ~= 'none' then return 0 end
 write_hash(KEYS[1], ARGV[1], 2, #ARGV)
 return 1
 ",
     )
 });
 
-/// Deletes a key while it holds one of the values. `KEYS`: key. `ARGV`: per value `s`, bytes, or `h`, number
-/// of fields, field, value, …. Returns 0 where it holds something else.
-pub(super) static DELETE_IF: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind == 'none' then return 1 end
-local held, count = nil, 0
-if kind == 'string' then
-  held = redis.call('GET', KEYS[1])
-elseif kind == 'hash' then
-  local flat = redis.call('HGETALL', KEYS[1])
-  held, count = {}, #flat / 2
-  for i = 1, #flat, 2 do held[flat[i]] = flat[i + 1] end
+/// `read(key)` gives what a key holds; `same(kind, held, count, at)` says whether that is the value that stands at
+/// `at` in `ARGV` (`s`, bytes, or `h`, number of fields, field, value, …), and where the next one begins.
+const COMPARING: &str = r"
+local function read(key)
+  local kind = redis.call('TYPE', key).ok
+  local held, count = nil, 0
+  if kind == 'string' then
+    held = redis.call('GET', key)
+  elseif kind == 'hash' then
+    local flat = redis.call('HGETALL', key)
+    held, count = {}, #flat / 2
+    for i = 1, #flat, 2 do held[flat[i]] = flat[i + 1] end
+  end
+  return kind, held, count
 end
+local function same(kind, held, count, at)
+  if ARGV[at] == 's' then return kind == 'string' and held == ARGV[at + 1], at + 2 end
+  local fields = tonumber(ARGV[at + 1])
+  local last = at + 1 + 2 * fields
+  local alike = kind == 'hash' and count == fields
+  for i = at + 2, last, 2 do
+    alike = alike and held[ARGV[i]] == ARGV[i + 1]
+  end
+  return alike, last + 1
+end
+";
+
+/// Deletes a key while it holds one of the values. `KEYS`: key. `ARGV`: the values as [`COMPARING`] reads them.
+/// Returns 0 where it holds something else.
+pub(super) static DELETE_IF: LazyLock<Script> = LazyLock::new(|| {
+    Script::of(&[
+        COMPARING,
+        r"
+local kind, held, count = read(KEYS[1])
+if kind == 'none' then return 1 end
 local at = 1
 while at <= #ARGV do
-  local same
-  if ARGV[at] == 's' then
-    same = kind == 'string' and held == ARGV[at + 1]
-    at = at + 2
-  else
-    local fields = tonumber(ARGV[at + 1])
-    local last = at + 1 + 2 * fields
-    same = kind == 'hash' and count == fields
-    for i = at + 2, last, 2 do
-      same = same and held[ARGV[i]] == ARGV[i + 1]
-    end
-    at = last + 1
-  end
-  if same then
+  local found
+  found, at = same(kind, held, count, at)
+  if found then
     redis.call('UNLINK', KEYS[1])
     return 1
   end
 end
 return 0
 ",
-    )
+    ])
+});
+
+/// Steps on what a key holds. `KEYS`: key. `ARGV`: per step `p` and a patch as [`PATCHING`] reads it, or `i` and a
+/// value as [`COMPARING`] does: the key is deleted while it holds that. Returns 1.
+pub(super) static PATCH: LazyLock<Script> = LazyLock::new(|| {
+    Script::of(&[
+        COMPARING,
+        PATCHING,
+        r"
+local at = 1
+while at <= #ARGV do
+  if ARGV[at] == 'p' then
+    at = overlay(KEYS[1], at + 1)
+  else
+    local kind, held, count = read(KEYS[1])
+    local found
+    found, at = same(kind, held, count, at + 1)
+    if found then redis.call('UNLINK', KEYS[1]) end
+  end
+end
+return 1
+",
+    ])
 });
 
 /// Steps through the version guard. `KEYS`: key, side key. `ARGV`: the name of the rewrite that they belong to, or
@@ -139,9 +188,15 @@ return 0
 /// remove.
 ///
 /// The steps are decided first; the last one that applies is then carried out, once.
-pub(super) static GUARD: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(
-        r"
+pub(super) static GUARD: LazyLock<Script> = LazyLock::new(|| Script::new(GUARDING));
+
+/// The same where one of the steps is a patch: `p` (`q` where the version is none), version, owner, side key's expiry, the side key's expiry where
+/// no value is left, and the patch as [`PATCHING`] reads it. Patches that apply after the last write or delete
+/// that does are carried out upon it, in order.
+pub(super) static GUARD_PATCH: LazyLock<Script> =
+    LazyLock::new(|| Script::of(&[PRELUDE, PATCHING, GUARDING]));
+
+const GUARDING: &str = r"
 local held = redis.call('GET', KEYS[2])
 local version, owner, rewrite, side_expires_at
 local blank = held and string.find(held, ' ', 1, true)
@@ -151,12 +206,12 @@ if blank then
   rewrite = second and string.sub(held, second + 1)
 end
 local before = version and ARGV[1] ~= '' and rewrite ~= ARGV[1]
-local applied, write = 0, nil
+local applied, last, patches = 0, nil, {}
 local at, add, remove, member = 2, nil, nil, nil
 if ARGV[2] == 'm' then add, remove, member, at = ARGV[3], ARGV[4], ARGV[5], 6 end
 while at <= #ARGV do
   local step, step_version, step_owner = at, ARGV[at + 1], ARGV[at + 2]
-  local applies
+  local applies, overlays
   if ARGV[step] == 'w' then
     applies = not version or before or not newer_version(version, step_version)
     if ARGV[step + 5] == 's' then
@@ -164,6 +219,12 @@ while at <= #ARGV do
     else
       at = step + 7 + 2 * tonumber(ARGV[step + 6])
     end
+  elseif ARGV[step] == 'p' or ARGV[step] == 'q' then
+    local mine = version and owner == step_owner
+    overlays = mine and not before and (ARGV[step] == 'q' or not newer_version(version, step_version))
+    applies = overlays or not version or (mine and before)
+    if overlays and newer_version(version, step_version) then step_version = version end
+    at = after_patch(step + 5)
   else
     local covers = ARGV[step + 4] == '1' and ARGV[step + 5]
     local mine = version and owner == step_owner
@@ -177,10 +238,15 @@ while at <= #ARGV do
   if applies then
     applied, before = applied + 1, false
     version, owner, side_expires_at = step_version, step_owner, ARGV[step + 3]
-    write = ARGV[step] == 'w' and step
+    if overlays then
+      patches[#patches + 1] = step
+    else
+      last, patches = step, {}
+    end
   end
 end
 if applied == 0 then return 0 end
+local write = last and ARGV[last] == 'w' and last
 if member and not write then
   local removed = redis.pcall(remove, KEYS[1], member)
   if type(removed) == 'table' and removed.err and not string.find(removed.err, 'WRONGTYPE', 1, true) then
@@ -190,15 +256,19 @@ elseif add == 'ZADD' then
   redis.call(add, KEYS[1], ARGV[write + 6], member)
 elseif add then
   redis.call(add, KEYS[1], member)
-elseif not write then
+elseif last and not write then
   redis.call('UNLINK', KEYS[1])
-elseif ARGV[write + 5] == 'h' then
+elseif write and ARGV[write + 5] == 'h' then
   write_hash(KEYS[1], ARGV[write + 4], write + 7, write + 6 + 2 * tonumber(ARGV[write + 6]))
-elseif ARGV[write + 4] ~= '' then
+elseif write and ARGV[write + 4] ~= '' then
   redis.call('SET', KEYS[1], ARGV[write + 6], 'PXAT', ARGV[write + 4])
-else
+elseif write then
   redis.call('SET', KEYS[1], ARGV[write + 6])
 end
+for _, step in ipairs(patches) do overlay(KEYS[1], step + 5) end
+local patch = patches[#patches]
+if not patch and last and (ARGV[last] == 'p' or ARGV[last] == 'q') then patch = last end
+if patch and redis.call('TYPE', KEYS[1]).ok == 'none' then side_expires_at = ARGV[patch + 4] end
 if ARGV[1] ~= '' then rewrite = ARGV[1] end
 local remembered = version .. ' ' .. owner
 if rewrite and rewrite ~= '' then remembered = remembered .. ' ' .. rewrite end
@@ -208,6 +278,24 @@ else
   redis.call('SET', KEYS[2], remembered)
 end
 return applied
+";
+
+/// Deletes a key of a table that was truncated. `KEYS`: key, side key. `ARGV`: the truncate's version or empty; the
+/// side key's expiry from then on. A key of which the guard remembers something newer stays; of any other that it
+/// remembers, it then remembers the truncate, so that what was written before and comes late is refused. Returns
+/// the number of keys deleted.
+pub(super) static PURGE: LazyLock<Script> = LazyLock::new(|| {
+    Script::new(
+        r"
+local held = redis.call('GET', KEYS[2])
+local version, owner
+if held then version, owner = string.match(held, '^(%S*) (.*)$') end
+if version and ARGV[1] ~= '' and newer_version(version, ARGV[1]) then return 0 end
+local deleted = redis.call('UNLINK', KEYS[1])
+if version and ARGV[1] ~= '' then
+  redis.call('SET', KEYS[2], ARGV[1] .. ' ' .. owner, 'PXAT', ARGV[2])
+end
+return deleted
 ",
     )
 });

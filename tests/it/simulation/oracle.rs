@@ -148,7 +148,11 @@ impl Oracle {
         let keys: BTreeSet<CacheKey> = batch.units.iter().map(|unit| unit.key.clone()).collect();
         assert_eq!(keys.len(), batch.units.len(), "invariant 5: a key, or a member of it, twice in a batch");
         let records = batch.end - batch.start;
-        assert!(batch.units.len() <= EFFECTS_MAX * self.batch_records, "invariant 7: {} units", batch.units.len());
+        assert!(
+            batch.units.len() <= EFFECTS_MAX * self.batch_records,
+            "invariant 7: {} units",
+            batch.units.len()
+        );
         assert!(records <= self.batch_records as Position, "invariant 7: {records} records in a batch");
         if batch.attempt == 1 {
             assert!(check.left.is_empty(), "invariant 3: something newer before {:?}", names(&check.left));
@@ -360,10 +364,12 @@ pub(super) fn in_words(action: &Action) -> String {
         Action::WriteIfAbsent(..) => "write if absent".to_owned(),
         Action::Delete => "delete".to_owned(),
         Action::DeleteIf(values) => format!("delete if {}", values.len()),
+        Action::Patch(steps) => format!("patch {}", steps.len()),
         Action::Guarded(steps) => {
             let step = |step: &Step| match step {
                 Step::Write { version, owner, .. } => format!("w{}", side(version, owner)),
                 Step::DeleteOwned { version, owner } => format!("D{}", side(version, owner)),
+                Step::Patch { version, owner, .. } => format!("p{}", side(version, owner)),
                 Step::Delete { version, owner, covers } => {
                     format!("d{}{}", side(version, owner), if covers.is_some() { "+" } else { "" })
                 }

@@ -210,6 +210,10 @@ impl World {
             }
             Action::FetchSchema(schema) => panic!("no record of the shop names a schema: {schema:?}"),
             Action::Apply(batch) => self.send(no, process, index, batch),
+            Action::Purge(purge) => {
+                let purged = process.seats[index].sink.purge_now(&purge);
+                self.plan_in(50, MS, Event::Answer(no, index, Input::Purged(purge, purged)));
+            }
             Action::SendLetters { lane, name, flight, letters } => {
                 let letters = Letters { lane, partition: name.partition as Partition, flight, letters };
                 self.plan_in(200, 5 * MS, Event::Letters(no, index, letters));

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use stoker::batch::{
-    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcomes, Step, Taken, Unit, WatermarkSeen,
+    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcomes, Purge, Purged, Step, Taken, Unit, WatermarkSeen,
 };
 use stoker::error::WorldError;
 use stoker::mutation::{CacheKey, Expiry, Member, MemberKind, RowId, StringKind, Value};
@@ -47,14 +47,23 @@ impl Cache {
 
     /// The same of another group, or as a part of a rewrite.
     pub(crate) fn process_of(&self, group: &str, rewrite: Option<&str>) -> Process {
+        self.any_process(group, rewrite, VALUE_BYTES_MAX)
+    }
+
+    /// The same with another bound on values.
+    pub(crate) fn process_for_values_of(&self, value_bytes_max: usize) -> Process {
+        self.any_process(GROUP, None, value_bytes_max)
+    }
+
+    fn any_process(&self, group: &str, rewrite: Option<&str>, value_bytes_max: usize) -> Process {
         let rewrite = rewrite.map(|name| Rewrite::named(name).unwrap());
         match self {
             Cache::Memory(server) => {
-                let sink = MemorySink::new(server.clone(), "stoker:", group, VALUE_BYTES_MAX);
+                let sink = MemorySink::new(server.clone(), "stoker:", group, value_bytes_max);
                 Process::Memory(Box::new(sink.rewriting(rewrite)))
             }
             Cache::Redis(server, _) => {
-                let sink = RedisSink::new(server.settings(), group.into(), VALUE_BYTES_MAX);
+                let sink = RedisSink::new(server.settings(), group.into(), value_bytes_max);
                 Process::Redis(Box::new(sink.rewriting(rewrite)))
             }
         }
@@ -72,6 +81,14 @@ impl Cache {
         match (self, process) {
             (Cache::Memory(_), Process::Memory(sink)) => sink.apply_now(batch),
             (Cache::Redis(_, runtime), Process::Redis(sink)) => runtime.block_on(sink.apply(batch)),
+            _ => unreachable!(),
+        }
+    }
+
+    pub(crate) fn purge(&self, process: &Process, purge: &Purge) -> Result<Purged, WorldError> {
+        match (self, process) {
+            (Cache::Memory(_), Process::Memory(sink)) => sink.purge_now(purge),
+            (Cache::Redis(_, runtime), Process::Redis(sink)) => runtime.block_on(sink.purge(purge)),
             _ => unreachable!(),
         }
     }
