@@ -18,7 +18,7 @@ use crate::version::Version;
 pub struct LaneId(pub u64);
 
 /// Names a lane for everybody: what the owner record and the watermarks are keyed by.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct LaneName {
     /// Topic.
     pub topic: String,
@@ -53,6 +53,8 @@ pub struct Batch {
     pub sealed_at_ms: i64,
     /// History that is still to be refilled, as the watermarks of those masters are to say that lack it.
     pub owed: Option<Owed>,
+    /// True where all masters lack it: a refill was asked for.
+    pub asks: bool,
 }
 
 /// History of a lane that a master does not hold (any more): all below a position.

@@ -20,6 +20,7 @@ use crate::decode::{RegisteredSchema, SchemaRef, UnknownSchema};
 use crate::entity::Entity;
 use crate::error::WorldError;
 use crate::record::{AsRecord, OwnedRecord};
+use crate::refill::LaneReport;
 use crate::registry::{FetchError, RegistryClient};
 use crate::sink::Sink;
 use crate::source::{Progress, Released, ToSource, ToWorker};
@@ -27,6 +28,8 @@ use crate::worker::{Action, Counts, Input, LaneView, NotTold, Worker};
 
 /// How often counters and lane views are handed to the [`Observer`] at least.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
+/// How often is looked whether somebody asks for a refill, and told how far it is.
+const ASKED_INTERVAL: Duration = Duration::from_secs(1);
 /// A stashed message to the source is tried again after so long.
 const SOURCE_RETRY: Duration = Duration::from_millis(20);
 
@@ -111,12 +114,23 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
     let mut answers: Vec<(SyncSender<Released>, Released)> = Vec::new();
     let mut stash: VecDeque<ToSource> = VecDeque::new();
     let mut observed_at = Duration::ZERO;
+    let mut asked = Asking::default();
 
     loop {
         let now = clock.now();
         if now.monotonic >= observed_at + OBSERVE_INTERVAL {
             observed_at = now.monotonic;
-            observer.observe(worker.take_counts(), worker.views());
+            let views = worker.views();
+            if let Some((id, reports)) = asked.due(&views, now.monotonic) {
+                waiting.push(Box::pin(async move {
+                    // What cannot be told or heard now is in a second.
+                    if let Some(id) = id {
+                        let _ = sink.tell_refill(&id, &reports, now.unix_ms).await;
+                    }
+                    sink.refill_asked().await.map_or(Input::Tick, Input::RefillAsked)
+                }));
+            }
+            observer.observe(worker.take_counts(), views);
         }
         let mut wake = worker.next_wake().unwrap_or(Duration::MAX).min(observed_at + OBSERVE_INTERVAL);
         if !stash.is_empty() {
@@ -132,6 +146,7 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
             () = tokio::time::sleep(wake.saturating_sub(now.monotonic)) => Input::Tick,
         };
         let now = clock.now();
+        asked.heard(&input);
         worker.apply(input, now, &mut actions);
         for action in actions.drain(..) {
             match action {
@@ -191,6 +206,39 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
     }
     observer.observe(worker.take_counts(), worker.views());
 }
+
+/// When a worker looks again whether somebody asks for a refill.
+#[derive(Debug, Default)]
+struct Asking {
+    asked_at: Option<Duration>,
+    /// True while a request stands: then its lanes tell how far they are.
+    stands: bool,
+}
+
+impl Asking {
+    /// What is to be told, and of which request, where it is time to look. A worker without lanes does not.
+    fn due(&mut self, views: &[LaneView], now: Duration) -> Option<Telling> {
+        let due = self.asked_at.is_none_or(|at| now >= at + ASKED_INTERVAL);
+        if !due || views.is_empty() {
+            return None;
+        }
+        self.asked_at = Some(now);
+        let reported = || views.iter().filter_map(|view| Some((&view.name, view.asked.as_ref()?)));
+        let id = reported().map(|(_, (id, _))| id).max().filter(|_| self.stands).map(Arc::clone);
+        let of_it = reported().filter(|(_, (of, _))| Some(of) == id.as_ref());
+        let reports = of_it.map(|(name, (_, report))| (name.clone(), *report)).collect();
+        Some((id, reports))
+    }
+
+    fn heard<R>(&mut self, input: &Input<R>) {
+        if let Input::RefillAsked(asked) = input {
+            self.stands = asked.is_some();
+        }
+    }
+}
+
+/// A request's name, and what is told of it.
+type Telling = (Option<Arc<str>>, Vec<(LaneName, LaneReport)>);
 
 async fn fetch(registry: Option<&RegistryClient>, schema: &SchemaRef) -> Result<RegisteredSchema, NotTold> {
     let Some(registry) = registry else {

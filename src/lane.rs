@@ -16,6 +16,7 @@
 //! Where a master has lost its data, the lane goes on from what it last applied, and *owes* what lies before: a
 //! [`Refill`] writes it, newest first, in the room that live changes leave in the batches.
 
+mod history;
 mod purge;
 
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use self::history::Asked;
 pub use self::purge::PURGE_PAUSE;
 use self::purge::{Purging, Told};
 use crate::batch::{
@@ -34,9 +36,9 @@ use crate::coalesce::Filling;
 use crate::dead_letter::{PendingLetter, Unsent};
 use crate::entity::template::Template;
 use crate::error::{ServerCode, WorldError};
-use crate::mutation::{Effect, Guard, Mutation, RowId};
-use crate::record::{Position, Record};
-use crate::refill::{HistoryRequest, Progressed, Refill, RefillCounts, RefillOptions, RefillView};
+use crate::mutation::{Effect, Guard, Mutation};
+use crate::record::Position;
+use crate::refill::{HistoryRequest, Refill, RefillCounts, RefillOptions};
 use crate::retry::{Verdict, pause, verdict};
 use crate::source::{Assignment, Stored};
 use crate::version::Version;
@@ -255,6 +257,9 @@ pub struct Lane {
     /// The same as it was stored last, or as the group's commit says.
     owed_stored: Option<Owed>,
     refill: Option<Refill>,
+    asked: Option<Asked>,
+    /// No value that it writes lives longer after its commit than this; `None` where nothing bounds that.
+    longest_life: Option<Duration>,
     /// Keys of history that may be sent now, and those that were since the last time this was asked.
     history_allowed: usize,
     history_sent: usize,
@@ -290,6 +295,12 @@ enum Sealed {
 }
 
 impl Lane {
+    /// The same, where no value that it writes lives longer after its commit than this.
+    pub fn with_longest_life(mut self, longest_life: Option<Duration>) -> Lane {
+        self.longest_life = longest_life;
+        self
+    }
+
     /// A lane for a new assignment. It claims its partition at once.
     pub fn new(assignment: Assignment, options: LaneOptions, now: Now, out: &mut Vec<Act>) -> Lane {
         let Assignment { lane, name, committed, start, low, above, owed } = assignment;
@@ -323,6 +334,8 @@ impl Lane {
             owed: None,
             owed_stored: claim.owed.map(|owed| Owed { step: 0, ..owed }),
             refill: None,
+            asked: None,
+            longest_life: None,
             history_allowed: usize::MAX,
             history_sent: 0,
             caught_up_at: start,
@@ -495,7 +508,7 @@ impl Lane {
         let due = since.is_none_or(|since| since >= EVERYWHERE_INTERVAL);
         let look = since.is_none_or(|since| since >= LOOK_INTERVAL);
         if !drain {
-            self.go_on_refilling(out);
+            self.go_on_refilling(now, out);
         }
         let unstored = end > self.stored || self.to_store() != self.owed_stored;
         // A truncate's turn comes when nothing else is to be sent.
@@ -533,6 +546,7 @@ impl Lane {
             commits: std::mem::take(&mut self.filling_commits),
             sealed_at_ms: now.unix_ms,
             owed: self.owed,
+            asks: self.asks(),
         };
         self.flight_count += 1;
         self.flight = Some(Flight {
@@ -602,6 +616,7 @@ impl Lane {
                 self.moved_at = now.monotonic;
                 self.phase = Phase::Running;
                 self.owed = owed;
+                self.ask_again();
                 let to = match standing {
                     Standing::Intact if self.must_rewind => Some((self.claim.start, Loss::Owner)),
                     Standing::Intact => None,
@@ -656,10 +671,14 @@ impl Lane {
                 // What was applied is gone there; what was not acknowledged is read again.
                 let lost = Owed::all(self.applied, RefillMode::Restore);
                 self.owed = Owed::together(self.owed, Some(lost));
+                self.owes_more_than_asked();
                 return self.rewind_later(self.applied, Loss::Missing, now, out);
             }
             WatermarkSeen::Behind(position, owed) => {
                 self.owed = Owed::together(self.owed, owed);
+                if owed.is_some() {
+                    self.owes_more_than_asked();
+                }
                 return self.rewind_later(position, Loss::Behind, now, out);
             }
             WatermarkSeen::Current | WatermarkSeen::Unknown => {}
@@ -859,115 +878,6 @@ impl Lane {
         self.purging = None;
         self.everywhere_at = None;
         self.attempts = 0;
-    }
-}
-
-/// What a lane does about the history that it owes.
-impl Lane {
-    /// True while a refill runs: then it is to be told of the rows of what the lane takes.
-    pub fn is_refilling(&self) -> bool {
-        self.refill.is_some()
-    }
-
-    /// How far the refill is, and how it writes.
-    pub fn refill_view(&self) -> Option<(RefillView, RefillMode)> {
-        self.refill.as_ref().map(|refill| (refill.view(), refill.mode()))
-    }
-
-    /// The refill, to be given the records that it asked for.
-    pub fn refill_mut(&mut self) -> Option<&mut Refill> {
-        self.refill.as_mut()
-    }
-
-    /// So many keys of history may be sent from now on.
-    pub fn allow_history(&mut self, keys: usize) {
-        self.history_allowed = keys;
-    }
-
-    /// Keys of history that were sent since this was last asked.
-    pub fn history_sent(&mut self) -> usize {
-        std::mem::take(&mut self.history_sent)
-    }
-
-    /// True where history waits for nothing but its rate.
-    pub fn history_is_held_back(&self) -> bool {
-        self.history_allowed == 0
-            && self.flight.is_none()
-            && self.phase == Phase::Running
-            && self.refill.as_ref().is_some_and(Refill::has_entries)
-    }
-
-    /// What is owed.
-    pub fn owed(&self) -> Option<Owed> {
-        self.owed
-    }
-
-    /// The lane takes this record: what is filled next is of it.
-    pub fn takes(&mut self, record: &Record<'_>) {
-        if let Some(refill) = &mut self.refill {
-            refill.live(record.key);
-        }
-    }
-
-    /// The lane took a change of these rows.
-    pub fn took_rows(&mut self, entity: usize, rows: &[RowId]) {
-        if let Some(refill) = &mut self.refill {
-            refill.saw_rows(entity, rows);
-        }
-    }
-
-    /// The source has read a window of history, from `from` to its end; the partition begins at `low`.
-    pub fn history_read(&mut self, number: u64, from: Position, low: Position) {
-        if let Some(refill) = &mut self.refill {
-            refill.read(number, from, low);
-        }
-    }
-
-    /// What is owed, as the commit is to say: without the steps, of which only watermarks tell.
-    fn to_store(&self) -> Option<Owed> {
-        self.owed.map(|owed| Owed { step: 0, ..owed })
-    }
-
-    /// Begins a refill where one is owed, takes in what landed, and asks for the next window. Called where
-    /// nothing is in flight.
-    fn go_on_refilling(&mut self, out: &mut Vec<Act>) {
-        let Some(owed) = self.owed else { return };
-        if self.refill.is_none() && self.position >= self.caught_up_at {
-            out.push(Act::Refill(RefillNews::Began(owed)));
-            self.refill = Some(Refill::new(owed, self.position, self.options.refill));
-        }
-        let Some(refill) = &mut self.refill else { return };
-        while let Some(progressed) = refill.landed() {
-            match progressed {
-                Progressed::Covered => {}
-                Progressed::Owes(below) => {
-                    if let Some(owed) = &mut self.owed {
-                        owed.below = below;
-                    }
-                }
-                Progressed::Done => {
-                    out.push(Act::Refill(RefillNews::Done(refill.view().counts)));
-                    self.owed = None;
-                    self.refill = None;
-                    return;
-                }
-            }
-        }
-        if refill.wants_top() {
-            refill.restart(self.position);
-        }
-        if let Some(request) = refill.next_request() {
-            out.push(Act::ReadHistory(request));
-        }
-    }
-
-    /// Redis has no room: the refill ends, and the live changes of its batch alone are sent again.
-    fn stop_refilling(&mut self, batch: &mut Batch, out: &mut Vec<Act>) {
-        batch.units.retain(|unit| !unit.offsets.is_empty());
-        if let Some(refill) = self.refill.take() {
-            out.push(Act::Refill(RefillNews::NoRoom(refill.view().counts)));
-            self.owed = None;
-        }
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -109,6 +110,14 @@ pub struct Failure {
 }
 
 impl Pipeline {
+    /// The longest that a value from that topic may live after its change's commit; `None` where nothing bounds it.
+    pub fn longest_life(&self, topic: &str) -> Option<Duration> {
+        let readers = self.entities().iter().filter(|entity| entity.topics.matches(topic));
+        readers
+            .map(|entity| entity.handler.longest_life())
+            .try_fold(Duration::ZERO, |longest, life| Some(longest.max(life?)))
+    }
+
     /// A pipeline over these entities.
     pub fn new(entities: Arc<[Entity]>) -> Pipeline {
         Pipeline {

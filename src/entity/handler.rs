@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::lifetime::Lifetime;
 use super::template::{Template, TemplateError};
@@ -53,6 +54,12 @@ pub trait EntityHandler: Send + Sync + fmt::Debug {
     /// Every key that this handler writes, always the same. A position in this slice names the key in
     /// [`Values`]. Stoker touches no key that is not made of one of these templates (invariant 11).
     fn keys(&self) -> &[KeyTemplate];
+
+    /// The longest that a value may live after the commit of the change that wrote it, where every value counts from
+    /// there; `None` where one does not. A refill leaves out what is older.
+    fn longest_life(&self) -> Option<Duration> {
+        None
+    }
 
     /// Says what the row's keys hold: called for rows that were created, updated or read by a snapshot.
     ///

@@ -56,6 +56,17 @@ impl EntityHandler for Mapping {
         &self.keys
     }
 
+    fn longest_life(&self) -> Option<Duration> {
+        let life = |write: &WriteSpec| match (&write.shape, &write.ttl.base) {
+            (Shape::Invalidate, _) => Some(Duration::ZERO),
+            (_, TtlBase::AfterCommit(ms)) => {
+                Some(Duration::from_millis(*ms).mul_f64(1.0 + write.ttl.jitter.clamp(0.0, 1.0)))
+            }
+            (_, TtlBase::None | TtlBase::After(_) | TtlBase::Column { .. }) => None,
+        };
+        self.spec.writes.iter().map(life).try_fold(Duration::ZERO, |longest, life| Some(longest.max(life?)))
+    }
+
     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError> {
         if !row.is_stored()
             && let Some(condition) = &self.spec.delete_when

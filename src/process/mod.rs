@@ -207,6 +207,7 @@ fn worker_options(settings: &Settings, workers: usize) -> WorkerOptions {
         backlog_records: BACKLOG_RECORDS,
         breaker_share: settings.errors.breaker.share,
         breaker_of: settings.errors.breaker.of,
+        workers,
         refill_rate: settings.refill.rate.map(|rate| f64::from(rate) / workers as f64),
     }
 }

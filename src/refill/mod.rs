@@ -16,6 +16,7 @@
 //!
 //! Pure. Which history is owed is the lane's to know ([`crate::lane`]), reading is the source's. Start at [`Refill`].
 
+mod request;
 mod seen;
 mod window;
 
@@ -23,6 +24,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+pub use self::request::{AskedState, LaneReport, RefillRequest, Scope};
 pub use self::seen::FINGERPRINT_BYTES_MAX;
 use self::seen::{Fingerprint, Seen};
 use self::window::{Entry, Finished, Window, truncate};
@@ -80,6 +82,16 @@ pub struct RefillView {
     pub counts: RefillCounts,
 }
 
+impl RefillView {
+    /// Share of the history that is covered, over all slices: 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub fn covered(&self) -> f64 {
+        let (whole, done) = (self.top.saturating_sub(self.low), self.top.saturating_sub(self.cursor));
+        let of_slice = if whole > 0 { (done as f64 / whole as f64).clamp(0.0, 1.0) } else { 0.0 };
+        (self.slice as f64 + of_slice) / self.slices.max(1) as f64
+    }
+}
+
 /// What a refill did so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct RefillCounts {
@@ -98,6 +110,7 @@ pub struct RefillCounts {
 pub struct Refill {
     owed: Owed,
     options: RefillOptions,
+    scope: Scope,
     top: Position,
     cursor: Position,
     low: Option<Position>,
@@ -120,6 +133,8 @@ pub struct Refill {
 struct Reading {
     request: HistoryRequest,
     window: Window,
+    /// The newest timestamp in it; the last moment of all where a record has none.
+    newest_ms: Option<i64>,
     /// The record at hand is of this slice.
     is_of_slice: bool,
     /// It was too large: the rest of it is passed over, and a smaller one is asked for.
@@ -145,14 +160,17 @@ pub enum Progressed {
     Owes(Position),
     /// All of the history is covered.
     Done,
+    /// As many keys are written as the scope allows.
+    KeysMax,
 }
 
 impl Refill {
     /// Begins, or goes on with what is owed. The lane tells of all that it takes from `top` on.
-    pub fn new(owed: Owed, top: Position, options: RefillOptions) -> Refill {
+    pub fn new(owed: Owed, top: Position, options: RefillOptions, scope: Scope) -> Refill {
         Refill {
             owed,
             options,
+            scope,
             top,
             cursor: top,
             low: None,
@@ -198,7 +216,8 @@ impl Refill {
         let records = self.window_records.min(span).max(1);
         let request = HistoryRequest { number: self.number, until: self.cursor, records };
         let window = Window::default();
-        self.reading = Some(Reading { request, window, is_of_slice: true, too_large: false });
+        self.reading =
+            Some(Reading { request, window, newest_ms: None, is_of_slice: true, too_large: false });
         Some(request)
     }
 
@@ -208,7 +227,7 @@ impl Refill {
     }
 
     /// True where a record of that window is to be handled: one of this window and of this slice.
-    pub fn wants(&mut self, number: u64, record_key: Option<&[u8]>) -> bool {
+    pub fn wants(&mut self, number: u64, record_key: Option<&[u8]>, timestamp_ms: Option<i64>) -> bool {
         let Some(reading) = self.reading.as_mut().filter(|reading| reading.request.number == number) else {
             return false;
         };
@@ -216,6 +235,10 @@ impl Refill {
             return false;
         }
         self.counts.read += 1;
+        reading.newest_ms = reading.newest_ms.max(timestamp_ms.or(Some(i64::MAX)));
+        if timestamp_ms.is_some_and(|at_ms| self.scope.since_ms.is_some_and(|since_ms| at_ms < since_ms)) {
+            return false;
+        }
         reading.is_of_slice = true;
         if self.is_of_slice(record_key) {
             return true;
@@ -231,8 +254,12 @@ impl Refill {
     }
 
     /// Adds one change of the window's next record: the rows that it is of (the last one as it is now).
-    pub fn add(&mut self, entity: usize, rows: &[RowId], mutations: impl Iterator<Item = Mutation>) {
-        let rows = rows.iter().map(|row| self.seen.row(entity, row)).collect();
+    /// `entity` is none where it is not known: of a record that could not be read, whose keys are given up.
+    pub fn add(&mut self, entity: Option<usize>, rows: &[RowId], mutations: impl Iterator<Item = Mutation>) {
+        if entity.is_some_and(|entity| !self.scope.has(entity)) {
+            return;
+        }
+        let rows = rows.iter().map(|row| self.seen.row(entity.unwrap_or_default(), row)).collect();
         let Some(reading) = self.reading.as_mut().filter(|reading| reading.is_of_slice) else { return };
         reading.window.add(entity, rows, mutations);
         if reading.window.bytes() > self.options.window_bytes && reading.request.records > 1 {
@@ -272,7 +299,7 @@ impl Refill {
 
     /// The window was read from `from` to its end; the partition begins at `low`.
     pub fn read(&mut self, number: u64, from: Position, low: Position) {
-        let Some(Reading { request, window, too_large, .. }) =
+        let Some(Reading { request, window, newest_ms, too_large, .. }) =
             self.reading.take_if(|reading| reading.request.number == number)
         else {
             return;
@@ -284,7 +311,9 @@ impl Refill {
         if window.bytes().saturating_mul(2) < self.options.window_bytes {
             self.window_records = self.window_records.saturating_mul(2).min(WINDOW_RECORDS_MAX);
         }
-        self.low = Some(low);
+        // What lies before a window that is too old as a whole is older still.
+        let is_too_old = newest_ms.zip(self.scope.since_ms).is_some_and(|(newest, since)| newest < since);
+        self.low = Some(if is_too_old { from.max(low) } else { low });
         self.cursor = from.min(self.cursor);
         let recalled = request.until > self.owed.below;
         let Finished { mut entries, rows, truncated } = window.finish();
@@ -329,8 +358,13 @@ impl Refill {
     /// holds waits for the next one. True where anything was added.
     pub fn fill(&mut self, filling: &mut Filling, units_max: usize, bytes_max: usize) -> bool {
         let Some(writing) = &mut self.writing else { return false };
+        let keys_max = self.scope.keys_max.unwrap_or(u64::MAX);
         let mut added = false;
         for _ in 0..writing.entries.len() {
+            if self.counts.written >= keys_max {
+                writing.entries.clear();
+                break;
+            }
             if filling.len() >= units_max || filling.bytes() >= bytes_max {
                 break;
             }
@@ -339,7 +373,15 @@ impl Refill {
                 writing.entries.push_back((entry, newest));
                 continue;
             }
-            let (key, entity) = (entry.key.clone(), entry.entity);
+            if entry.entity.is_none() && !self.scope.is_whole() {
+                // Whose key it is, and so whether it is asked for, is not known: older changes leave it alone.
+                if !entry.guard.as_ref().is_some_and(Guard::has_rows) {
+                    self.seen.insert(self.seen.key(&entry.key));
+                }
+                self.counts.seen += 1;
+                continue;
+            }
+            let (key, entity) = (entry.key.clone(), entry.entity.unwrap_or_default());
             match action(entry, newest, self.owed.mode, &mut self.seen) {
                 Some(action) => {
                     filling.add_history(key, action, entity);
@@ -357,6 +399,9 @@ impl Refill {
         let writing = self.writing.take_if(|writing| writing.entries.is_empty())?;
         for row in writing.rows {
             self.seen.insert(row);
+        }
+        if self.scope.keys_max.is_some_and(|keys_max| self.counts.written >= keys_max) {
+            return Some(Progressed::KeysMax);
         }
         let was_recalled = writing.recalled;
         let from = writing.from;

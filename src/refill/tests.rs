@@ -58,7 +58,7 @@ impl Scene {
         Scene {
             log: log.to_vec(),
             low: 0,
-            refill: Refill::new(Owed::all(top, mode), top, options),
+            refill: Refill::new(Owed::all(top, mode), top, options, Scope::default()),
             cache: BTreeMap::new(),
             written: Vec::new(),
             truncated_before: None,
@@ -87,11 +87,11 @@ impl Scene {
         let from = until.saturating_sub(records).max(self.low as Position);
         for position in from..until {
             let change = self.log[position as usize];
-            if self.refill.wants(number, Some(&[change.row])) {
+            if self.refill.wants(number, Some(&[change.row]), None) {
                 let mutation = mutation(change, position as usize);
-                self.refill.add(0, &[row_of(change)], std::iter::once(mutation));
+                self.refill.add(Some(0), &[row_of(change)], std::iter::once(mutation));
             }
-            if self.truncated_before == Some(position as usize + 1) && self.refill.wants(number, None) {
+            if self.truncated_before == Some(position as usize + 1) && self.refill.wants(number, None, None) {
                 self.refill.truncate(0);
             }
         }
@@ -241,15 +241,15 @@ fn a_part_of_a_value_is_laid_over_the_whole_one_of_its_window_or_leaves_the_key_
         (1, RefillMode::Restore, Some(Action::Delete)),
         (1, RefillMode::IfAbsent, None),
     ] {
-        let mut refill = Refill::new(Owed::all(2, mode), 2, options(window, 100));
+        let mut refill = Refill::new(Owed::all(2, mode), 2, options(window, 100), Scope::default());
         let mut sent = Vec::new();
         while let Some(request) = refill.next_request() {
             let from = (request.until - request.records).max(0);
             for position in from..request.until {
-                assert!(refill.wants(request.number, Some(b"k")));
+                assert!(refill.wants(request.number, Some(b"k"), None));
                 let effect = if position == 0 { whole.clone() } else { patch.clone() };
                 let mutation = Mutation { key: CacheKey::new(b"k"), effect, guard: None };
-                refill.add(0, &[RowId::new(b"r")], std::iter::once(mutation));
+                refill.add(Some(0), &[RowId::new(b"r")], std::iter::once(mutation));
             }
             refill.read(request.number, from, 0);
             let mut filling = Filling::default();
@@ -261,11 +261,68 @@ fn a_part_of_a_value_is_laid_over_the_whole_one_of_its_window_or_leaves_the_key_
     }
 }
 
+/// A record that could not be read gives up the keys of every entity; one of them alone was asked for.
+#[test]
+fn keys_that_nobody_knows_the_entity_of_are_left_alone_where_one_entity_is_asked_for() {
+    let scope = Scope { entities: vec![0], ..Scope::default() };
+    let mut refill = Refill::new(Owed::all(2, RefillMode::Overwrite), 2, options(10, 100), scope);
+    let request = refill.next_request().unwrap();
+    for (position, entity, change) in
+        [(0, Some(0), write(1, 1)), (1, Some(1), write(1, 2)), (2, None, delete(1, 1))]
+    {
+        assert!(refill.wants(request.number, Some(b"k"), None));
+        refill.add(entity, &[row_of(change)], std::iter::once(mutation(change, position)));
+    }
+    refill.read(request.number, 0, 0);
+    let mut filling = Filling::default();
+    assert!(!refill.fill(&mut filling, 10, usize::MAX), "{:?}", filling.take());
+    while refill.landed().is_some_and(|progressed| progressed != Progressed::Done) {}
+}
+
+#[test]
+fn a_scope_ends_by_time_and_by_keys() {
+    let log: Vec<Change> = (0..40).map(|n| write(n, n)).collect();
+    let refilled = |scope: Scope| {
+        let mut refill = Refill::new(Owed::all(40, RefillMode::Restore), 40, options(4, 100), scope);
+        let (mut written, mut end) = (Vec::new(), None);
+        while let Some(HistoryRequest { number, until, records }) = refill.next_request() {
+            let from = (until - records).max(0);
+            for position in from..until {
+                let change = log[position as usize];
+                if refill.wants(number, Some(&[change.row]), Some(position * 10)) {
+                    refill.add(
+                        Some(0),
+                        &[row_of(change)],
+                        std::iter::once(mutation(change, position as usize)),
+                    );
+                }
+            }
+            refill.read(number, from, 0);
+            let mut filling = Filling::default();
+            refill.fill(&mut filling, usize::MAX, usize::MAX);
+            written.extend(filling.take().iter().map(|unit| unit.key.as_bytes()[0]));
+            while let Some(progressed) = refill.landed() {
+                end = Some(progressed);
+                if progressed == Progressed::KeysMax {
+                    return (written, end, refill.counts.read);
+                }
+            }
+        }
+        (written, end, refill.counts.read)
+    };
+    let since = Scope { since_ms: Some(350), ..Scope::default() };
+    let (written, end, read) = refilled(since);
+    assert_eq!((written, end), (vec![39, 38, 37, 36, 35], Some(Progressed::Done)));
+    assert!(read < 40, "what is too old as a whole ends it: {read}");
+    let keys = Scope { keys_max: Some(6), ..Scope::default() };
+    assert_eq!((refilled(keys).0, refilled(Scope::default()).0.len()), (vec![39, 38, 37, 36, 35, 34], 40));
+}
+
 #[test]
 fn what_is_there_already_is_read_for_its_keys_alone() {
     let log = [write(1, 1), write(2, 2), delete(1, 1), write(3, 3)];
     let mut scene = Scene::new(&log, RefillMode::IfAbsent, options(10, 100));
-    scene.refill = Refill::new(Owed::all(2, RefillMode::IfAbsent), 4, options(10, 100));
+    scene.refill = Refill::new(Owed::all(2, RefillMode::IfAbsent), 4, options(10, 100), Scope::default());
     scene.finish();
     assert_eq!(scene.written, [2], "3 is there, and 1 was deleted since");
 }
@@ -312,9 +369,9 @@ fn a_delete_of_history_says_nothing_about_a_key_that_nobody_is_known_to_have() {
     let request = scene.refill.next_request().unwrap();
     let owner = RowId::new(b"r");
     let guard = Some(Guard { version: Version::from_parts(&[4]), owner: owner.clone() });
-    assert!(scene.refill.wants(request.number, None));
+    assert!(scene.refill.wants(request.number, None, None));
     let guarded = Mutation { guard, ..mutation(delete(1, 1), 0) };
-    scene.refill.add(0, &[owner], std::iter::once(guarded));
+    scene.refill.add(Some(0), &[owner], std::iter::once(guarded));
     scene.refill.read(request.number, 0, 0);
     let mut filling = Filling::default();
     scene.refill.fill(&mut filling, 10, usize::MAX);

@@ -20,7 +20,7 @@ pub(super) struct Entry {
     pub(super) effect: Effect,
     pub(super) guard: Option<Guard>,
     pub(super) row: Option<Fingerprint>,
-    pub(super) entity: usize,
+    pub(super) entity: Option<usize>,
     /// Counts the changes of the window: which one it is of.
     change: u32,
 }
@@ -61,7 +61,7 @@ pub(super) struct Finished {
 
 /// A truncate came after these: what they wrote was deleted by it.
 pub(super) fn truncate<'e>(entries: impl Iterator<Item = &'e mut Entry>, entity: usize) {
-    for entry in entries.filter(|entry| entry.entity == entity) {
+    for entry in entries.filter(|entry| entry.entity == Some(entity)) {
         entry.effect = Effect::Delete;
     }
 }
@@ -70,7 +70,7 @@ impl Window {
     /// Adds one change: the rows that it is of (the last one is the row as it is now), and what it does.
     pub(super) fn add(
         &mut self,
-        entity: usize,
+        entity: Option<usize>,
         rows: SmallVec<[Fingerprint; 2]>,
         mutations: impl Iterator<Item = Mutation>,
     ) {

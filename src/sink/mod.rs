@@ -12,9 +12,23 @@ pub mod slots;
 
 pub use rewrite::Rewrite;
 
-use crate::batch::{Action, Batch, Claim, LaneId, Outcomes, PatchStep, Purge, Purged, Step, Taken, Unit};
+use std::collections::BTreeMap;
+
+use crate::batch::{
+    Action, Batch, Claim, LaneId, LaneName, Outcomes, PatchStep, Purge, Purged, Step, Taken, Unit,
+};
 use crate::error::WorldError;
 use crate::mutation::Value;
+use crate::refill::{LaneReport, RefillRequest};
+
+/// A refill that somebody asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefillAsked {
+    /// What is asked for.
+    pub request: RefillRequest,
+    /// What lanes told of it.
+    pub lanes: BTreeMap<LaneName, LaneReport>,
+}
 
 /// Applies batches to the cache. One instance per worker, on the worker's own connections.
 ///
@@ -39,7 +53,8 @@ pub trait Sink {
     /// - Each master that the units touch (all of them with `Batch::everywhere`) gets the lane's watermark
     ///   at the end of its part. A master whose watermark already stands at or past `Batch::end` (during a
     ///   rewind that another master's loss caused) is left alone, its units count as applied.
-    /// - What is written only where absent goes to masters that owe history alone.
+    /// - Units of history (without offsets), but guarded ones, go to masters that owe it alone: all of them, where
+    ///   [`Batch::asks`].
     /// - Bounded by `redis.timeout` for each answer.
     fn apply(&self, batch: &Batch) -> impl Future<Output = Outcomes>;
 
@@ -53,6 +68,19 @@ pub trait Sink {
     ///
     /// Errors: of the world; the lane asks again after a pause.
     fn purge(&self, purge: &Purge) -> impl Future<Output = Result<Purged, WorldError>>;
+
+    /// The refill that somebody asks for, and what the group's lanes told of it; `None` where nobody does.
+    ///
+    /// Errors: of the world; what was heard before stands.
+    fn refill_asked(&self) -> impl Future<Output = Result<Option<RefillAsked>, WorldError>>;
+
+    /// Tells how far lanes are with the refill of that name.
+    fn tell_refill(
+        &self,
+        id: &str,
+        reports: &[(LaneName, LaneReport)],
+        now_ms: i64,
+    ) -> impl Future<Output = Result<(), WorldError>>;
 
     /// Leaves a lane in good order: its connections are struck from the owner record, so that the next
     /// owner has nothing to kill. Best effort; called with no batch in flight.

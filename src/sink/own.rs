@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `<own_prefix><group>:owner:{<topic>:<partition>}` | hash: `epoch`, and per node an [`Entry`] as JSON under `n:<node>` |
 //! | `<own_prefix><group>:mark:{<tag>}:<topic>:<partition>` | a lane's watermark on one master, a [`Mark`] |
+//! | `<own_prefix><group>:refill` | a refill that is asked for, and how far the lanes are with it: a hash |
 //! | `<own_prefix>v:{<tag>}:<cache key>` | what the version guard remembers, [`Remembered`] |
 //! | `<own_prefix>v:{<tag>}<length of key>:<cache key>:<member>` | the same of one member; the length is in bytes |
 //!
@@ -47,6 +48,11 @@ impl OwnKeys {
     pub fn owner_record(&self, lane: &LaneName) -> Vec<u8> {
         let OwnKeys { prefix, group } = self;
         format!("{prefix}{group}:owner:{{{}:{}}}", escape(&lane.topic), lane.partition).into_bytes()
+    }
+
+    /// A refill that is asked for, and how far the lanes are with it.
+    pub fn refill_request(&self) -> Vec<u8> {
+        format!("{}{}:refill", self.prefix, self.group).into_bytes()
     }
 
     /// A lane's watermark in that slot.

@@ -1,6 +1,7 @@
 //! What a worker tells about its work: plain numbers and names, never a key or a value.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::rejects::GuardView;
 use crate::batch::LaneName;
@@ -10,7 +11,7 @@ use crate::decode::{Ignored, SchemaId};
 use crate::error::WorldError;
 use crate::lane::{Activity, Loss, RefillNews};
 use crate::record::Position;
-use crate::refill::RefillView;
+use crate::refill::{LaneReport, RefillView};
 
 /// What happened since the counters were last taken. Plain numbers: the driver makes metrics and logs of them.
 #[derive(Debug, Default)]
@@ -89,6 +90,8 @@ pub struct LaneView {
     pub refill: Option<(RefillView, RefillMode)>,
     /// True where history is owed, also while no refill runs.
     pub owes: bool,
+    /// The refill that was asked for last, and how far it is.
+    pub asked: Option<(Arc<str>, LaneReport)>,
     /// What became of its guarded units, by entity.
     pub guards: Vec<GuardView>,
     /// Why the registry schema that it waits for is not known, where the registry could not be asked.

@@ -110,7 +110,7 @@ pub(super) fn handle_history(
     pipeline.handle(record, &mut |emitted| match emitted {
         Emitted::Mutations { entity, mutations, rows, .. } => {
             if let Some(refill) = lane.refill_mut() {
-                refill.add(entity, rows, mutations);
+                refill.add(Some(entity), rows, mutations);
             }
         }
         Emitted::Truncated { entity, .. } => {
@@ -124,7 +124,7 @@ pub(super) fn handle_history(
             let told = told(lane, record, &failure);
             let Some(refill) = lane.refill_mut() else { return };
             refill.failed();
-            refill.add(failure.entity.unwrap_or_default(), &failure.rows, failure.deletes.into_iter());
+            refill.add(failure.entity, &failure.rows, failure.deletes.into_iter());
             if refill.mode() != RefillMode::Overwrite {
                 return;
             }

@@ -25,8 +25,10 @@ impl<R: AsRecord> Worker<R> {
             let mut records = std::mem::take(&mut part.records).into_iter();
             for record in records.by_ref() {
                 let seen = record.as_record();
-                let wanted =
-                    owned.lane.refill_mut().is_some_and(|refill| refill.wants(part.number, seen.key));
+                let wanted = owned
+                    .lane
+                    .refill_mut()
+                    .is_some_and(|refill| refill.wants(part.number, seen.key, seen.timestamp_ms));
                 if !wanted {
                     continue;
                 }

@@ -5,6 +5,7 @@
 //! simulation with a model). Memory is bounded by [`Worker::hungry`]: a driver hands in records only while it
 //! is true.
 
+mod asked;
 mod breaker;
 mod counts;
 mod handle;
@@ -38,6 +39,7 @@ use crate::error::WorldError;
 use crate::lane::{Act, Activity, Lane, LaneOptions, Phase, STALLED_AFTER, Tally};
 use crate::pipeline::Pipeline;
 use crate::record::AsRecord;
+use crate::sink::RefillAsked;
 use crate::source::{Assignment, Delivery, History, Released, StopReason, Stored, ToSource, ToWorker};
 
 /// Bounds and policy of a worker.
@@ -55,6 +57,8 @@ pub struct WorkerOptions {
     pub breaker_of: usize,
     /// Keys of history a second, over all lanes of the worker; `None` is no bound.
     pub refill_rate: Option<f64>,
+    /// Workers of the process: a rate that is asked for is shared between them.
+    pub workers: usize,
 }
 
 /// What a worker takes in.
@@ -66,6 +70,8 @@ pub enum Input<R> {
     Claimed(LaneId, Result<Taken, WorldError>),
     /// The sink's answer to a batch.
     Applied(Batch, Outcomes),
+    /// The refill that somebody asks for, as it stands now.
+    RefillAsked(Option<RefillAsked>),
     /// The sink's answer to a step of a purge.
     Purged(Purge, Result<Purged, WorldError>),
     /// The producer's answer: so many letters were out, and these were not acknowledged.
@@ -228,6 +234,7 @@ impl<R: AsRecord> Worker<R> {
                 paused: owned.paused,
                 refill: owned.lane.refill_view(),
                 owes: owned.lane.owed().is_some(),
+                asked: owned.lane.asked_report().map(|(id, report)| (Arc::clone(id), report)),
                 guards: owned.rejects.views(),
             })
             .collect()
@@ -279,6 +286,7 @@ impl<R: AsRecord> Worker<R> {
                 self.with(lane, now, out, |owned, acts| owned.lane.claimed(result, now, acts));
             }
             Input::Applied(batch, outcomes) => self.applied(batch, outcomes, now, out),
+            Input::RefillAsked(asked) => self.refill_asked(asked.as_ref(), now, out),
             Input::Purged(purge, result) => self.purged(&purge, &result, now, out),
             Input::LettersSent { lane, flight, sent, unsent } => {
                 self.with(lane, now, out, |owned, acts| {
@@ -307,7 +315,8 @@ impl<R: AsRecord> Worker<R> {
         let id = assignment.lane;
         self.newest = self.newest.max(Some(id));
         let mut acts = std::mem::take(&mut self.acts);
-        let lane = Lane::new(assignment, self.options.lane, now, &mut acts);
+        let longest_life = self.pipeline.longest_life(&assignment.name.topic);
+        let lane = Lane::new(assignment, self.options.lane, now, &mut acts).with_longest_life(longest_life);
         self.lanes.insert(
             id,
             Owned {

@@ -28,6 +28,7 @@ fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
         breaker_share: 1.0,
         breaker_of: 8,
         refill_rate: None,
+        workers: 1,
     };
     let mut worker = Worker::new(Pipeline::new(Arc::from([])), options);
     let name = LaneName { topic: "t".to_owned(), partition: 0 };
@@ -90,6 +91,7 @@ fn framed_rows() -> (Worker<OwnedRecord>, Vec<Action>) {
         breaker_share: 1.0,
         breaker_of: 8,
         refill_rate: None,
+        workers: 1,
     };
     let mut worker = Worker::new(pipeline, options);
     let mut out = Vec::new();
@@ -211,6 +213,7 @@ fn guarded_rows() -> Worker<OwnedRecord> {
         breaker_share: 1.0,
         breaker_of: 8,
         refill_rate: None,
+        workers: 1,
     };
     let mut worker = Worker::new(Pipeline::new(Arc::from([rows])), options);
     let name = LaneName { topic: "t".to_owned(), partition: 0 };

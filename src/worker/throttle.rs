@@ -20,6 +20,13 @@ impl Throttle {
         Throttle { rate, held: 0.0, at: None }
     }
 
+    /// From now on that rate; nothing is due for the time before.
+    pub(super) fn set_rate(&mut self, rate: Option<f64>) {
+        if self.rate != rate {
+            *self = Throttle::new(rate);
+        }
+    }
+
     /// Keys that may be written now.
     pub(super) fn allowed(&mut self, now: Duration) -> usize {
         let Some(rate) = self.rate else { return usize::MAX };

@@ -20,9 +20,10 @@ use crate::batch::{
 };
 use crate::error::WorldError;
 use crate::record::Position;
+use crate::refill::LaneReport;
 use crate::sink::own::{Entry, Found, Mark, OwnKeys, OwnerRecord, Peer, beginning, epoch_above};
 use crate::sink::slots::slot_of;
-use crate::sink::{Rewrite, Sink, largest_value};
+use crate::sink::{RefillAsked, Rewrite, Sink, largest_value};
 
 /// The node's name in owner records.
 const NODE: &str = "memory";
@@ -261,7 +262,7 @@ impl MemorySink {
         let advance = (batch.everywhere || !batch.units.is_empty()).then(|| {
             let end = batch.end;
             let target = lane.told.map_or(end, |told| told.max(end)).max(0);
-            lane.owes &= batch.owed.is_some();
+            lane.owes = (lane.owes || batch.asks) && batch.owed.is_some();
             let owed = batch.owed.filter(|_| lane.owes);
             let sent = lane.sent.replace(target).map(|sent| (sent, lane.sent_owed));
             lane.sent_owed = owed;
@@ -455,6 +456,15 @@ impl Sink for MemorySink {
         self.purge_now(purge)
     }
 
+    /// The model knows no requests: who drives a worker hands them to it.
+    async fn refill_asked(&self) -> Result<Option<RefillAsked>, WorldError> {
+        Ok(None)
+    }
+
+    async fn tell_refill(&self, _: &str, _: &[(LaneName, LaneReport)], _: i64) -> Result<(), WorldError> {
+        Ok(())
+    }
+
     async fn release(&self, lane: LaneId) {
         self.release_now(lane);
     }
@@ -492,6 +502,7 @@ mod tests {
             commits: smallvec::SmallVec::new(),
             sealed_at_ms: 0,
             owed: None,
+            asks: false,
         }
     }
 

@@ -110,14 +110,14 @@ impl RedisSink {
             // those that are behind.
             let is_there = |mark: &LaneMark| match (unit.offsets.is_empty(), &unit.action) {
                 (true, Action::Guarded(_)) => false,
-                (true, _) => !mark.owes,
+                (true, _) => !mark.owes && !batch.asks,
                 (false, _) => mark.has(batch.end),
             };
             if marks.get(master).is_some_and(is_there) {
                 progress.decide(index, Outcome::Applied);
                 continue;
             }
-            if unit.offsets.is_empty() && self.node(master).is_full(self.refill_memory) {
+            if unit.offsets.is_empty() && self.node(master).is_full(self.refill_memory.get()) {
                 progress.failed(WorldError::NotNow { code: ServerCode::OutOfMemory });
                 continue;
             }
@@ -203,7 +203,7 @@ impl RedisSink {
         let (advance, target) = {
             let mut marks = part.lane.marks.borrow_mut();
             let mark = marks.get_mut(&part.node.address).ok_or(WorldError::Redirected)?;
-            mark.advance(part.lane.epoch, part.batch.end, part.batch.owed)
+            mark.advance(part.lane.epoch, part.batch.end, part.batch.owed, part.batch.asks)
         };
         commands.add_command(advance);
         let refills = part.batch.owed.is_some();

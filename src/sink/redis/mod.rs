@@ -9,6 +9,7 @@
 //! `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also `CLUSTER|SLOTS ASKING`.
 
 mod apply;
+mod asked;
 mod classify;
 mod cluster;
 mod command;
@@ -28,12 +29,13 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Purge, Purged, Taken, WatermarkSeen};
+use crate::batch::{Batch, Claim, LaneId, LaneName, Outcome, Outcomes, Purge, Purged, Taken, WatermarkSeen};
 use crate::clock::SystemClock;
 use crate::error::WorldError;
+use crate::refill::LaneReport;
 use crate::settings::{RedisSettings, RedisTarget};
 use crate::sink::own::OwnKeys;
-use crate::sink::{Rewrite, Sink};
+use crate::sink::{RefillAsked, Rewrite, Sink};
 
 use cluster::SlotMap;
 use command::bytes_of;
@@ -49,7 +51,9 @@ pub struct RedisSink {
     settings: RedisSettings,
     own: OwnKeys,
     value_bytes_max: usize,
-    refill_memory: f64,
+    /// Share of a server's `maxmemory` up to which history is written: by the settings, or as it is asked for.
+    refill_memory: Cell<f64>,
+    refill_memory_set: f64,
     rewrite: Option<Rewrite>,
     clock: SystemClock,
     connector: Connector,
@@ -100,7 +104,8 @@ impl RedisSink {
         RedisSink {
             own: OwnKeys::new(&settings.own_prefix, &group),
             value_bytes_max,
-            refill_memory: 1.0,
+            refill_memory: Cell::new(1.0),
+            refill_memory_set: 1.0,
             rewrite: None,
             clock,
             connector: Connector::new(settings.clone(), clock),
@@ -117,7 +122,8 @@ impl RedisSink {
 
     /// The same with another share of a server's `maxmemory` up to which history is written.
     pub fn with_refill_memory(mut self, share: f64) -> RedisSink {
-        self.refill_memory = share;
+        self.refill_memory.set(share);
+        self.refill_memory_set = share;
         self
     }
 
@@ -197,6 +203,23 @@ impl Sink for RedisSink {
             Some(lane) => self.purge_step(&lane, purge).await,
             None => Err(WorldError::NotOwner),
         }
+    }
+
+    async fn refill_asked(&self) -> Result<Option<RefillAsked>, WorldError> {
+        let asked = RedisSink::refill_asked(self).await?;
+        if asked.is_none() {
+            self.refill_memory.set(self.refill_memory_set);
+        }
+        Ok(asked)
+    }
+
+    async fn tell_refill(
+        &self,
+        id: &str,
+        reports: &[(LaneName, LaneReport)],
+        now_ms: i64,
+    ) -> Result<(), WorldError> {
+        RedisSink::tell_refill(self, id, reports, now_ms).await
     }
 
     async fn release(&self, lane: LaneId) {

@@ -99,7 +99,7 @@ impl RedisSink {
             };
             let mut mark = LaneMark { owes: owed.is_some(), ..LaneMark::new(master.key) };
             let link = links.get(&node).ok_or(WorldError::Redirected)?;
-            let (cmd, target) = mark.advance(epoch, position, owed);
+            let (cmd, target) = mark.advance(epoch, position, owed, false);
             attempt.goes_on()?;
             let reply = self.call(link, cmd).await?;
             match mark.answered(&reply, target) {

@@ -58,9 +58,16 @@ impl LaneMark {
 
     /// The command that brings it up to `end`, or leaves it where it stands further on; and that position.
     ///
-    /// `owed` is what the lane owes by then: nothing any more frees this master too.
-    pub(super) fn advance(&mut self, epoch: Epoch, end: Position, owed: Option<Owed>) -> (Cmd, Position) {
-        self.owes &= owed.is_some();
+    /// `owed` is what the lane owes by then: nothing any more frees this master too. Where it `asks`, the master
+    /// owes like any other.
+    pub(super) fn advance(
+        &mut self,
+        epoch: Epoch,
+        end: Position,
+        owed: Option<Owed>,
+        asks: bool,
+    ) -> (Cmd, Position) {
+        self.owes = (self.owes || asks) && owed.is_some();
         let target = self.told.map_or(end, |told| told.max(end)).max(0);
         let mut cmd = ADVANCE.call(&[&self.key]);
         cmd.arg(epoch.0).arg(target);
@@ -146,11 +153,11 @@ mod tests {
     #[test]
     fn a_loss_is_reported_once_and_then_set_anew() {
         let mut mark = LaneMark { told: Some(10), settled: Some(10), ..LaneMark::new(b"w".to_vec()) };
-        let (_, target) = mark.advance(Epoch(1), 20, None);
+        let (_, target) = mark.advance(Epoch(1), 20, None, false);
         assert_eq!(target, 20);
         assert_eq!(mark.answered(&reply("missing"), target), Ok(WatermarkSeen::Missing));
         assert_eq!((mark.told, mark.sent, mark.settled), (None, None, None));
-        let (_, target) = mark.advance(Epoch(1), 7, None);
+        let (_, target) = mark.advance(Epoch(1), 7, None, false);
         assert_eq!(mark.answered(&reply("ok"), target), Ok(WatermarkSeen::Current));
         assert_eq!(mark.told, Some(7));
     }
@@ -158,10 +165,10 @@ mod tests {
     #[test]
     fn after_a_fall_back_a_further_loss_still_shows() {
         let mut mark = LaneMark { told: Some(10), settled: Some(10), ..LaneMark::new(b"w".to_vec()) };
-        let (_, target) = mark.advance(Epoch(1), 20, None);
+        let (_, target) = mark.advance(Epoch(1), 20, None, false);
         assert_eq!(mark.answered(&reply("behind:5"), target), Ok(WatermarkSeen::Behind(5, None)));
         assert_eq!((mark.told, mark.sent, mark.settled), (Some(5), None, None));
-        let (_, target) = mark.advance(Epoch(1), 7, None);
+        let (_, target) = mark.advance(Epoch(1), 7, None, false);
         assert_eq!(mark.answered(&reply("behind:3"), target), Ok(WatermarkSeen::Behind(3, None)));
         assert_eq!(mark.told, Some(3));
     }
@@ -170,7 +177,7 @@ mod tests {
     fn a_mark_that_stands_further_on_is_looked_at_and_left() {
         let mut mark = LaneMark { told: Some(100), settled: Some(100), ..LaneMark::new(b"w".to_vec()) };
         assert!(mark.has(100) && !mark.has(101));
-        assert_eq!(mark.advance(Epoch(1), 60, None).1, 100);
+        assert_eq!(mark.advance(Epoch(1), 60, None, false).1, 100);
     }
 
     #[test]

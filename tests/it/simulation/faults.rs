@@ -66,6 +66,10 @@ pub(super) enum Blow {
     Restart,
     /// A snapshot is taken.
     Snapshot,
+    /// Somebody asks for a refill.
+    AskRefill,
+    /// Somebody takes it back.
+    EndRefill,
 }
 
 impl Plan {
@@ -82,11 +86,15 @@ impl Plan {
             (Blow::RestartEmpty, 1),
             (Blow::RestartFromSnapshot, 1),
             (Blow::Restart, 1),
+            (Blow::AskRefill, 2),
         ];
         for (blow, weight) in possible {
             if rng.chance(400) {
                 blows.extend(std::iter::repeat_n(blow, weight));
             }
+        }
+        if blows.contains(&Blow::AskRefill) {
+            blows.push(Blow::EndRefill);
         }
         if blows.contains(&Blow::RestartFromSnapshot) {
             blows.extend([Blow::Snapshot; 2]);

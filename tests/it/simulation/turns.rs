@@ -42,6 +42,7 @@ impl World {
             breaker_share: 1.0,
             breaker_of: 1_000,
             refill_rate: self.plan.refill_rate,
+            workers: 1,
         };
         let seats = (0..self.plan.workers).map(|_| {
             let sink = MemorySink::new(self.server.clone(), "stoker:", "simulation", VALUE_BYTES_MAX);

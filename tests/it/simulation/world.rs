@@ -107,6 +107,8 @@ pub(super) struct World {
     pub(super) processes: BTreeMap<u64, Process>,
     pub(super) process_count: u64,
     pub(super) starting: usize,
+    /// Refills that were asked for.
+    pub(super) asked: u64,
     /// When each member hears the last thing that it was told: notices come in order.
     pub(super) noticed_at: BTreeMap<Member, u64>,
     /// What happened to frozen processes, to be looked at when they wake up.
@@ -150,6 +152,7 @@ impl World {
             processes: BTreeMap::new(),
             process_count: 0,
             starting: plan.processes,
+            asked: 0,
             noticed_at: BTreeMap::new(),
             deferred: BTreeMap::new(),
             flying: BTreeMap::new(),

@@ -223,6 +223,7 @@ pub(crate) fn claim_from(lane: u64, committed: i64) -> Claim {
 pub(crate) fn batch(lane: u64, positions: std::ops::Range<i64>, units: Vec<Unit>) -> Batch {
     Batch {
         owed: None,
+        asks: false,
         lane: LaneId(lane),
         attempt: 1,
         units,
