@@ -20,6 +20,7 @@ mod key;
 mod maxwell;
 mod members;
 mod mongo;
+mod mysql_text;
 mod mysql_type;
 mod ogg;
 mod placeholder;
@@ -286,7 +287,7 @@ impl Decoder {
             }
             (_, Some(shape)) if format.takes(shape) => match shape {
                 Shape::Maxwell => maxwell::decode(row, key, record),
-                Shape::Canal => canal::decode(row, record),
+                Shape::Canal => canal::decode(row, record, texts),
                 Shape::TicdcSimple => ticdc::decode(row, key, record),
                 Shape::Ogg => ogg::decode(row, key, record),
                 Shape::Dms => dms::decode(row, key, record),

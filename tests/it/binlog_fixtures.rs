@@ -11,7 +11,7 @@ use crate::support::captures::{BINLOG, Line, respelt, without_declared_types};
 use crate::support::command::stoker;
 
 /// Records of all captures: none may get lost from the folder without anybody noticing.
-const CAPTURED_RECORDS: usize = 893;
+const CAPTURED_RECORDS: usize = 1_014;
 
 fn debezium(variant: &str, table: &str) -> PathBuf {
     let file = format!("debezium-3.5-mariadb-10.11/{variant}/{variant}.shop.{table}.records.ndjson");
@@ -109,6 +109,53 @@ fn a_column_of_mariadb_gives_the_same_bytes_when_the_connector_spells_it_as_text
     }
 }
 
+/// What each row was last written as by followers of the same binlog. Columns that differ are those whose content one of
+/// them changes, as `tests/fixtures-binlog/README.md` lists.
+#[test]
+fn a_row_of_mariadb_gives_the_same_bytes_whoever_follows() {
+    let entities = BINLOG.entities();
+    for (file, table, differing) in [
+        ("maxwell-1.22-mariadb-10.11/maxwell", "numbers", &["bit64", "bit9", "y"][..]),
+        (
+            "maxwell-1.22-mariadb-10.11/maxwell",
+            "times",
+            &["d", "dn", "dt", "dt3", "dt6", "dtn", "t", "t6", "ts", "ts6", "tsn"],
+        ),
+        ("maxwell-1.22-mariadb-10.11/maxwell", "texts", &["b", "e", "g", "ls", "p", "s"]),
+        ("maxwell-1.22-mariadb-10.11/maxwell", "customers", &[]),
+        ("maxwell-1.22-mariadb-10.11/maxwell", "evolving", &[]),
+        ("canal-1.1.7-mariadb-10.11/canal", "numbers", &["y"]),
+        (
+            "canal-1.1.7-mariadb-10.11/canal",
+            "times",
+            &["d", "dn", "dt", "dt3", "dt6", "dtn", "ts", "ts6", "tsn"],
+        ),
+        ("canal-1.1.7-mariadb-10.11/canal", "texts", &["b", "e", "g", "l", "ls", "p"]),
+        ("canal-1.1.7-mariadb-10.11/canal", "customers", &[]),
+    ] {
+        let others = BINLOG.writes(&entities, &BINLOG.folder().join(format!("{file}.records.ndjson")));
+        let others = respelt(others);
+        let follower = file.rsplit_once('/').unwrap().1;
+        let mut found = BTreeSet::new();
+        let mut rows = 0;
+        for (key, values) in respelt(BINLOG.writes(&entities, &debezium("json-plain", table))) {
+            if !key.starts_with(&format!("{table}:")) {
+                continue;
+            }
+            // Rows of the snapshot alone are not in the others.
+            let Some(others) = others.get(&format!("{follower}:{key}")) else { continue };
+            let [value, other]: [BTreeMap<String, Box<RawValue>>; 2] =
+                [values.last(), others.last()].map(|json| serde_json::from_str(json.unwrap()).unwrap());
+            assert!(value.keys().eq(other.keys()), "{key}");
+            let differs = |(name, token): &(String, Box<RawValue>)| token.get() != other[name].get();
+            found.extend(value.into_iter().filter(differs).map(|(name, _)| name));
+            rows += 1;
+        }
+        assert!(rows > 0, "{table} of {follower}");
+        assert_eq!(found.iter().map(String::as_str).collect::<Vec<_>>(), differing, "{table} of {follower}");
+    }
+}
+
 /// Under `bigint.unsigned.handling.mode = precise` a BIGINT UNSIGNED is a decimal, which is shown as text.
 fn bare(token: &RawValue) -> &str {
     let token = token.get();
@@ -131,6 +178,24 @@ struct Source {
     file: String,
     pos: u64,
     row: u64,
+}
+
+/// Rows that one statement changes share their offset in the binlog; what parts them is their place in the transaction.
+#[test]
+fn rows_of_one_statement_have_positions_of_their_own_in_maxwell() {
+    let path = BINLOG.folder().join("maxwell-1.22-mariadb-10.11/maxwell.records.ndjson");
+    let records = std::fs::read_to_string(&path).unwrap();
+    let mut offsets = BTreeMap::<_, BTreeSet<_>>::new();
+    for (record, line) in records.lines().zip(BINLOG.explained(&BINLOG.entities(), &path).lines()) {
+        let record: Record = serde_json::from_str(record).unwrap();
+        let change: serde_json::Value = serde_json::from_str(&record.value.unwrap()).unwrap();
+        let line: Line = serde_json::from_str(line).unwrap();
+        let guard = line.mutations.into_iter().find_map(|shown| shown.guard);
+        if let (Some(offset), Some(guard)) = (change["position"].as_str(), guard) {
+            offsets.entry(offset.to_owned()).or_default().insert(guard);
+        }
+    }
+    assert_eq!(offsets.values().map(BTreeSet::len).max(), Some(4), "the update of all customers");
 }
 
 /// The guard compares versions; what they must agree with is the order of the binlog, which the records tell.
