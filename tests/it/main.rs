@@ -20,6 +20,7 @@ mod process;
 mod readme;
 mod redis_cluster;
 mod redis_sink;
+mod registry_tls;
 mod simulation;
 mod sink_contract;
 mod support;
