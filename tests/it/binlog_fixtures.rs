@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::support::captures::{BINLOG, Line, respelt, without_declared_types};
+use crate::support::captures::{BINLOG, KCONNECT, Line, respelt, without_declared_types};
 use crate::support::command::stoker;
 
-/// Records of all captures: none may get lost from the folder without anybody noticing.
-const CAPTURED_RECORDS: usize = 1_014;
+/// Records of all captures: none may get lost from the folders without anybody noticing.
+const CAPTURED_RECORDS: usize = 1_014 + 101;
 
 fn debezium(variant: &str, table: &str) -> PathBuf {
     let file = format!("debezium-3.5-mariadb-10.11/{variant}/{variant}.shop.{table}.records.ndjson");
@@ -20,25 +20,29 @@ fn debezium(variant: &str, table: &str) -> PathBuf {
 
 #[test]
 fn every_record_of_a_binlog_does_what_is_expected_of_it() {
-    let arguments = BINLOG.test_arguments();
-    let ran = stoker(&arguments.each_ref().map(String::as_str), "");
-    assert_eq!(ran.code, 0, "{}\n{}\nread the differences; --bless writes them", ran.out, ran.err);
-    let cases = BINLOG.all().len();
-    assert!(ran.out.ends_with(&format!("\n{cases} passed, 0 failed\n")), "{}", ran.out);
+    for captures in [BINLOG, KCONNECT] {
+        let arguments = captures.test_arguments();
+        let ran = stoker(&arguments.each_ref().map(String::as_str), "");
+        assert_eq!(ran.code, 0, "{}\n{}\nread the differences; --bless writes them", ran.out, ran.err);
+        let cases = captures.all().len();
+        assert!(ran.out.ends_with(&format!("\n{cases} passed, 0 failed\n")), "{}", ran.out);
+    }
 }
 
 #[test]
 fn every_record_of_a_binlog_is_answered_and_none_is_an_error() {
-    let entities = BINLOG.entities();
     let mut count = 0;
-    for path in BINLOG.all() {
-        let records = std::fs::read_to_string(&path).unwrap().lines().count();
-        let explained = BINLOG.explained(&entities, &path);
-        assert!(explained.lines().count() >= records, "{}", path.display());
-        for line in explained.lines() {
-            assert!(!line.contains("\"error\":"), "{line}");
+    for captures in [BINLOG, KCONNECT] {
+        let entities = captures.entities();
+        for path in captures.all() {
+            let records = std::fs::read_to_string(&path).unwrap().lines().count();
+            let explained = captures.explained(&entities, &path);
+            assert!(explained.lines().count() >= records, "{}", path.display());
+            for line in explained.lines() {
+                assert!(!line.contains("\"error\":"), "{line}");
+            }
+            count += records;
         }
-        count += records;
     }
     assert_eq!(count, CAPTURED_RECORDS);
 }
@@ -76,6 +80,20 @@ fn a_row_of_mariadb_gives_the_same_bytes_in_every_form() {
                 false => (writes, plain.clone()),
             };
             assert_eq!(writes, expected, "{table} as {form}");
+        }
+    }
+}
+
+/// All types are the registry's, but BIGINT UNSIGNED: its schema does not tell it.
+#[test]
+fn a_row_of_mariadb_gives_the_same_bytes_under_a_registered_schema_of_connect() {
+    for table in ["numbers", "times", "texts", "composite", "keyless", "evolving"] {
+        let plain = BINLOG.writes(&BINLOG.entities(), &debezium("json-plain", table));
+        let path = KCONNECT.folder().join(format!("kconnect/kconnect.shop.{table}.records.ndjson"));
+        let writes = KCONNECT.writes(&KCONNECT.entities(), &path);
+        assert!(!writes.is_empty(), "{table}");
+        for (key, values) in writes {
+            assert_eq!(plain.get(&key), Some(&values), "{key}");
         }
     }
 }

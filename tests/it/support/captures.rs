@@ -1,4 +1,4 @@
-//! The captures under `tests/fixtures` and `tests/fixtures-binlog`, and what the core makes of them.
+//! The captures under `tests/fixtures`, `tests/fixtures-binlog` and `tests/fixtures-kconnect`, and what the core makes of them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -31,6 +31,9 @@ pub(crate) const POSTGRES: Captures =
 /// Those of systems that follow MariaDB's binlog.
 pub(crate) const BINLOG: Captures =
     Captures { folder: "tests/fixtures-binlog", schemas: "debezium-3.5-mariadb-10.11/schemas.json" };
+
+/// Those of the same MariaDB through Apicurio's converter of JSON.
+pub(crate) const KCONNECT: Captures = Captures { folder: "tests/fixtures-kconnect", schemas: "schemas.json" };
 
 impl Captures {
     /// Where they are.
