@@ -149,6 +149,8 @@ pub struct Decoder {
     inner_plans: Plans,
     /// A document that came as a JSON text.
     inner: String,
+    /// Attributes of a CloudEvent that came as headers: a JSON object.
+    attributes: String,
     /// Texts that a format keeps escaped or encoded, for rows to borrow from: a record's at a time.
     texts: Vec<String>,
 }
@@ -165,6 +167,7 @@ impl Decoder {
             value_scratch: avro::Scratch::default(),
             inner_plans: plans(),
             inner: String::new(),
+            attributes: String::new(),
             texts: Vec::new(),
         }
     }
@@ -217,7 +220,7 @@ impl Decoder {
             match schemas.plan(framed.schema.id, format)? {
                 Planned::Avro(plan) => {
                     let scratch = &mut self.value_scratch;
-                    return avro::value(plan, framed.datum, scratch, format, record.topic, key, texts);
+                    return avro::value(plan, framed.datum, scratch, format, record, key, texts);
                 }
                 Planned::Json(plan) => (bytes, under) = (framed.datum, Some(plan)),
             }
@@ -281,10 +284,14 @@ impl Decoder {
         match (format, auto::shape(&row)) {
             (Format::Flattened, _) => flattened::decode(row, key),
             (Format::Rows, _) => Ok(Decoded::one(rows::change(row, key.into_row()))),
-            // Both are `before` and `after` alone, but here the op is in a header.
-            (_, Some(Shape::Cockroach)) if record.headers.last("ce_specversion").is_some() => {
-                Err(format.meets_unbuilt("a CloudEvent in binary mode"))
-            }
+            // CockroachDB's are `before` and `after` alone, too, but here the op is in a header.
+            _ if cloudevents::is_binary(&row, record.headers) => match format.takes(Shape::CloudEvents) {
+                true => {
+                    let attributes = &mut self.attributes;
+                    cloudevents::decode_binary(document, key, record.headers, attributes, texts)
+                }
+                false => Err(format.meets("a CloudEvent in binary mode")),
+            },
             (_, Some(shape)) if format.takes(shape) => match shape {
                 Shape::Maxwell => maxwell::decode(row, key, record),
                 Shape::Canal => canal::decode(row, record, texts),
