@@ -32,6 +32,7 @@ mod sequin;
 mod tests;
 mod ticdc;
 mod ticdc_open;
+mod vitess;
 mod wire;
 
 use smallvec::SmallVec;

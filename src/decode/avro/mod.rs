@@ -25,6 +25,7 @@ use super::debezium::{Envelope, Image};
 use super::json::Scanner;
 use super::key::Key;
 use super::position::Source;
+use super::vitess::Transaction;
 use super::{Decoded, Format, Ignored, auxiliary, cloudevents, flattened, rows};
 use crate::change::{Cell, Column, Row};
 use crate::error::DecodeError;
@@ -121,11 +122,22 @@ pub(super) fn value<'a>(
                 }
                 _ => None,
             };
+            let transaction = match text(pending.transaction) {
+                Some(block) if block.starts_with('{') => Transaction::scan(&mut Scanner::new(block, 0))
+                    .map_err(|stop| {
+                        DecodeError::new(
+                            "avro",
+                            format!("the transaction block cannot be read: {}", stop.what),
+                        )
+                    })?,
+                _ => Transaction::default(),
+            };
             let envelope = Envelope {
                 op: text(pending.op),
                 before: image(pending.before, json),
                 after: image(pending.after, json),
                 source,
+                transaction,
             };
             format.envelope(envelope, key, texts)
         }
