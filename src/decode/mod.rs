@@ -150,6 +150,8 @@ pub struct Decoder {
     inner_plans: Plans,
     /// A document that came as a JSON text.
     inner: String,
+    /// The last envelope was MongoDB's, and so are the keys of a topic's tombstones.
+    documents: bool,
     /// Attributes of a CloudEvent that came as headers: a JSON object.
     attributes: String,
     /// Texts that a format keeps escaped or encoded, for rows to borrow from: a record's at a time.
@@ -168,6 +170,7 @@ impl Decoder {
             value_scratch: avro::Scratch::default(),
             inner_plans: plans(),
             inner: String::new(),
+            documents: false,
             attributes: String::new(),
             texts: Vec::new(),
         }
@@ -208,7 +211,7 @@ impl Decoder {
             },
             None => Key::read(&mut self.key_plans, record.key, None)?,
         };
-        let Some(bytes) = record.value else { return format.tombstone(key, texts) };
+        let Some(bytes) = record.value else { return format.tombstone(key, self.documents, texts) };
         if bytes.is_empty() {
             return Err(DecodeError::new(
                 "empty",
@@ -247,7 +250,7 @@ impl Decoder {
             Some(b'{') => {}
             Some(b'n') => {
                 whole(document).map_err(json)?;
-                return format.tombstone(key, texts);
+                return format.tombstone(key, self.documents, texts);
             }
             _ => {
                 whole(document).map_err(json)?;
@@ -261,6 +264,7 @@ impl Decoder {
         if begins {
             let envelope = Envelope::scan(document).map_err(json)?;
             if envelope.is_one() {
+                self.documents = envelope.is_mongodb();
                 return format.envelope(envelope, key, texts);
             }
         }
@@ -268,6 +272,7 @@ impl Decoder {
         if !begins && row.columns.iter().any(|column| column.name == "op") {
             let envelope = Envelope::scan(document).map_err(json)?;
             if envelope.is_one() {
+                self.documents = envelope.is_mongodb();
                 return format.envelope(envelope, key, texts);
             }
         }
@@ -358,11 +363,16 @@ impl Format {
         matches!(self, Format::Auto | Format::Rows | Format::Mongo)
     }
 
-    /// A null value: a delete by the key. Without a key it says nothing (a keyless table's tombstone).
-    fn tombstone<'a>(self, key: Key<'a>, texts: &'a mut Vec<String>) -> Result<Decoded<'a>, DecodeError> {
-        if self == Format::Mongo && documents::may_be_key(&key)
-            || self == Format::Auto && documents::is_key(&key)
-        {
+    /// A null value: a delete by the key. Without a key it says nothing (a keyless table's tombstone). `documents` says
+    /// whether the topic's envelopes are MongoDB's, as far as was seen.
+    fn tombstone<'a>(
+        self,
+        key: Key<'a>,
+        documents: bool,
+        texts: &'a mut Vec<String>,
+    ) -> Result<Decoded<'a>, DecodeError> {
+        let documents = documents || self == Format::Mongo;
+        if documents && documents::may_be_key(&key) || self == Format::Auto && documents::is_key(&key) {
             let named = documents::read(&key, None, None, texts)?.key;
             return named
                 .map_or(Ok(Decoded::Ignored(Ignored::Empty)), |row| Ok(Decoded::one(rows::tombstone(row))));

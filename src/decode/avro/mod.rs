@@ -111,7 +111,7 @@ pub(super) fn value<'a>(
             let mut walk = Walk::new(plan, datum, scratch.empty());
             let pending = walk.envelope(members).map_err(fault)?;
             walk.finish().map_err(fault)?;
-            let Some(pending) = pending else { return format.tombstone(key, texts) };
+            let Some(pending) = pending else { return format.tombstone(key, false, texts) };
             let json = &scratch.json;
             let text = |range: Option<std::ops::Range<usize>>| range.and_then(|range| json.get(range));
             let source = match text(pending.source) {
@@ -145,7 +145,7 @@ pub(super) fn value<'a>(
             let mut walk = Walk::new(plan, datum, scratch.empty());
             let pending = walk.row(plan.root()).map_err(fault)?;
             walk.finish().map_err(fault)?;
-            let Some(pending) = pending else { return format.tombstone(key, texts) };
+            let Some(pending) = pending else { return format.tombstone(key, false, texts) };
             let row = row(pending, &scratch.json);
             change(format, row, key, record)
         }
