@@ -12,6 +12,7 @@ use super::key::Key;
 use super::position::Source;
 use super::rows;
 use super::vitess::Transaction;
+use super::yugabyte;
 use super::{Decoded, Ignored};
 use crate::change::{Change, Op, Routing, Row};
 use crate::error::DecodeError;
@@ -181,7 +182,7 @@ impl<'a> Image<'a> {
 
     fn into_row(self, name: &str, op: Op) -> Result<Option<Row<'a>>, DecodeError> {
         match self {
-            Image::Row(row) => Ok(Some(row)),
+            Image::Row(row) => Ok(Some(yugabyte::unwrap(row))),
             Image::Missing | Image::Null => Ok(None),
             Image::Text(_) | Image::Other => {
                 Err(DecodeError::new("envelope", format!("the {name} of op {:?} is no object", op.letter())))

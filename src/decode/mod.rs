@@ -34,6 +34,7 @@ mod ticdc;
 mod ticdc_open;
 mod vitess;
 mod wire;
+mod yugabyte;
 
 use smallvec::SmallVec;
 

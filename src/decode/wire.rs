@@ -168,7 +168,7 @@ fn by_member(bytes: &[u8]) -> Option<(SchemaId, &[u8])> {
     let payload = Scanner::new(rest, 0).skip().ok()?;
     let alone = rest.get(payload.len()..).map(str::trim_ascii_end) == Some("}");
     let fits = alone && (payload.starts_with('{') || payload == "null");
-    fits.then(|| (SchemaId::ApicurioGlobal(id), payload.as_bytes()))
+    fits.then_some((SchemaId::ApicurioGlobal(id), payload.as_bytes()))
 }
 
 /// True where the bytes are in Apicurio's envelope of JSON.
