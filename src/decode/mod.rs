@@ -20,6 +20,7 @@ mod key;
 mod maxwell;
 mod members;
 mod mongo;
+mod mysql_text;
 mod mysql_type;
 mod ogg;
 mod placeholder;
@@ -31,7 +32,9 @@ mod sequin;
 mod tests;
 mod ticdc;
 mod ticdc_open;
+mod vitess;
 mod wire;
+mod yugabyte;
 
 use smallvec::SmallVec;
 
@@ -148,6 +151,10 @@ pub struct Decoder {
     inner_plans: Plans,
     /// A document that came as a JSON text.
     inner: String,
+    /// The last envelope was MongoDB's, and so are the keys of a topic's tombstones.
+    documents: bool,
+    /// Attributes of a CloudEvent that came as headers: a JSON object.
+    attributes: String,
     /// Texts that a format keeps escaped or encoded, for rows to borrow from: a record's at a time.
     texts: Vec<String>,
 }
@@ -164,6 +171,8 @@ impl Decoder {
             value_scratch: avro::Scratch::default(),
             inner_plans: plans(),
             inner: String::new(),
+            documents: false,
+            attributes: String::new(),
             texts: Vec::new(),
         }
     }
@@ -203,7 +212,7 @@ impl Decoder {
             },
             None => Key::read(&mut self.key_plans, record.key, None)?,
         };
-        let Some(bytes) = record.value else { return format.tombstone(key, texts) };
+        let Some(bytes) = record.value else { return format.tombstone(key, self.documents, texts) };
         if bytes.is_empty() {
             return Err(DecodeError::new(
                 "empty",
@@ -216,7 +225,7 @@ impl Decoder {
             match schemas.plan(framed.schema.id, format)? {
                 Planned::Avro(plan) => {
                     let scratch = &mut self.value_scratch;
-                    return avro::value(plan, framed.datum, scratch, format, record.topic, key, texts);
+                    return avro::value(plan, framed.datum, scratch, format, record, key, texts);
                 }
                 Planned::Json(plan) => (bytes, under) = (framed.datum, Some(plan)),
             }
@@ -242,7 +251,7 @@ impl Decoder {
             Some(b'{') => {}
             Some(b'n') => {
                 whole(document).map_err(json)?;
-                return format.tombstone(key, texts);
+                return format.tombstone(key, self.documents, texts);
             }
             _ => {
                 whole(document).map_err(json)?;
@@ -256,6 +265,7 @@ impl Decoder {
         if begins {
             let envelope = Envelope::scan(document).map_err(json)?;
             if envelope.is_one() {
+                self.documents = envelope.is_mongodb();
                 return format.envelope(envelope, key, texts);
             }
         }
@@ -263,6 +273,7 @@ impl Decoder {
         if !begins && row.columns.iter().any(|column| column.name == "op") {
             let envelope = Envelope::scan(document).map_err(json)?;
             if envelope.is_one() {
+                self.documents = envelope.is_mongodb();
                 return format.envelope(envelope, key, texts);
             }
         }
@@ -280,13 +291,17 @@ impl Decoder {
         match (format, auto::shape(&row)) {
             (Format::Flattened, _) => flattened::decode(row, key),
             (Format::Rows, _) => Ok(Decoded::one(rows::change(row, key.into_row()))),
-            // Both are `before` and `after` alone, but here the op is in a header.
-            (_, Some(Shape::Cockroach)) if record.headers.last("ce_specversion").is_some() => {
-                Err(format.meets_unbuilt("a CloudEvent in binary mode"))
-            }
+            // CockroachDB's are `before` and `after` alone, too, but here the op is in a header.
+            _ if cloudevents::is_binary(&row, record.headers) => match format.takes(Shape::CloudEvents) {
+                true => {
+                    let attributes = &mut self.attributes;
+                    cloudevents::decode_binary(document, key, record.headers, attributes, texts)
+                }
+                false => Err(format.meets("a CloudEvent in binary mode")),
+            },
             (_, Some(shape)) if format.takes(shape) => match shape {
                 Shape::Maxwell => maxwell::decode(row, key, record),
-                Shape::Canal => canal::decode(row, record),
+                Shape::Canal => canal::decode(row, record, texts),
                 Shape::TicdcSimple => ticdc::decode(row, key, record),
                 Shape::Ogg => ogg::decode(row, key, record),
                 Shape::Dms => dms::decode(row, key, record),
@@ -349,11 +364,16 @@ impl Format {
         matches!(self, Format::Auto | Format::Rows | Format::Mongo)
     }
 
-    /// A null value: a delete by the key. Without a key it says nothing (a keyless table's tombstone).
-    fn tombstone<'a>(self, key: Key<'a>, texts: &'a mut Vec<String>) -> Result<Decoded<'a>, DecodeError> {
-        if self == Format::Mongo && documents::may_be_key(&key)
-            || self == Format::Auto && documents::is_key(&key)
-        {
+    /// A null value: a delete by the key. Without a key it says nothing (a keyless table's tombstone). `documents` says
+    /// whether the topic's envelopes are MongoDB's, as far as was seen.
+    fn tombstone<'a>(
+        self,
+        key: Key<'a>,
+        documents: bool,
+        texts: &'a mut Vec<String>,
+    ) -> Result<Decoded<'a>, DecodeError> {
+        let documents = documents || self == Format::Mongo;
+        if documents && documents::may_be_key(&key) || self == Format::Auto && documents::is_key(&key) {
             let named = documents::read(&key, None, None, texts)?.key;
             return named
                 .map_or(Ok(Decoded::Ignored(Ignored::Empty)), |row| Ok(Decoded::one(rows::tombstone(row))));

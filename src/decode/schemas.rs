@@ -22,6 +22,8 @@ pub enum SchemaKind {
     Avro,
     /// JSON Schema.
     Json,
+    /// A schema of Kafka Connect as its `JsonConverter` writes it: Apicurio's `KCONNECT`.
+    Connect,
     /// Protocol Buffers.
     Protobuf,
 }
@@ -55,7 +57,7 @@ pub struct Schemas {
 enum Known {
     /// Both readings of Connect's `Timestamp`: an instant, and a time stamp without zone.
     Avro(Box<[Plan; 2]>),
-    /// Likewise, of a JSON Schema of that title.
+    /// Likewise, of a JSON Schema of that title, or a Connect schema of that name.
     Json(Box<[connect::Plan; 2]>, Option<String>),
     Refused(DecodeError),
 }
@@ -110,6 +112,13 @@ impl Schemas {
                 match compile(false).and_then(|zoned| Ok([zoned, compile(true)?])) {
                     Ok(plans) => Known::Json(Box::new(plans), json_schema::title(&text)),
                     Err(wrong) => refused(format!("{id} is no JSON Schema that can be read: {wrong}")),
+                }
+            }
+            Ok(RegisteredSchema { kind: SchemaKind::Connect, text, .. }) => {
+                let compile = |zoneless| connect::registered(&text, zoneless);
+                match compile(false).and_then(|zoned| Ok([zoned, compile(true)?])) {
+                    Ok(plans) => Known::Json(Box::new(plans), connect::name(&text)),
+                    Err(wrong) => refused(format!("{id} is no Connect schema: {wrong}")),
                 }
             }
             Ok(RegisteredSchema { kind: SchemaKind::Protobuf, .. }) => {

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
 
 mod admin;
+mod binlog_fixtures;
 mod coalesce_law;
 mod demo;
 mod dependencies;
@@ -22,6 +23,7 @@ mod process;
 mod readme;
 mod redis_cluster;
 mod redis_sink;
+mod registry_tls;
 mod simulation;
 mod sink_contract;
 mod support;

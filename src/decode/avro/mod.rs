@@ -25,9 +25,11 @@ use super::debezium::{Envelope, Image};
 use super::json::Scanner;
 use super::key::Key;
 use super::position::Source;
-use super::{Decoded, Format, Ignored, auxiliary, flattened, rows};
+use super::vitess::Transaction;
+use super::{Decoded, Format, Ignored, auxiliary, cloudevents, flattened, rows};
 use crate::change::{Cell, Column, Row};
 use crate::error::DecodeError;
+use crate::record::Record;
 use crate::types::{Raw, Typed};
 
 /// Where the JSON of a datum's nested parts stands while its change is borrowed. One for each side.
@@ -92,7 +94,7 @@ pub(super) fn value<'a>(
     datum: &'a [u8],
     scratch: &'a mut Scratch,
     format: Format,
-    topic: &str,
+    record: &Record<'_>,
     key: Key<'a>,
     texts: &'a mut Vec<String>,
 ) -> Result<Decoded<'a>, DecodeError> {
@@ -109,7 +111,7 @@ pub(super) fn value<'a>(
             let mut walk = Walk::new(plan, datum, scratch.empty());
             let pending = walk.envelope(members).map_err(fault)?;
             walk.finish().map_err(fault)?;
-            let Some(pending) = pending else { return format.tombstone(key, texts) };
+            let Some(pending) = pending else { return format.tombstone(key, false, texts) };
             let json = &scratch.json;
             let text = |range: Option<std::ops::Range<usize>>| range.and_then(|range| json.get(range));
             let source = match text(pending.source) {
@@ -120,11 +122,22 @@ pub(super) fn value<'a>(
                 }
                 _ => None,
             };
+            let transaction = match text(pending.transaction) {
+                Some(block) if block.starts_with('{') => Transaction::scan(&mut Scanner::new(block, 0))
+                    .map_err(|stop| {
+                        DecodeError::new(
+                            "avro",
+                            format!("the transaction block cannot be read: {}", stop.what),
+                        )
+                    })?,
+                _ => Transaction::default(),
+            };
             let envelope = Envelope {
                 op: text(pending.op),
                 before: image(pending.before, json),
                 after: image(pending.after, json),
                 source,
+                transaction,
             };
             format.envelope(envelope, key, texts)
         }
@@ -132,17 +145,26 @@ pub(super) fn value<'a>(
             let mut walk = Walk::new(plan, datum, scratch.empty());
             let pending = walk.row(plan.root()).map_err(fault)?;
             walk.finish().map_err(fault)?;
-            let Some(pending) = pending else { return format.tombstone(key, texts) };
+            let Some(pending) = pending else { return format.tombstone(key, false, texts) };
             let row = row(pending, &scratch.json);
-            change(format, row, key, topic)
+            change(format, row, key, record)
         }
     }
 }
 
 /// What a row is under a format: the same as a row of JSON.
-fn change<'a>(format: Format, row: Row<'a>, key: Key<'a>, topic: &str) -> Result<Decoded<'a>, DecodeError> {
-    if let Some(ignored) = auxiliary::recognise(&row, &key, topic, matches!(format, Format::Debezium)) {
+fn change<'a>(
+    format: Format,
+    row: Row<'a>,
+    key: Key<'a>,
+    record: &Record<'_>,
+) -> Result<Decoded<'a>, DecodeError> {
+    if let Some(ignored) = auxiliary::recognise(&row, &key, record.topic, matches!(format, Format::Debezium))
+    {
         return Ok(Decoded::Ignored(ignored));
+    }
+    if cloudevents::is_binary(&row, record.headers) {
+        return Err(format.meets_unbuilt("a CloudEvent in Avro"));
     }
     let is_flattened = flattened::is_one(&row);
     match format {

@@ -40,6 +40,7 @@ pub(super) enum Member {
     After,
     Op,
     Source,
+    Transaction,
     Unread,
 }
 
@@ -131,6 +132,7 @@ fn members<'n>(nodes: &[Node], fields: impl Iterator<Item = (&'n str, NodeId)>) 
             "after" => Member::After,
             "op" => Member::Op,
             "source" => Member::Source,
+            "transaction" => Member::Transaction,
             _ => Member::Unread,
         };
         has_op |= member == Member::Op;

@@ -56,6 +56,8 @@ pub(super) struct Members<'a> {
     pub(super) op: Option<Range<usize>>,
     /// The source block's JSON in the scratch.
     pub(super) source: Option<Range<usize>>,
+    /// The transaction block's, likewise.
+    pub(super) transaction: Option<Range<usize>>,
 }
 
 /// Reads one datum.
@@ -125,6 +127,7 @@ impl<'a, 's> Walk<'a, 's> {
                 Member::After => found.after = self.image(field.node)?,
                 Member::Op => found.op = Some(self.written(field.node)?),
                 Member::Source => found.source = Some(self.written(field.node)?),
+                Member::Transaction => found.transaction = Some(self.written(field.node)?),
                 Member::Unread => {
                     // Written and taken back: what is skipped must be well-formed all the same.
                     let range = self.written(field.node)?;
