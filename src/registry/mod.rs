@@ -127,7 +127,7 @@ impl RegistryClient {
         if is_native {
             let text = String::from_utf8(body).map_err(|_| NotHad::World(WorldFault::Protocol))?;
             let references = self.native_references(url, id).await?;
-            return Ok(RegisteredSchema { kind: SchemaKind::Avro, text, references });
+            return Ok(RegisteredSchema { kind: native_kind(&text), text, references });
         }
         let answer = Answer::parse(&body)?;
         let references = self.references(url, &answer.references).await?;
@@ -213,6 +213,14 @@ impl RegistryClient {
             Ok(answer) => answer,
             Err(_) => Err(WorldFault::Timeout),
         }
+    }
+}
+
+/// Apicurio's own API answers with the text alone: Avro's is JSON, a .proto text is none.
+fn native_kind(text: &str) -> SchemaKind {
+    match text.trim_start().starts_with(['{', '[', '"']) {
+        true => SchemaKind::Avro,
+        false => SchemaKind::Protobuf,
     }
 }
 
