@@ -25,6 +25,8 @@ pub(super) enum Meaning {
     DecimalText,
     /// `confluent.type.Decimal`: a value and its scale.
     Decimal,
+    /// Debezium's `VariableScaleDecimal`, which Confluent's converter nests in the row: a scale and a value.
+    VariableDecimal,
     /// One of `google.protobuf`'s wrappers of a scalar, which make it optional.
     Wrapper,
     /// `google.protobuf.Struct`: a JSON object.
@@ -60,6 +62,9 @@ impl Meaning {
                 _ => Meaning::Plain,
             };
         }
+        if message.name.rsplit('.').next() == Some("VariableScaleDecimal") {
+            return told(Meaning::VariableDecimal, &[(1, Form::Int32), (2, Form::Bytes)]);
+        }
         match message.name.as_str() {
             "google.type.Date" => told(Meaning::Date, &[1, 2, 3].map(|number| (number, Form::Int32))),
             "google.type.TimeOfDay" => {
@@ -83,7 +88,7 @@ impl Meaning {
             Meaning::Date => Kind::Date,
             Meaning::TimeOfDay => Kind::Time(Unit::Millis),
             Meaning::DecimalText => Kind::Decimal { scale: None },
-            Meaning::Decimal => Kind::VariableDecimal,
+            Meaning::Decimal | Meaning::VariableDecimal => Kind::VariableDecimal,
             Meaning::JsonObject | Meaning::JsonList | Meaning::JsonValue => Kind::Untyped,
         })
     }

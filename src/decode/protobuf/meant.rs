@@ -16,17 +16,16 @@ const NANOS: i64 = 1_000_000_000;
 const NANOS_IN_MILLI: i64 = 1_000_000;
 
 impl<'a> Walk<'a, '_> {
-    /// The value that a message stands for; `None` where it was written as JSON.
+    /// The value that a message stands for, or its fields; `None` where it was written as JSON.
     pub(super) fn meant(
         &mut self,
-        meaning: Meaning,
         message: &'a Message,
         parts: &[Range<usize>],
         depth: usize,
     ) -> Result<Option<Scalar<'a>>, Fault> {
         let at = parts.first().map_or(self.datum.len(), |part| part.start);
         let fault = |what| Fault { at, what };
-        match meaning {
+        match message.meaning {
             Meaning::Timestamp => {
                 let [seconds, nanos, ..] = self.numbers(message, parts)?;
                 self.timestamp(seconds, nanos).ok_or_else(|| fault("expected a time stamp"))
@@ -72,7 +71,10 @@ impl<'a> Walk<'a, '_> {
                 }
                 Ok(Some(Scalar::Null))
             }
-            Meaning::Plain => Ok(Some(Scalar::Null)),
+            Meaning::VariableDecimal | Meaning::Plain => {
+                self.object(message, parts, depth)?;
+                Ok(None)
+            }
         }
     }
 

@@ -90,6 +90,7 @@ fn row_of(fields: &str) -> String {
         import "google/protobuf/struct.proto"; import "google/protobuf/duration.proto"; import "google/type/date.proto";
         import "google/type/timeofday.proto"; import "google/type/decimal.proto"; import "confluent/type/decimal.proto";
         message Plain {{ {fields} }} message Tree {{ int32 v = 1; repeated Tree next = 2; }}
+        message VariableScaleDecimal {{ int32 scale = 1; bytes value = 2; }}
         message Home {{ string street = 1; optional int32 zip = 2; }} enum Level {{ LOW = 0; HIGH = 5; }}"#
     )
 }
@@ -312,6 +313,7 @@ fn messages_that_stand_for_a_value_are_that_value() {
         (decimal, part(1, [part(1, [0x04, 0xe2]), int(2, 4), int(3, 2)].concat()), "\"12.50\""),
         (decimal, part(1, [part(1, [0x9c])].concat()), "\"-100\""),
         (decimal, part(1, []), "\"0\""),
+        ("VariableScaleDecimal a = 1;", part(1, [int(1, 2), part(2, [0x30, 0x39])].concat()), "\"123.45\""),
         (
             "repeated google.type.Date a = 1;",
             [numbers(&[1970, 1, 2]), numbers(&[1969, 12, 31])].concat(),

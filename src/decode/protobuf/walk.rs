@@ -10,7 +10,6 @@ use super::super::datum::unavailable::{is_bytes, is_text};
 use super::super::datum::{
     ADDED_PREFIX, Columns, Fault, Image, JSON_BYTES_MAX, Member, Members, Pending, widened,
 };
-use super::meaning::Meaning;
 use super::plan::{Field, Form, Message, MessageId, Plan, Rule};
 use super::read::{Reader, WireType, low32, unzigzag};
 use crate::change::Cell;
@@ -254,13 +253,7 @@ impl<'a> Walk<'a, '_> {
         depth: usize,
     ) -> Result<Option<Scalar<'a>>, Fault> {
         let message = self.message(id)?;
-        match message.meaning {
-            Meaning::Plain => {
-                self.object(message, parts, depth)?;
-                Ok(None)
-            }
-            meaning => self.meant(meaning, message, parts, depth),
-        }
+        self.meant(message, parts, depth)
     }
 
     /// The parts that a message's places hold.
