@@ -271,9 +271,8 @@ impl Reading {
             Cardinality::Optional if field.supports_presence() => Rule::Explicit,
             Cardinality::Optional => Rule::Implicit,
         };
-        let oneof = field
-            .containing_oneof()
-            .and_then(|oneof| field.parent_message().oneofs().position(|found| found.name() == oneof.name()));
+        // A path ends with the index in the list that it names.
+        let oneof = field.containing_oneof().and_then(|oneof| usize::try_from(*oneof.path().last()?).ok());
         let name = field.name().to_owned();
         Field { name, number: field.number(), form, rule, oneof, column: Kind::Untyped }
     }
