@@ -34,6 +34,9 @@ enum Type {
     Message(Vec<Field>),
 }
 
+/// What is expected of a map's entry.
+const OF_A_MAP: &str = "expected the wire type of bytes behind a length";
+
 const SCALARS: [&str; 16] = [
     "double", "float", "int32", "int64", "uint32", "uint64", "sint32", "sint64", "fixed32", "fixed64",
     "sfixed32", "sfixed64", "bool", "string", "bytes", "E",
@@ -277,7 +280,7 @@ proptest! {
         prop_assert_eq!(walked(&plan, &datum), Ok(ordered(json_of(&whole))), "{}", text);
 
         // Of broken bytes, this one takes what the other one takes, for the same value. It takes more: of values
-        // that are written twice, it reads the last.
+        // that are written twice, it reads the last. And less: the other one does not look at a map's wire type.
         for (at, bits) in flips {
             if !datum.is_empty() {
                 let at = at.index(datum.len());
@@ -285,6 +288,7 @@ proptest! {
             }
         }
         match (walked(&plan, &datum), DynamicMessage::decode(root, &datum[..])) {
+            (Err(fault), Ok(_)) if text.contains("map<") && fault.what == OF_A_MAP => {}
             (found, Ok(expected)) => prop_assert_eq!(found, Ok(ordered(json_of(&expected))), "{} {:?}", text, datum),
             (Ok(_) | Err(_), Err(_)) => {}
         }

@@ -159,7 +159,7 @@ impl Message {
         self.fields.get(*index).map(|field| (*index, field))
     }
 
-    /// True for a key and value of a map, and so on: fields of exactly these numbers and forms.
+    /// True where its fields are of exactly these numbers and forms, in this order.
     pub(super) fn has(&self, forms: &[(u32, Form)]) -> bool {
         let found = self.fields.iter().map(|field| (field.number, field.form));
         self.fields.len() == forms.len() && found.eq(forms.iter().copied())
