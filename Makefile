@@ -32,7 +32,7 @@ schema:
 	@STOKER_BLESS=1 cargo test --locked --quiet schema
 
 # On a nightly toolchain, which rustup fetches where it is not there. Without a sanitizer: the code is safe Rust. What
-# breaks a target is left in fuzz/artifacts.
+# breaks a target is left in fuzz/artifacts, with what libFuzzer said.
 FUZZ_SECONDS ?= 30
 FUZZ_TARGETS ?= json avro json_schema protobuf framing template condition settings
 FUZZ_TOOLCHAIN ?= nightly
@@ -42,8 +42,11 @@ fuzz:
 	@command -v cargo-fuzz >/dev/null || cargo install --locked cargo-fuzz@0.13.2
 	@cargo +$(FUZZ_TOOLCHAIN) fuzz build --sanitizer none
 	@fuzz/target/$$(rustc -vV | sed -n 's/^host: //p')/release/seeds
-	@set -e; for target in $(FUZZ_TARGETS); do \
+	@mkdir -p fuzz/artifacts
+	@for target in $(FUZZ_TARGETS); do \
+	  log=fuzz/artifacts/$$target.log; \
 	  echo "== fuzz: $$target for $(FUZZ_SECONDS) s"; \
 	  cargo +$(FUZZ_TOOLCHAIN) fuzz run --sanitizer none $$target -- $(FUZZ_LIMITS) \
-	    -max_total_time=$(FUZZ_SECONDS) -print_final_stats=1 -verbosity=0; \
+	    -max_total_time=$(FUZZ_SECONDS) >$$log 2>&1 || { tail -n 40 $$log; exit 1; }; \
+	  grep '^Done' $$log; \
 	done

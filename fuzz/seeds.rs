@@ -129,7 +129,7 @@ const PROTOBUF: [(&str, &[u8]); 4] = [
         r#"syntax = "proto3"; package a.b; message Envelope { Value before = 1; Value after = 2; Source source = 3; string op = 4;
 message Value { int32 id = 1; optional string name = 2; repeated int64 tags = 3; map<string, double> rates = 4; }
 message Source { string connector = 1; string table = 2; int64 ts_ms = 3; int64 lsn = 4; } }"#,
-        b"\0\x12\x0d\x08\x07\x12\x03Ann\x1a\x02\x01\x02\x22\x00\x1a\x0f\x0a\x0apostgresql\x20\x05\x22\x01c",
+        b"\0\x12\x0d\x08\x07\x12\x03Ann\x1a\x02\x01\x02\x22\x00\x1a\x0e\x0a\x0apostgresql\x20\x05\x22\x01c",
     ),
     (
         r#"syntax = "proto3"; import "google/protobuf/timestamp.proto"; import "google/protobuf/struct.proto"; import "google/protobuf/wrappers.proto";
