@@ -184,7 +184,7 @@ impl Decoder {
     ///   by the record key.
     /// - Under [`Format::Auto`] each record is recognised by itself; a configured format refuses a record
     ///   that has another one's shape.
-    /// - Memory is bounded by the record's size, time grows with it linearly (or nearly so).
+    /// - Memory is bounded by the record's size, or, for the JSON of nested values under a registry's schema, by 64 MiB; time grows with it linearly (or nearly so).
     ///
     /// Errors are about this record; they name what was expected and where, never a value. Kinds: `json`,
     /// `avro`, `protobuf`, `key`, `empty`, `schema`, `envelope`, `op`, `format`.
