@@ -9,6 +9,7 @@ mod canal;
 mod cloudevents;
 mod cockroach;
 mod connect;
+mod datum;
 mod debezium;
 mod dms;
 mod documents;
@@ -25,6 +26,7 @@ mod mysql_type;
 mod ogg;
 mod placeholder;
 mod position;
+mod protobuf;
 mod rows;
 mod schemas;
 mod sequin;
@@ -145,8 +147,8 @@ pub struct Decoder {
     format: Format,
     key_plans: Plans,
     value_plans: Plans,
-    key_scratch: avro::Scratch,
-    value_scratch: avro::Scratch,
+    key_scratch: datum::Scratch,
+    value_scratch: datum::Scratch,
     /// Plans of schemas inside an envelope (CloudEvents).
     inner_plans: Plans,
     /// A document that came as a JSON text.
@@ -167,8 +169,8 @@ impl Decoder {
             format,
             key_plans: plans(),
             value_plans: plans(),
-            key_scratch: avro::Scratch::default(),
-            value_scratch: avro::Scratch::default(),
+            key_scratch: datum::Scratch::default(),
+            value_scratch: datum::Scratch::default(),
             inner_plans: plans(),
             inner: String::new(),
             documents: false,
@@ -191,10 +193,10 @@ impl Decoder {
     ///   by the record key.
     /// - Under [`Format::Auto`] each record is recognised by itself; a configured format refuses a record
     ///   that has another one's shape.
-    /// - Memory is bounded by the record's size, time grows with it linearly (or nearly so).
+    /// - Memory is bounded by the record's size, or, for the JSON of nested values under a registry's schema, by 64 MiB; time grows with it linearly (or nearly so).
     ///
     /// Errors are about this record; they name what was expected and where, never a value. Kinds: `json`,
-    /// `avro`, `key`, `empty`, `schema`, `envelope`, `op`, `format`.
+    /// `avro`, `protobuf`, `key`, `empty`, `schema`, `envelope`, `op`, `format`.
     pub fn decode_with<'a>(
         &'a mut self,
         record: &Record<'a>,
@@ -209,17 +211,13 @@ impl Decoder {
             Some(framed) => match schemas.plan(framed.schema.id, format)? {
                 Planned::Avro(plan) => avro::key(plan, framed.datum, &mut self.key_scratch)?,
                 Planned::Json(plan) => Key::read(&mut self.key_plans, Some(framed.datum), Some(plan))?,
+                Planned::Protobuf(plans) => {
+                    protobuf::key(plans, framed.message, framed.datum, &mut self.key_scratch, format)?
+                }
             },
             None => Key::read(&mut self.key_plans, record.key, None)?,
         };
         let Some(bytes) = record.value else { return format.tombstone(key, self.documents, texts) };
-        if bytes.is_empty() {
-            return Err(DecodeError::new(
-                "empty",
-                "the value is empty, which is neither null (a tombstone) nor JSON; check the producer's \
-                 serializer",
-            ));
-        }
         let (mut bytes, mut under) = (bytes, None);
         if let Some(framed) = schemas.framed(record, Side::Value) {
             match schemas.plan(framed.schema.id, format)? {
@@ -228,7 +226,18 @@ impl Decoder {
                     return avro::value(plan, framed.datum, scratch, format, record, key, texts);
                 }
                 Planned::Json(plan) => (bytes, under) = (framed.datum, Some(plan)),
+                Planned::Protobuf(plans) => {
+                    let beside = protobuf::Beside { format, record, key, texts };
+                    let scratch = &mut self.value_scratch;
+                    return protobuf::value(plans, framed.message, framed.datum, scratch, beside);
+                }
             }
+        } else if bytes.is_empty() {
+            return Err(DecodeError::new(
+                "empty",
+                "the value is empty, which is neither null (a tombstone) nor JSON; check the producer's \
+                 serializer",
+            ));
         } else if let Some(framing) = auto::registry_framing(bytes, record.headers) {
             let detail =
                 format!("the value looks like {framing}, and no registry is named: set [registry] url");

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::avro::Plan;
 use super::wire::{Framed, SchemaId, SchemaRef, Side, Wire, framed};
-use super::{Format, connect, json_schema};
+use super::{Format, connect, json_schema, protobuf};
 use crate::error::DecodeError;
 use crate::record::Record;
 
@@ -59,6 +59,7 @@ enum Known {
     Avro(Box<[Plan; 2]>),
     /// Likewise, of a JSON Schema of that title, or a Connect schema of that name.
     Json(Box<[connect::Plan; 2]>, Option<String>),
+    Protobuf(Box<protobuf::Plans>),
     Refused(DecodeError),
 }
 
@@ -69,6 +70,8 @@ pub(super) enum Planned<'s> {
     Avro(&'s Plan),
     /// As JSON whose columns have these kinds.
     Json(&'s connect::Plan),
+    /// As Protobuf: which of both readings is the message's to say.
+    Protobuf(&'s protobuf::Plans),
 }
 
 impl Schemas {
@@ -121,8 +124,11 @@ impl Schemas {
                     Err(wrong) => refused(format!("{id} is no Connect schema: {wrong}")),
                 }
             }
-            Ok(RegisteredSchema { kind: SchemaKind::Protobuf, .. }) => {
-                refused(format!("{id} is of Protocol Buffers, which are not built yet"))
+            Ok(RegisteredSchema { kind: SchemaKind::Protobuf, text, references }) => {
+                match protobuf::Plans::compile(&text, &references) {
+                    Ok(plans) => Known::Protobuf(Box::new(plans)),
+                    Err(wrong) => refused(format!("{id} is no Protobuf schema that can be read: {wrong}")),
+                }
             }
         };
         self.known.insert(id, known);
@@ -144,6 +150,7 @@ impl Schemas {
                 let [zoned, zoneless] = &**plans;
                 Ok(Planned::Json(if connect::zoneless(title.as_deref(), format) { zoneless } else { zoned }))
             }
+            Some(Known::Protobuf(plans)) => Ok(Planned::Protobuf(plans)),
             Some(Known::Refused(error)) => Err(error.clone()),
             None => Err(DecodeError::new("schema", format!("{id} was not looked up"))),
         }

@@ -10,6 +10,7 @@
 //! Numbers are big-endian. Of a name that repeats among the headers, the last one counts.
 
 use super::json::Scanner;
+use super::protobuf::MessageName;
 use crate::record::Record;
 
 /// What a registry calls a schema.
@@ -98,6 +99,8 @@ pub(super) struct Framed<'a> {
     pub(super) schema: SchemaRef,
     /// The datum, without what stood before it.
     pub(super) datum: &'a [u8],
+    /// Which message of a Protobuf schema it is, as far as that is told beside the datum.
+    pub(super) message: MessageName<'a>,
 }
 
 /// What names the schema of that side of the record; `None` where nothing does.
@@ -106,14 +109,32 @@ pub(super) fn framed<'a>(record: &Record<'a>, side: Side, wire: Wire) -> Option<
         Side::Key => record.key?,
         Side::Value => record.value?,
     };
-    let (id, datum) = match by_header(record, side) {
-        Some(id) => (id, bytes),
-        None => by_prefix(bytes, wire)?,
+    let (id, message, datum) = match by_header(record, side) {
+        Some((id, message)) => (id, message, bytes),
+        None => {
+            let (id, datum) = by_prefix(bytes, wire)?;
+            let message = match id {
+                SchemaId::Number(_) | SchemaId::Guid(_) => MessageName::InFront,
+                SchemaId::ApicurioGlobal(_) | SchemaId::ApicurioContent(_) => {
+                    MessageName::Apicurio(message_type(record, side))
+                }
+            };
+            (id, message, datum)
+        }
     };
-    Some(Framed { schema: SchemaRef { id, side }, datum })
+    Some(Framed { schema: SchemaRef { id, side }, datum, message })
 }
 
-fn by_header(record: &Record<'_>, side: Side) -> Option<SchemaId> {
+/// Apicurio's name of a Protobuf message.
+fn message_type<'a>(record: &Record<'a>, side: Side) -> Option<&'a str> {
+    let header = match side {
+        Side::Key => "apicurio.protobuf.type.key",
+        Side::Value => "apicurio.protobuf.type",
+    };
+    std::str::from_utf8(record.headers.last(header)?).ok()
+}
+
+fn by_header<'a>(record: &Record<'a>, side: Side) -> Option<(SchemaId, MessageName<'a>)> {
     if record.headers.count() == 0 {
         return None;
     }
@@ -125,10 +146,16 @@ fn by_header(record: &Record<'_>, side: Side) -> Option<SchemaId> {
         let bytes = record.headers.last(name)?;
         bytes.try_into().ok().map(u64::from_be_bytes)
     };
-    let guid = |bytes: &[u8]| bytes.strip_prefix(&[1])?.try_into().ok().map(SchemaId::Guid);
-    (record.headers.last(confluent).and_then(guid))
-        .or_else(|| number(content).map(SchemaId::ApicurioContent))
-        .or_else(|| number(global).map(SchemaId::ApicurioGlobal))
+    // Behind the GUID are the indexes of a Protobuf message; other schemas have none.
+    let guid = |bytes: &'a [u8]| {
+        let (guid, indexes) = bytes.strip_prefix(&[1])?.split_first_chunk()?;
+        Some((SchemaId::Guid(*guid), MessageName::Indexes(indexes)))
+    };
+    (record.headers.last(confluent).and_then(guid)).or_else(|| {
+        let id = number(content).map(SchemaId::ApicurioContent);
+        let id = id.or_else(|| number(global).map(SchemaId::ApicurioGlobal))?;
+        Some((id, MessageName::Apicurio(message_type(record, side))))
+    })
 }
 
 fn by_prefix(bytes: &[u8], wire: Wire) -> Option<(SchemaId, &[u8])> {

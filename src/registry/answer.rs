@@ -39,8 +39,8 @@ impl Answer {
     }
 }
 
-/// The kind of a schema that Apicurio's own API gives without saying it: Connect's says whether it is optional, JSON
-/// Schema has an object's `properties` or names its dialect, and all else is Avro.
+/// The kind of a schema that Apicurio's own API gives without saying it: a .proto text is no JSON, Connect's says whether
+/// it is optional, JSON Schema has an object's `properties` or names its dialect, and all else is Avro.
 pub(super) fn kind_of(text: &str) -> SchemaKind {
     #[derive(Deserialize)]
     struct Signs {
@@ -48,6 +48,9 @@ pub(super) fn kind_of(text: &str) -> SchemaKind {
         properties: Option<serde::de::IgnoredAny>,
         #[serde(rename = "$schema")]
         dialect: Option<serde::de::IgnoredAny>,
+    }
+    if !text.trim_start().starts_with(['{', '[', '"']) {
+        return SchemaKind::Protobuf;
     }
     match serde_json::from_str::<Signs>(text) {
         Ok(Signs { optional: Some(_), .. }) => SchemaKind::Connect,

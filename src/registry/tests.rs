@@ -85,6 +85,23 @@ fn a_schema_comes_with_what_it_refers_to_in_an_order_in_which_it_can_be_read() {
 }
 
 #[test]
+fn apicurio_s_own_api_gives_texts_and_their_kind_is_seen() {
+    let proto = "syntax = \"proto3\"; message M {}";
+    let url = serve(
+        None,
+        vec![
+            ("/apis/registry/v2/ids/globalIds/1", 200, proto.to_owned()),
+            ("/apis/registry/v2/ids/globalIds/1/references", 200, "[]".to_owned()),
+            ("/apis/registry/v2/ids/contentIds/2", 200, " \"int\"".to_owned()),
+            ("/apis/registry/v2/ids/contentIds/2/references", 200, "[]".to_owned()),
+        ],
+    );
+    let kind = |id| fetch(settings(vec![url.clone()]), id).unwrap().kind;
+    assert_eq!(kind(SchemaId::ApicurioGlobal(1)), SchemaKind::Protobuf);
+    assert_eq!(kind(SchemaId::ApicurioContent(2)), SchemaKind::Avro);
+}
+
+#[test]
 fn only_the_registry_s_own_word_is_not_found() {
     let missing = r#"{"error_code":40403,"message":"Schema not found"}"#.to_owned();
     let url = serve(

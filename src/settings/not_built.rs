@@ -7,7 +7,7 @@
 const NOT_BUILT: &[(&str, &[&str], &str)] = &[
     ("", &["verify"], "the running comparison of Redis with the topics"),
     ("redis", &["sentinel"], "Redis Sentinel"),
-    ("entity.format", &["avro", "protobuf", "outbox"], "a later version will read this format"),
+    ("entity.format", &["avro", "outbox"], "a later version will read this format"),
     ("entity.truncate", &["delete"], "deleting an entity's keys at a TRUNCATE"),
     ("entity.unavailable", &["merge"], "merging with the cached value"),
 ];
@@ -24,6 +24,11 @@ const ADVICE: &[(&str, &str, &str)] = &[
         "entity.format",
         "json",
         "JSON and Avro are told apart by themselves: say what the records are, or \"auto\"",
+    ),
+    (
+        "entity.format",
+        "protobuf",
+        "Protobuf under a registry is told by its schema: say what the records are, or \"auto\"",
     ),
     ("entity", "topic", "write topics = [\"…\"]"),
     ("entity", "ttl", "each [[entity.write]] has its own ttl"),

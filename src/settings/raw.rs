@@ -97,7 +97,7 @@ pub(super) struct Stoker {
     /// Where records come from.
     #[schemars(required)]
     pub(super) kafka: Option<Kafka>,
-    /// The schema registry of records in Avro.
+    /// The schema registry of records in Avro, in Protobuf, or in JSON with a JSON Schema.
     pub(super) registry: Option<super::raw_registry::Registry>,
     /// Where the cache is.
     #[schemars(required)]

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
 
 mod admin;
+mod allocation;
 mod binlog_fixtures;
 mod coalesce_law;
 mod demo;

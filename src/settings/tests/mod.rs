@@ -160,7 +160,7 @@ workers = 0
 [[entity]]
 name = "customer"
 topics = ["a"]
-format = "protobuf"
+format = "avro"
 
 [[entity.write]]
 key = "customer:{id"
@@ -182,7 +182,7 @@ handler = "price"
         "4:1: redis.timeot: unknown field \"timeot\" -> did you mean \"timeout\"?",
         "7:10: limits.memory: \"5MB\" is not a size",
         "8:11: limits.workers: is out of bounds: write a whole number from 1 to 512",
-        "13:10: entity \"customer\": format: \"protobuf\" is not built yet",
+        "13:10: entity \"customer\": format: \"avro\" is not built yet",
         "16:17: entity \"customer\", write 1: key: ",
         "17:9: entity \"customer\", write 1: value: \"jsn\" is not \"json\", \"hash\" or \"invalidate\"",
         "18:7: entity \"customer\", write 1: ttl: \"1 h\" is not a duration",

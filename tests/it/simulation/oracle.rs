@@ -148,7 +148,11 @@ impl Oracle {
         let keys: BTreeSet<CacheKey> = batch.units.iter().map(|unit| unit.key.clone()).collect();
         assert_eq!(keys.len(), batch.units.len(), "invariant 5: a key, or a member of it, twice in a batch");
         let records = batch.end - batch.start;
-        assert!(batch.units.len() <= EFFECTS_MAX * self.batch_records, "invariant 7: {} units", batch.units.len());
+        assert!(
+            batch.units.len() <= EFFECTS_MAX * self.batch_records,
+            "invariant 7: {} units",
+            batch.units.len()
+        );
         assert!(records <= self.batch_records as Position, "invariant 7: {records} records in a batch");
         if batch.attempt == 1 {
             assert!(check.left.is_empty(), "invariant 3: something newer before {:?}", names(&check.left));
