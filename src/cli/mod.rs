@@ -13,6 +13,7 @@ pub mod probe;
 pub mod run;
 pub mod schemas;
 pub mod test;
+pub mod verify;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -59,6 +60,8 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Compares what recorded records do with what is expected
     Test(test::TestArgs),
+    /// Compares what Redis holds with what the topics say
+    Verify(verify::VerifyArgs),
     /// Runs the whole job on this machine, on parts that it brings along: nothing to set up but redis-server
     Demo(demo::DemoArgs),
 }
@@ -102,6 +105,7 @@ fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
         }
         Command::Explain(explain) => explain::explain(explain, handlers),
         Command::Test(test) => test::test(test, args.output, handlers),
+        Command::Verify(verify) => verify::verify(verify, args.output, handlers),
         Command::Demo(demo) => demo::demo(demo, args.output),
     }
 }

@@ -17,7 +17,7 @@ use crate::batch::LaneName;
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::engine::{Channels, Edges, drive};
-use crate::entity::Topics;
+use crate::entity::{Entity, Topics};
 use crate::error::WorldError;
 use crate::lane::{LaneOptions, OnRefused};
 use crate::pipeline::Pipeline;
@@ -45,21 +45,22 @@ const VIEW_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Topics of all entities as the consumer subscribes to them, each once.
 pub fn subscription(settings: &Settings) -> Vec<String> {
-    let mut topics: Vec<String> = settings
-        .entities
-        .iter()
-        .flat_map(|entity| match &entity.topics {
-            Topics::Names(names) => names.clone(),
-            Topics::Pattern(pattern) => {
-                // The consumer wants what the settings say: POSIX knows no groups without a number.
-                let inner = pattern.as_str().trim_start_matches("^(?:");
-                vec![format!("^{}", inner.strip_suffix(")$").unwrap_or(inner))]
-            }
-        })
-        .collect();
+    let mut topics: Vec<String> = settings.entities.iter().flat_map(topics_of).collect();
     topics.sort();
     topics.dedup();
     topics
+}
+
+/// Topics of one entity, as the consumer subscribes to them.
+pub fn topics_of(entity: &Entity) -> Vec<String> {
+    match &entity.topics {
+        Topics::Names(names) => names.clone(),
+        Topics::Pattern(pattern) => {
+            // The consumer wants what the settings say: POSIX knows no groups without a number.
+            let inner = pattern.as_str().trim_start_matches("^(?:");
+            vec![format!("^{}", inner.strip_suffix(")$").unwrap_or(inner))]
+        }
+    }
 }
 
 /// Runs the engine until `stop` is set or it cannot go on. Blocks.

@@ -24,4 +24,5 @@ mod sink_contract;
 mod support;
 mod tidy;
 mod values;
+mod verify;
 mod zombie;

@@ -14,6 +14,7 @@ mod cluster;
 mod command;
 mod connect;
 mod lane;
+mod look;
 mod owner;
 mod reader;
 mod scripts;
@@ -35,6 +36,7 @@ use cluster::SlotMap;
 use command::bytes_of;
 use connect::{Connector, Node};
 use lane::Lane;
+pub use look::{Eviction, Glance, Look, Seen};
 use owner::Attempt;
 pub use reader::{Entry, Held, Reader};
 
