@@ -14,6 +14,7 @@ pub mod run;
 pub mod schemas;
 pub mod test;
 pub mod verify;
+pub mod wait;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -62,6 +63,8 @@ enum Command {
     Test(test::TestArgs),
     /// Compares what Redis holds with what the topics say
     Verify(verify::VerifyArgs),
+    /// Waits until the whole group is warm, for deploy scripts
+    Wait(wait::WaitArgs),
     /// Runs the whole job on this machine, on parts that it brings along: nothing to set up but redis-server
     Demo(demo::DemoArgs),
 }
@@ -106,6 +109,7 @@ fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
         Command::Explain(explain) => explain::explain(explain, handlers),
         Command::Test(test) => test::test(test, args.output, handlers),
         Command::Verify(verify) => verify::verify(verify, args.output, handlers),
+        Command::Wait(wait) => wait::wait(wait, args.output, handlers),
         Command::Demo(demo) => demo::demo(demo, args.output),
     }
 }

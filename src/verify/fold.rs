@@ -36,14 +36,17 @@ pub(super) struct Expected {
     pub(super) origin: Origin,
 }
 
+/// What a record left of a key: a value and how long it lives, or nothing.
+type Left = Option<(Fingerprint, Expiry)>;
+
 /// What is known of one key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum KeyState {
     /// One partition orders it: what its last record left.
-    Ordered(Origin, Option<(Fingerprint, Expiry)>),
+    Ordered(Origin, Left),
     /// Records of several partitions, without positions: what each of them left. Which came last is not known. Empty
     /// where there were only deletes that compare.
-    Unordered(Box<SmallVec<[(Origin, Option<(Fingerprint, Expiry)>); 2]>>),
+    Unordered(Box<SmallVec<[(Origin, Left); 2]>>),
     /// The version guard orders it.
     Guarded(Box<GuardedKey>),
 }
@@ -133,7 +136,7 @@ impl KeyState {
             KeyState::Ordered(..) => 0,
             KeyState::Unordered(list) => {
                 let spilled = if list.spilled() { list.capacity() } else { 0 };
-                size_of_val(&**list) + spilled * size_of::<(Origin, Option<(Fingerprint, Expiry)>)>()
+                size_of_val(&**list) + spilled * size_of::<(Origin, Left)>()
             }
             KeyState::Guarded(key) => {
                 let spilled = if key.claims.spilled() { key.claims.capacity() } else { 0 };
@@ -150,7 +153,7 @@ fn expected(origin: Origin, left: Option<&(Fingerprint, Expiry)>) -> Option<Expe
     left.map(|(value, expiry)| Expected { value: *value, expiry: *expiry, origin })
 }
 
-fn written(value: &Value, expiry: Expiry) -> Option<(Fingerprint, Expiry)> {
+fn written(value: &Value, expiry: Expiry) -> Left {
     Fingerprint::of(value).map(|value| (value, expiry))
 }
 
@@ -167,7 +170,7 @@ fn plain(earlier: Option<KeyState>, effect: &Effect, origin: Origin) -> KeyState
         Effect::Delete => None,
         Effect::DeleteIf(value) => {
             let condition = Fingerprint::of(value);
-            let holds = |left: &Option<(Fingerprint, Expiry)>| left.map(|(value, _)| value) == condition;
+            let holds = |left: &Left| left.map(|(value, _)| value) == condition;
             match (&own, &earlier) {
                 // What this partition wrote stands, unless it is what is to be deleted.
                 (Some(left), _) if holds(left) => None,

@@ -41,6 +41,13 @@ impl CommitMetadata {
     }
 }
 
+/// True where a commit of ours says that history before it is still to be refilled: a field `refill`, whatever it
+/// holds.
+pub(super) fn names_refill(text: &str) -> bool {
+    let mut words = text.split_ascii_whitespace();
+    words.next() == Some(TAG) && words.any(|word| word.starts_with("refill="))
+}
+
 impl fmt::Display for CommitMetadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{TAG} epoch={}", self.epoch.0)?;
@@ -64,6 +71,14 @@ mod tests {
         ] {
             assert_eq!(CommitMetadata::parse(&metadata.to_string()), metadata);
             assert!(metadata.to_string().len() < 100);
+        }
+    }
+
+    #[test]
+    fn a_refill_is_named_by_its_field() {
+        assert!(names_refill("stoker/1 epoch=4 refill=0-99"));
+        for text in ["stoker/1 epoch=4", "refill=0-99", "other/1 refill=0-99", ""] {
+            assert!(!names_refill(text), "{text:?}");
         }
     }
 

@@ -1,7 +1,7 @@
 //! Reads topics between positions, as an onlooker: no membership of the group, no commits, nothing created.
 //!
 //! For commands that compare or explain what a running group does. It also tells which partitions there are, what
-//! of them can be read, and what the group has committed. Blocks; everything is bounded by [`ANSWER_WITHIN`]. Start
+//! of them can be read, and what the group has committed. Blocks; every wait is bounded by [`ANSWER_WITHIN`]. Start
 //! at [`TopicReader::read`].
 
 use std::collections::{BTreeMap, HashMap};
@@ -15,6 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::error::name;
+use super::metadata::names_refill;
 use super::properties::{Properties, Role};
 use super::{KafkaRecord, SourceError, ffi};
 use crate::batch::LaneName;
@@ -45,6 +46,8 @@ pub struct Extent {
 pub struct Committed {
     /// The position.
     pub position: Position,
+    /// True where the commit says that history before it is still to be refilled.
+    pub refills: bool,
 }
 
 /// A part of a partition that is to be read, and how far that has come.
@@ -83,6 +86,7 @@ pub struct TopicReader {
     consumer: BaseConsumer,
     properties: Properties,
     clock: SystemClock,
+    within: Duration,
 }
 
 impl std::fmt::Debug for TopicReader {
@@ -100,7 +104,13 @@ impl TopicReader {
         let properties =
             Properties::new(kafka, Role::Outside, Some(limits)).set("enable.partition.eof", "true");
         let consumer = properties.client().create().map_err(SourceError::client)?;
-        Ok(TopicReader { consumer, properties, clock: SystemClock::new() })
+        Ok(TopicReader { consumer, properties, clock: SystemClock::new(), within: ANSWER_WITHIN })
+    }
+
+    /// The same with less patience: no answer and no record is waited for longer than this.
+    pub fn within(mut self, time: Duration) -> TopicReader {
+        self.within = time;
+        self
     }
 
     /// Every partition of these topics (names, and patterns that begin with `^`), in order.
@@ -109,7 +119,7 @@ impl TopicReader {
     /// A topic that is named and does not exist is [`SourceError::Settings`]; everything else is Kafka's.
     pub fn extents(&self, topics: &[String]) -> Result<Vec<Extent>, SourceError> {
         let metadata =
-            self.consumer.fetch_metadata(None, ANSWER_WITHIN).map_err(|error| no_answer(&error))?;
+            self.consumer.fetch_metadata(None, self.within).map_err(|error| no_answer(&error))?;
         let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
         for asked in topics {
             let pattern = match asked.strip_prefix('^') {
@@ -147,7 +157,7 @@ impl TopicReader {
         let extent = |name: &LaneName| {
             let (low, high) = self
                 .consumer
-                .fetch_watermarks(&name.topic, name.partition, ANSWER_WITHIN)
+                .fetch_watermarks(&name.topic, name.partition, self.within)
                 .map_err(|error| no_answer(&error))?;
             Ok(Extent { name: name.clone(), low, high })
         };
@@ -166,7 +176,7 @@ impl TopicReader {
     ) -> Result<Vec<Option<Position>>, SourceError> {
         let asked = list(names.iter().map(|name| (name, Offset::Offset(moment_ms))))?;
         let found =
-            self.consumer.offsets_for_times(asked, ANSWER_WITHIN).map_err(|error| no_answer(&error))?;
+            self.consumer.offsets_for_times(asked, self.within).map_err(|error| no_answer(&error))?;
         self.in_order(names, found)
             .map(|found| found.into_iter().map(|entry| entry.and_then(|entry| entry.offset)).collect())
     }
@@ -178,10 +188,11 @@ impl TopicReader {
     pub fn committed(&self, names: &[LaneName]) -> Result<Vec<Option<Committed>>, SourceError> {
         let asked = list(names.iter().map(|name| (name, Offset::Invalid)))?;
         let found =
-            self.consumer.committed_offsets(asked, ANSWER_WITHIN).map_err(|error| no_answer(&error))?;
+            self.consumer.committed_offsets(asked, self.within).map_err(|error| no_answer(&error))?;
         let committed = |entry: Option<ffi::Entry>| {
             let entry = entry?;
-            Some(Committed { position: entry.offset? })
+            let refills = entry.metadata.as_deref().is_some_and(names_refill);
+            Some(Committed { position: entry.offset?, refills })
         };
         self.in_order(names, found).map(|found| found.into_iter().map(committed).collect())
     }
@@ -189,7 +200,7 @@ impl TopicReader {
     /// True where compaction may have taken records of the topic; `None` where the broker does not say.
     pub fn is_compacted(&self, topic: &str) -> Option<bool> {
         let admin: AdminClient<DefaultClientContext> = self.properties.client().create().ok()?;
-        let options = AdminOptions::new().request_timeout(Some(ANSWER_WITHIN));
+        let options = AdminOptions::new().request_timeout(Some(self.within));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().ok()?;
         let asked = [ResourceSpecifier::Topic(topic)];
         let found = runtime.block_on(admin.describe_configs(&asked, &options)).ok()?;
@@ -206,7 +217,7 @@ impl TopicReader {
     /// - Where retention overtakes the reading, it goes on at what is left, and the span says so (`cut`).
     ///
     /// # Errors
-    /// Kafka's: nothing came for [`ANSWER_WITHIN`]. What was read is read; it may be called again with the same
+    /// Kafka's: nothing came for as long as an answer may take. What was read is read; it may be called again with the same
     /// spans.
     pub fn read(
         &self,
@@ -287,7 +298,7 @@ impl TopicReader {
                 Some(Err(error)) => last_error = Some(no_answer(&error)),
                 None => {}
             }
-            if now.saturating_sub(heard_at) > ANSWER_WITHIN {
+            if now.saturating_sub(heard_at) > self.within {
                 let silent =
                     || SourceError::Unreachable { detail: format!("no record of {topic:?} in time") };
                 return Err(last_error.unwrap_or_else(silent));
