@@ -12,7 +12,8 @@ use serde::Serialize;
 
 use super::config::{self, ConfigArgs};
 use super::exit::Exit;
-use super::{Output, complain, unwritten};
+use super::verify::ended;
+use super::{Output, complain};
 use crate::clock::SystemClock;
 use crate::entity::Handlers;
 use crate::process::subscription;
@@ -144,13 +145,7 @@ pub(super) fn wait(args: &WaitArgs, output: Output, handlers: &Handlers) -> Exit
         error: error.map(|error| error.to_string()),
     };
     let exit = if ready { Exit::Done } else { Exit::Incomplete };
-    match write(&result, output) {
-        Ok(()) => exit,
-        Err(error) => match unwritten(&error) {
-            Exit::Done => exit,
-            failed => failed,
-        },
-    }
+    ended(exit, write(&result, output))
 }
 
 /// Where the group stands. Most behind first.
@@ -212,7 +207,9 @@ fn write(result: &Outcome<'_>, output: Output) -> io::Result<()> {
     let mut out = io::stdout().lock();
     match output {
         Output::Json => writeln!(out, "{}", serde_json::to_string(result)?)?,
-        Output::Text if result.ready => writeln!(out, "ready: all {} partitions are warm", result.partitions)?,
+        Output::Text if result.ready => {
+            writeln!(out, "ready: all {} partitions are warm", result.partitions)?
+        }
         Output::Text => {
             let Outcome { partitions, cold_partitions, .. } = result;
             let warm = partitions.saturating_sub(*cold_partitions);

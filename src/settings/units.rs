@@ -23,7 +23,7 @@ pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
 }
 
 /// A size in bytes.
-pub(super) fn size(text: &str) -> Result<usize, &'static str> {
+pub(crate) fn size(text: &str) -> Result<usize, &'static str> {
     const WRONG: &str = "is not a size: write a whole number with its unit (B, KiB, MiB or GiB; a KiB is 1,024 B), \
          as in \"16MiB\"";
     scaled(text, &SIZE_UNITS).and_then(|bytes| usize::try_from(bytes).ok()).ok_or(WRONG)

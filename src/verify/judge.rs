@@ -104,7 +104,7 @@ fn value(expected: &Expected, seen: &Seen, now_ms: i64) -> Verdict {
 }
 
 /// The earliest and the latest moment at which the value may expire; `None` where it never does.
-fn window(expected: &Expected, now_ms: i64) -> (Option<i64>, Option<i64>) {
+pub(super) fn window(expected: &Expected, now_ms: i64) -> (Option<i64>, Option<i64>) {
     let from = expected.origin.timestamp_ms.map(|at_ms| at_ms.min(now_ms));
     let latest = expected.expiry.at(now_ms);
     let earliest = match (from, expected.expiry) {

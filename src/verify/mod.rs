@@ -10,6 +10,7 @@ mod judge;
 mod keyspace;
 mod report;
 mod settle;
+mod story;
 mod table;
 
 use std::ops::ControlFlow;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use self::fold::Origin;
 use self::judge::{Verdict, judge};
 use self::keyspace::Keyspace;
+use self::story::Trace;
 use self::table::{Row, Sample, Table};
 use crate::clock::SystemClock;
 use crate::entity::Entity;
@@ -34,6 +36,7 @@ use crate::source::kafka::{SourceError, TopicReader};
 
 pub use self::judge::Difference;
 pub use self::report::{EntityCounts, Example, RecordPlace, Report, Shown, redis_type};
+pub use self::story::{Does, Finding, Remembered, Story, Told, Wanted};
 
 /// Keys that are looked at together.
 const KEYS_AT_ONCE: usize = 512;
@@ -125,6 +128,8 @@ pub struct Verify<'v> {
     may_have_evicted: bool,
     /// What the group had committed when it was last waited for in vain.
     stalled_at: Option<Vec<Option<Position>>>,
+    /// The key whose records are remembered.
+    trace: Option<Trace>,
 }
 
 impl std::fmt::Debug for Verify<'_> {
@@ -164,6 +169,7 @@ impl<'v> Verify<'v> {
             table: Table::new(0..=u64::MAX, Sample::of(options.sample), options.memory_bytes),
             may_have_evicted: false,
             stalled_at: None,
+            trace: None,
             clock: SystemClock::new(),
             settings,
             options,
@@ -231,7 +237,7 @@ impl<'v> Verify<'v> {
         let pass = self.report.passes;
         let mut done = 0;
         let mut failed = None;
-        let Verify { reader, pipeline, supply, table, report, entities, progress, spans, .. } = self;
+        let Verify { reader, pipeline, supply, table, report, entities, progress, spans, trace, .. } = self;
         let read = reader.read(spans, &mut |index, record| {
             if let Err(error) = supply(pipeline, record) {
                 failed = Some(error);
@@ -241,8 +247,12 @@ impl<'v> Verify<'v> {
             }
             let partition = u32::try_from(index).unwrap_or(u32::MAX);
             let origin = Origin { partition, offset: record.offset, timestamp_ms: record.timestamp_ms };
-            let mut take =
-                |entity: usize, mutation: &Mutation| table.take(mutation, entities, entity, origin);
+            let mut take = |entity: usize, mutation: &Mutation| {
+                if let Some(trace) = trace {
+                    trace.take(mutation, entity, origin);
+                }
+                table.take(mutation, entities, entity, origin);
+            };
             pipeline.handle(record, &mut |emitted| match emitted {
                 Emitted::Mutations { entity, mutations, .. } => {
                     mutations.for_each(|mutation| take(entity, &mutation));
@@ -294,13 +304,18 @@ impl<'v> Verify<'v> {
 
     /// Compares the keys of this pass, and looks for others.
     fn compare(&mut self) -> Result<(), VerifyError> {
-        self.may_have_evicted =
-            self.look.evictions()?.iter().any(|master| master.may_evict && master.evicted_count > 0);
+        self.look_for_evictions()?;
         let doubtful = self.doubtful()?;
         self.settle(doubtful)?;
         if self.options.since.is_none() {
             self.search()?;
         }
+        Ok(())
+    }
+
+    fn look_for_evictions(&mut self) -> Result<(), VerifyError> {
+        let masters = self.look.evictions()?;
+        self.may_have_evicted = masters.iter().any(|master| master.may_evict && master.evicted_count > 0);
         Ok(())
     }
 

@@ -57,6 +57,8 @@ pub(super) struct Table {
     bytes: usize,
     bytes_max: usize,
     watched: HashMap<CacheKey, Vec<KeyState>, ahash::RandomState>,
+    /// The one key that counts, where there is only one.
+    only: Option<CacheKey>,
 }
 
 impl Table {
@@ -70,7 +72,14 @@ impl Table {
             bytes: 0,
             bytes_max,
             watched: HashMap::with_hasher(hasher()),
+            only: None,
         }
+    }
+
+    /// The same for this one key.
+    pub(super) fn only(mut self, key: CacheKey) -> Table {
+        self.only = Some(key);
+        self
     }
 
     /// Takes in one mutation.
@@ -105,6 +114,9 @@ impl Table {
 
     /// True where this pass looks at the key.
     pub(super) fn holds(&self, key: &[u8]) -> bool {
+        if let Some(only) = &self.only {
+            return only.as_bytes() == key;
+        }
         let hash = of_key(key);
         self.range.contains(&hash) && self.sample.takes(hash)
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -130,4 +131,188 @@ fn what_the_group_has_not_come_to_is_behind_and_no_difference() {
     assert_eq!((said.count("checked"), said.count("behind")), (60, 20));
     let recent = Said::by(&bench, &["--since", "1d"]);
     assert_eq!(recent.count("checked"), 60);
+}
+
+/// An entity whose rows have a secondary key, and one that readers fill.
+const CUSTOMERS: &str = r#"
+[[entity]]
+name = "customer"
+topics = ["{TOPIC}"]
+replica_identity = "full"
+  [[entity.write]]
+  key = "customer:{id}"
+  value = "json"
+  ttl = "1h"
+  jitter = "10%"
+  [[entity.write]]
+  key = "email:{email|lower}"
+  value = { text = "{id}" }
+  ttl = "none"
+  [[entity.write]]
+  key = "customer:{id}:h"
+  value = { hash = ["id", "email"] }
+  ttl = { column = "until", at_most = "2h" }
+  [[entity.write]]
+  key = "page:{id}"
+  value = "invalidate"
+"#;
+
+fn customers(name: &'static str, partitions: i32) -> Scene {
+    let mut scene = Scene::new(name, partitions);
+    scene.draft.entities = CUSTOMERS.replace("{TOPIC}", name);
+    scene
+}
+
+/// A row whose hash expires in an hour.
+fn customer(id: usize, email: &str) -> String {
+    let until = jiff::Timestamp::now() + Duration::from_secs(3_600);
+    format!(r#"{{"id":{id},"email":"{email}","until":"{until}"}}"#)
+}
+
+#[test]
+fn slices_give_what_one_pass_gives_and_secondary_keys_follow_positions() {
+    let scene = customers("verify_slices", 3);
+    let mut lsn = 0;
+    let mut change = |op: &str, id: usize, before: &str, after: &str| {
+        lsn += 1;
+        let partition = i32::try_from(id % 3).unwrap();
+        let event = envelope(op, before, after, lsn);
+        scene.topic.append(partition, Some(&format!(r#"{{"id":{id}}}"#)), Some(&event));
+    };
+    let rows: Vec<String> = (0..400).map(|id| customer(id, &format!("a{id}@x.org"))).collect();
+    for (id, row) in rows.iter().enumerate() {
+        change("c", id, "null", row);
+    }
+    // An address passes from one row to another, in another partition, twice; a row goes; one changes its key.
+    for id in 0..20 {
+        let (giver, taker) = (3 * id, 3 * id + 100);
+        let (left, taken) =
+            (customer(giver, &format!("b{giver}@x.org")), customer(taker, &format!("a{giver}@x.org")));
+        change("u", giver, &rows[giver], &left);
+        change("u", taker, &rows[taker], &taken);
+    }
+    change("d", 399, &rows[399], "null");
+    scene.topic.append(0, Some(r#"{"id":399}"#), None);
+    scene.topic.flush();
+
+    let bench = scene.draft.bench();
+    let instance = bench.start();
+    scene.await_committed(3, &instance);
+    let mut client = scene.redis.client();
+    client.run::<()>(&["SET", "page:7", "filled by a reader"]);
+    let whole = Said::by(&bench, &[]);
+    assert_eq!(whole.differences(), vec![], "{}", whole.summary);
+    assert_eq!(whole.count("raced"), 0);
+
+    client.run::<()>(&["DEL", "email:a0@x.org"]);
+    client.run::<()>(&["SET", "email:a399@x.org", "399"]);
+    client.run::<()>(&["SET", "email:b3@x.org", "103"]);
+    client.run::<()>(&["HSET", "customer:5:h", "email", "other"]);
+    client.run::<()>(&["HSET", "customer:6:h", "more", ""]);
+    client.run::<()>(&["EXPIRE", "email:a9@x.org", "3600"]);
+    client.run::<()>(&["EXPIRE", "customer:8:h", "7200"]);
+    let expected = vec![
+        ("customer:5:h", "stale"),
+        ("customer:6:h", "stale"),
+        ("customer:8:h", "wrong_ttl"),
+        ("email:a0@x.org", "missing"),
+        ("email:a399@x.org", "extra"),
+        ("email:a9@x.org", "wrong_ttl"),
+        ("email:b3@x.org", "stale"),
+    ];
+    let whole = Said::by(&bench, &[]);
+    assert_eq!((whole.differences(), &whole.summary["passes"]), (expected.clone(), &Value::from(1)));
+    let sliced = Said::by(&bench, &["--memory", "100KiB"]);
+    assert_eq!(sliced.differences(), expected);
+    assert!(sliced.summary["passes"].as_u64().unwrap() > 3, "{}", sliced.summary);
+    assert_eq!(sliced.count("checked"), whole.count("checked"));
+    assert_eq!(instance.stop(), 0);
+}
+
+#[test]
+fn one_keys_story_names_its_template_its_records_and_what_is_wrong() {
+    let scene = customers("verify_story", 1);
+    let (first, second) = (customer(7, "Ann@x.org"), customer(7, "Bob@x.org"));
+    let key = Some(r#"{"id":7}"#);
+    scene.topic.append(0, key, Some(&envelope("c", "null", &first, 1)));
+    scene.topic.append(0, key, Some(&envelope("u", &first, &second, 2)));
+    scene.topic.flush();
+    let bench = scene.draft.bench();
+    let instance = bench.start();
+    scene.await_committed(1, &instance);
+    let story = |key: &str, more: &[&str]| -> (i32, Value) {
+        let settings = bench.settings();
+        let mut arguments = vec!["inspect", "-c", settings.to_str().unwrap(), key, "--output", "json"];
+        arguments.extend(more);
+        let Ran { code, out, err } = stoker(&arguments, "");
+        (code, serde_json::from_str(&out).unwrap_or_else(|_| panic!("{code}: {out} {err}")))
+    };
+
+    let (code, told) = story("email:bob@x.org", &[]);
+    assert_eq!((code, &told["finding"]), (0, &"right".into()), "{told}");
+    assert_eq!(told["templates"][0]["template"], "email:{email|lower}");
+    assert_eq!(told["guard"]["row"], "public.t:7");
+    assert_eq!((&told["records"][0]["offset"], &told["records"][0]["made_it"]), (&1.into(), &true.into()));
+    assert_eq!((&told["held"]["ttl_ms"], &told["held"]["value"]), (&Value::Null, &Value::Null));
+
+    let (code, told) = story("email:ann@x.org", &[]);
+    assert_eq!((code, &told["finding"], &told["held"]), (0, &"right".into(), &Value::Null), "{told}");
+    assert_eq!(
+        (&told["records"][0]["does"], &told["records"][1]["does"]),
+        (&"write".into(), &"delete".into())
+    );
+
+    scene.redis.client().run::<()>(&["SET", "customer:7", "{}", "KEEPTTL"]);
+    let (code, told) = story("customer:7", &["--show-value"]);
+    assert_eq!(
+        (code, &told["finding"], &told["held"]["value"]),
+        (7, &"stale".into(), &"{}".into()),
+        "{told}"
+    );
+    assert_eq!(told["expected"]["value"], Value::from(second));
+    let (code, told) = story("nobodys:7", &[]);
+    assert_eq!((code, &told["finding"]), (0, &"no_template".into()));
+    let settings = bench.settings();
+    let Ran { code, out, .. } = stoker(&["inspect", "-c", settings.to_str().unwrap(), "customer:7"], "");
+    assert!(code == 7 && out.contains("finding   stale") && !out.contains("Bob@x.org"), "{out}");
+    assert_eq!(instance.stop(), 0);
+}
+
+#[test]
+fn wait_ends_when_the_group_is_warm_and_gives_up_in_time() {
+    let mut scene = Scene::new("verify_wait", 2);
+    scene.draft.more = "[ready]\nlag = \"100ms\"".to_owned();
+    scene.write(0..20, 1, 2);
+    let bench = scene.draft.bench();
+    let settings = bench.settings();
+    let wait = |timeout: &str| -> (i32, Value) {
+        let arguments =
+            ["wait", "-c", settings.to_str().unwrap(), "--ready", "--timeout", timeout, "--output", "json"];
+        let Ran { code, out, err } = stoker(&arguments, "");
+        (code, serde_json::from_str(&out).unwrap_or_else(|_| panic!("{code}: {out} {err}")))
+    };
+    let (code, told) = wait("1s");
+    assert_eq!(
+        (code, &told["ready"], &told["cold"][0]["reason"]),
+        (7, &false.into(), &"not_taken".into()),
+        "{told}"
+    );
+
+    let instance = bench.start();
+    let (code, told) = wait("60s");
+    assert_eq!((code, &told["ready"], &told["partitions"]), (0, &true.into(), &2.into()), "{told}");
+    assert_eq!(scene.missing(0..20, 1), 0, "warm is what it says");
+    assert_eq!(instance.stop(), 0);
+    scene.write(0..1, 2, 2);
+    let (code, told) = wait("3s");
+    let cold = &told["cold"][0];
+    assert_eq!((code, &cold["reason"], &cold["lag"]), (7, &"behind".into(), &1.into()), "{told}");
+
+    let mut nowhere = scene.draft.clone();
+    nowhere.brokers = "127.0.0.1:1".to_owned();
+    let nowhere = nowhere.bench();
+    let settings = nowhere.settings();
+    let arguments = ["wait", "-c", settings.to_str().unwrap(), "--ready", "--timeout", "1s"];
+    assert_eq!(stoker(&arguments, "").code, 7);
+    assert_eq!(stoker(&[&arguments[..], &["--fail-fast"]].concat(), "").code, 3);
 }

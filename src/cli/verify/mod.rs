@@ -13,7 +13,7 @@ use super::{Output, complain, unwritten};
 use crate::entity::Handlers;
 use crate::pipeline::Pipeline;
 use crate::record::Record;
-use crate::settings::units;
+use crate::settings::{Settings, units};
 use crate::sink::redis::Look;
 use crate::source::kafka::{SourceError, TopicReader};
 use crate::verify::{Options, Verify, VerifyError};
@@ -37,6 +37,10 @@ pub struct VerifyArgs {
     /// Examples of keys to show for each entity and kind of difference
     #[arg(long, value_name = "COUNT", default_value_t = 20)]
     max_examples: usize,
+    /// Memory for keys, about 350 bytes each; with less than they take, the topics are read more than once.
+    /// Default: limits.memory
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    memory: Option<usize>,
 }
 
 pub(super) fn verify(args: &VerifyArgs, output: Output, handlers: &Handlers) -> Exit {
@@ -49,52 +53,64 @@ pub(super) fn verify(args: &VerifyArgs, output: Output, handlers: &Handlers) -> 
         sample: args.sample,
         since: args.since,
         examples: args.max_examples,
-        memory_bytes: settings.limits.memory_bytes,
+        memory_bytes: args.memory.unwrap_or(settings.limits.memory_bytes),
     };
-    let schemas = match SchemaSource::of(&settings) {
-        Ok(schemas) => schemas,
-        Err(wrong) => {
-            complain(wrong);
-            return Exit::Usage;
-        }
-    };
-    let supply = |pipeline: &mut Pipeline, record: &Record<'_>| {
-        schemas.supply(pipeline, record).map_err(|error| error.to_string())
-    };
-    let mut teller = Teller::new();
-    let compared = TopicReader::connect(&settings.kafka, &settings.limits)
-        .map_err(VerifyError::from)
-        .and_then(|reader| Ok((reader, Look::connect(settings.redis.clone())?)))
-        .and_then(|(reader, look)| {
-            let mut tell = |progress| teller.tell(progress);
-            let pipeline = schemas.pipeline(&settings);
-            Verify::new(&settings, options, &reader, &look, pipeline, &supply, &mut tell)?.run()
-        });
-    teller.end();
-    let report = match compared {
+    let report = match with_parts(&settings, options, |verify| verify.run()) {
         Ok(report) => report,
-        Err(error) => {
-            complain(format_args!("verify: {error}"));
-            return failed(&error);
-        }
+        Err(exit) => return exit,
     };
     let mut out = io::stdout().lock();
     let written = match output {
         Output::Text => output::text(&report, &mut out),
         Output::Json => output::json(&report, &mut out),
     };
-    match written.and_then(|()| out.flush()) {
-        Ok(()) if report.difference_count() > 0 => Exit::Incomplete,
-        Ok(()) => Exit::Done,
+    let exit = if report.difference_count() > 0 { Exit::Incomplete } else { Exit::Done };
+    ended(exit, written.and_then(|()| out.flush()))
+}
+
+/// How a command with that exit code ends once its result is written, or could not be.
+pub(super) fn ended(exit: Exit, written: io::Result<()>) -> Exit {
+    match written {
+        Ok(()) => exit,
         Err(error) => match unwritten(&error) {
-            Exit::Done if report.difference_count() > 0 => Exit::Incomplete,
-            exit => exit,
+            Exit::Done => exit,
+            failed => failed,
         },
     }
 }
 
+/// Does something with a comparison over real parts, its progress told on standard error. Says what went wrong there,
+/// and returns the exit code.
+pub(super) fn with_parts<T>(
+    settings: &Settings,
+    options: Options<'_>,
+    does: impl FnOnce(Verify<'_>) -> Result<T, VerifyError>,
+) -> Result<T, Exit> {
+    let schemas = SchemaSource::of(settings).map_err(|wrong| {
+        complain(wrong);
+        Exit::Usage
+    })?;
+    let supply = |pipeline: &mut Pipeline, record: &Record<'_>| {
+        schemas.supply(pipeline, record).map_err(|error| error.to_string())
+    };
+    let mut teller = Teller::new();
+    let done = TopicReader::connect(&settings.kafka, &settings.limits)
+        .map_err(VerifyError::from)
+        .and_then(|reader| Ok((reader, Look::connect(settings.redis.clone())?)))
+        .and_then(|(reader, look)| {
+            let mut tell = |progress| teller.tell(progress);
+            let pipeline = schemas.pipeline(settings);
+            does(Verify::new(settings, options, &reader, &look, pipeline, &supply, &mut tell)?)
+        });
+    teller.end();
+    done.map_err(|error| {
+        complain(&error);
+        failed(&error)
+    })
+}
+
 /// The exit code of a comparison that could not be made.
-pub(super) fn failed(error: &VerifyError) -> Exit {
+fn failed(error: &VerifyError) -> Exit {
     match error {
         VerifyError::Source(SourceError::Settings { .. }) | VerifyError::NoEntity(_) => Exit::Usage,
         VerifyError::Source(SourceError::Unreachable { .. })

@@ -118,8 +118,7 @@ impl TopicReader {
     /// # Errors
     /// A topic that is named and does not exist is [`SourceError::Settings`]; everything else is Kafka's.
     pub fn extents(&self, topics: &[String]) -> Result<Vec<Extent>, SourceError> {
-        let metadata =
-            self.consumer.fetch_metadata(None, self.within).map_err(|error| no_answer(&error))?;
+        let metadata = self.consumer.fetch_metadata(None, self.within).map_err(|error| no_answer(&error))?;
         let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
         for asked in topics {
             let pattern = match asked.strip_prefix('^') {
@@ -175,8 +174,7 @@ impl TopicReader {
         moment_ms: i64,
     ) -> Result<Vec<Option<Position>>, SourceError> {
         let asked = list(names.iter().map(|name| (name, Offset::Offset(moment_ms))))?;
-        let found =
-            self.consumer.offsets_for_times(asked, self.within).map_err(|error| no_answer(&error))?;
+        let found = self.consumer.offsets_for_times(asked, self.within).map_err(|error| no_answer(&error))?;
         self.in_order(names, found)
             .map(|found| found.into_iter().map(|entry| entry.and_then(|entry| entry.offset)).collect())
     }
@@ -187,8 +185,7 @@ impl TopicReader {
     /// Kafka's.
     pub fn committed(&self, names: &[LaneName]) -> Result<Vec<Option<Committed>>, SourceError> {
         let asked = list(names.iter().map(|name| (name, Offset::Invalid)))?;
-        let found =
-            self.consumer.committed_offsets(asked, self.within).map_err(|error| no_answer(&error))?;
+        let found = self.consumer.committed_offsets(asked, self.within).map_err(|error| no_answer(&error))?;
         let committed = |entry: Option<ffi::Entry>| {
             let entry = entry?;
             let refills = entry.metadata.as_deref().is_some_and(names_refill);
