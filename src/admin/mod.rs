@@ -10,4 +10,6 @@ mod status;
 
 pub use self::http::{Admin, AdminError, serve};
 pub use self::ready::{POLL_SILENCE_MAX, Reason, liveness, readiness};
-pub use self::status::{DependencyStatus, LaneState, LaneStatus, RedisStatus, Snapshot, Status};
+pub use self::status::{
+    DependencyStatus, LaneState, LaneStatus, RedisStatus, Snapshot, Status, VerifyStatus,
+};

@@ -3,6 +3,7 @@
 //! Assembles real parts and joins what it started; decides nothing about a record, and sets up neither logs nor
 //! signals (that is the command's). `stoker run` and `stoker demo` both come through [`run`].
 
+mod applied;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::channel;
 
+use self::applied::Applied;
 use self::watch::{Board, Watcher};
 use crate::admin::Status;
 use crate::batch::LaneName;
@@ -116,9 +118,19 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
                     settings.kafka.group.clone(),
                     settings.limits.value_bytes,
                 );
-                let watcher = Watcher::new(index, settings, clock, board, &sink);
+                let applied = settings.verify.map(|verify| Applied::new(verify, settings, clock));
+                let watcher = Watcher::new(index, settings, clock, board, &sink, applied.as_ref());
                 let edges = Edges { sink: &sink, letters, registry };
-                runtime.block_on(drive(worker, channels, edges, progress, clock, &watcher));
+                let driven = drive(worker, channels, edges, progress, clock, &watcher);
+                match &applied {
+                    None => runtime.block_on(driven),
+                    Some(applied) => runtime.block_on(async {
+                        tokio::select! {
+                            () = driven => {}
+                            () = applied.look_for_ever() => {}
+                        }
+                    }),
+                }
                 Ok::<(), std::io::Error>(())
             });
             match spawned {

@@ -121,6 +121,7 @@ impl Settings {
         lines.say("limits.value_bytes", show_size(self.limits.value_bytes));
         lines.say("limits.drain", show_duration(self.limits.drain));
         lines.say("ready.lag", show_duration(self.ready.lag));
+        lines.say("verify.sample", self.verify.map_or_else(|| "off".to_owned(), |it| show_share(it.sample)));
         lines.say(
             "log.format",
             match self.log.format {

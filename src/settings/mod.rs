@@ -52,6 +52,8 @@ pub struct Settings {
     pub limits: Limits,
     /// When this process counts as warm.
     pub ready: ReadySettings,
+    /// The running check of what was applied; `None` where it is turned off.
+    pub verify: Option<VerifySettings>,
     /// Logs.
     pub log: LogSettings,
     /// The admin HTTP server; `None` where it is turned off.
@@ -281,6 +283,13 @@ pub struct Limits {
 pub struct ReadySettings {
     /// Warm: no lane's oldest unapplied record is older than this.
     pub lag: Duration,
+}
+
+/// `[verify]`.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifySettings {
+    /// Share of the keys, 0 to 1.
+    pub sample: f64,
 }
 
 /// `[log]`.

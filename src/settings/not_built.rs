@@ -5,7 +5,6 @@
 ///
 /// A path holds field names only: `entity.write.value`.
 const NOT_BUILT: &[(&str, &[&str], &str)] = &[
-    ("", &["verify"], "the running comparison of Redis with the topics"),
     ("redis", &["sentinel"], "Redis Sentinel"),
     ("entity.format", &["avro", "protobuf", "outbox"], "a later version will read this format"),
     ("entity", &["guard"], "the version guard by choice (secondary and shared keys always have it)"),

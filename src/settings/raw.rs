@@ -108,6 +108,8 @@ pub(super) struct Stoker {
     pub(super) limits: Option<Limits>,
     /// When a process counts as warm.
     pub(super) ready: Option<Ready>,
+    /// Looks at keys that were written a moment ago. Without this section nothing is looked at.
+    pub(super) verify: Option<Verify>,
     /// Logs; they go to standard error.
     pub(super) log: Option<Log>,
     /// The HTTP server with /metrics, /livez, /readyz and /status. Without this section nothing listens.
@@ -277,6 +279,15 @@ pub(super) struct Ready {
     /// Warm: no lane's oldest record that is not applied yet is older than this, and no refill runs.
     #[schemars(extend("default" = units::show_duration(defaults::READY_LAG)))]
     pub(super) lag: Option<DurationText>,
+}
+
+/// Looks at keys that were written a moment ago: whether Redis holds what was applied.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verify {
+    /// The share of keys that is looked at; other ones each minute.
+    #[schemars(extend("default" = units::show_share(defaults::VERIFY_SAMPLE)))]
+    pub(super) sample: Option<ShareText>,
 }
 
 /// Logs; they go to standard error.

@@ -9,6 +9,7 @@ mod fold;
 mod judge;
 mod keyspace;
 mod report;
+mod running;
 mod settle;
 mod story;
 mod table;
@@ -36,6 +37,7 @@ use crate::source::kafka::{SourceError, TopicReader};
 
 pub use self::judge::Difference;
 pub use self::report::{EntityCounts, Example, RecordPlace, Report, Shown, redis_type};
+pub use self::running::{Checked, Due, RunningCheck};
 pub use self::story::{Does, Finding, Remembered, Story, Told, Wanted};
 
 /// Keys that are looked at together.

@@ -42,7 +42,7 @@ impl Sample {
     }
 
     /// True where the key is in it. The low half decides, as ranges go by the high one.
-    fn takes(self, hash: u64) -> bool {
+    pub(super) fn takes(self, hash: u64) -> bool {
         const LOW: u64 = 0xffff_ffff;
         self.share >= 1.0 || ((hash & LOW) as f64) < self.share * (LOW as f64)
     }

@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use crate::support::command::{Ran, stoker};
 use crate::support::instance::Bench;
-use crate::support::scene::{Scene, envelope, row};
+use crate::support::scene::{LONG, Scene, envelope, row};
+use crate::support::wait_for;
 
 /// What `verify` said: examples by key, and the summary.
 struct Said {
@@ -315,4 +316,38 @@ fn wait_ends_when_the_group_is_warm_and_gives_up_in_time() {
     let arguments = ["wait", "-c", settings.to_str().unwrap(), "--ready", "--timeout", "1s"];
     assert_eq!(stoker(&arguments, "").code, 7);
     assert_eq!(stoker(&[&arguments[..], &["--fail-fast"]].concat(), "").code, 3);
+}
+
+#[test]
+fn a_running_process_sees_what_somebody_else_does_to_what_it_applied_and_nothing_else() {
+    let mut scene = Scene::new("verify_running", 2);
+    scene.draft.more = "[verify]\nsample = \"100%\"".to_owned();
+    let bench = scene.draft.bench();
+    let instance = bench.start();
+    // Hot keys and cold ones, under load.
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| scene.write_until(0..20, 2, &stop));
+        for round in 1..=10 {
+            scene.write(100 * round..100 * round + 50, 1, 2);
+        }
+        instance.await_metric("stoker_verify_checked_total", "", 500.0);
+        stop.store(true, Ordering::Relaxed);
+        writer.join().unwrap();
+    });
+    assert_eq!(instance.metric("stoker_verify_differences_total", "",), 0.0, "{}", instance.story());
+
+    scene.write(5_000..5_010, 1, 2);
+    scene.await_applied(5_000..5_010, 1, &instance);
+    let mut client = scene.redis.client();
+    client.run::<()>(&["DEL", "verify_running:5001"]);
+    client.run::<()>(&["SET", "verify_running:5002", "{}", "KEEPTTL"]);
+    instance.await_metric("stoker_verify_differences_total", "kind=\"missing\"", 1.0);
+    instance.await_metric("stoker_verify_differences_total", "kind=\"stale\"", 1.0);
+    instance.await_log("Redis does not hold what was applied");
+    assert_eq!(instance.metric("stoker_verify_differences_total", ""), 2.0);
+    let status = || serde_json::from_str::<Value>(&instance.get("/status").1).unwrap();
+    assert!(wait_for(LONG, || status()["verify"]["differences"] == 2), "{}", status());
+    assert!(!instance.log().contains("verify_running:5001"), "counts only");
+    assert_eq!(instance.stop(), 0);
 }

@@ -11,6 +11,7 @@ use redis::{Pipeline, Value as Reply};
 
 use super::RedisSink;
 use super::classify::Fault;
+use super::cluster::resolve;
 use super::command::{bytes_of, checked, checked_world};
 use super::connect::Link;
 use super::reader::Held;
@@ -217,11 +218,15 @@ impl RedisSink {
         let mut wanted: Vec<Wanted<'_>> = Vec::new();
         let mut bytes = 0;
         for (index, key) in keys {
-            let kind = self.answered(master, replies.next())?;
-            let kind = String::from_utf8_lossy(bytes_of(kind).unwrap_or_default()).into_owned();
-            let left = int(self.answered(master, replies.next())?).ok_or(WorldError::Protocol)?;
+            let (kind, left, length) = (replies.next(), replies.next(), replies.next());
+            if let Some(Err(Fault::Ask { node })) = kind.map(checked) {
+                glances.push((*index, self.look_on_the_move(&resolve(&node, master), key).await?));
+                continue;
+            }
+            let kind = type_name(self.answered(master, kind)?);
+            let left = int(self.answered(master, left)?).ok_or(WorldError::Protocol)?;
             // Of another type than a string this is an error, and not needed.
-            let length = replies.next().and_then(int).and_then(|length| usize::try_from(length).ok());
+            let length = length.and_then(int).and_then(|length| usize::try_from(length).ok());
             // -2: the key is gone. -1: it never expires.
             let expires_at_ms = (left >= 0).then(|| server_ms.saturating_add(left));
             match kind.as_str() {
@@ -271,6 +276,31 @@ impl RedisSink {
             glances.push((one.index, Glance { seen, server_ms }));
         }
         Ok(())
+    }
+
+    /// A key that its slot's master does not have while the slot moves: whether it has arrived at the other one.
+    async fn look_on_the_move(&self, address: &str, key: &[u8]) -> Result<Glance, WorldError> {
+        let link = self.link(address).await?;
+        let mut ask = Pipeline::new();
+        ask.cmd("TIME").cmd("ASKING").cmd("TYPE").arg(key).cmd("ASKING").cmd("PTTL").arg(key);
+        let replies = link.send(&ask).await?;
+        let [server_ms, _, kind, _, left] = replies.as_slice() else { return Err(WorldError::Protocol) };
+        let server_ms = time(self.answered(address, Some(server_ms))?).ok_or(WorldError::Protocol)?;
+        let kind = type_name(self.answered(address, Some(kind))?);
+        let left = int(self.answered(address, Some(left))?).ok_or(WorldError::Protocol)?;
+        let expires_at_ms = (left >= 0).then(|| server_ms.saturating_add(left));
+        let held = match kind.as_str() {
+            "none" => None,
+            "string" | "hash" => {
+                let mut ask = Pipeline::new();
+                ask.cmd("ASKING").cmd(if kind == "hash" { "HGETALL" } else { "GET" }).arg(key);
+                let reply = link.send(&ask).await?.pop().ok_or(WorldError::Protocol)?;
+                self.answered(address, Some(&reply))?;
+                held(reply)
+            }
+            _ => Some(Held::Other(kind)),
+        };
+        Ok(Glance { seen: held.map(|held| Seen { held, expires_at_ms }), server_ms })
     }
 
     async fn page(
@@ -342,6 +372,11 @@ fn held(reply: Reply) -> Option<Held> {
         }
         _ => None,
     }
+}
+
+/// What `TYPE` answers.
+fn type_name(reply: &Reply) -> String {
+    String::from_utf8_lossy(bytes_of(reply).unwrap_or_default()).into_owned()
 }
 
 fn int(reply: &Reply) -> Option<i64> {
