@@ -56,8 +56,8 @@ pub(super) enum KeyState {
 pub(super) struct GuardedKey {
     /// Version and row of the newest write; it may be deleted since.
     newest: Option<(Version, u64)>,
-    /// The newest version of a delete, by whatever row.
-    newest_delete: Option<Version>,
+    /// The newest version of a delete, by whatever row; true where such a row also wrote the key at that version.
+    newest_delete: Option<(Version, bool)>,
     /// Rows whose newest change of this key writes it.
     claims: SmallVec<[Claim; 1]>,
     /// The record that came last, whatever it did.
@@ -235,9 +235,12 @@ impl GuardedKey {
 
     /// A row gives the key up. Without a version (a tombstone) it comes in the order of its row's partition.
     fn delete(&mut self, row: u64, version: &Version) {
+        let wrote = self.claims.iter().any(|claim| claim.row == row && claim.version == *version);
         self.claims.retain(|claim| claim.row != row || (!version.is_none() && claim.version > *version));
-        if self.newest_delete.as_ref().is_none_or(|newest| version > newest) {
-            self.newest_delete = Some(version.clone());
+        match &mut self.newest_delete {
+            Some((newest, _)) if version < newest => {}
+            Some((newest, wrote_too)) if version == newest => *wrote_too |= wrote,
+            newest => *newest = Some((version.clone(), wrote)),
         }
     }
 
@@ -254,8 +257,12 @@ impl GuardedKey {
                     .filter(|claim| claim.row != winner.row && claim.version == winner.version);
                 others.extend(ties.map(|claim| Some(claim.expected)));
                 // A delete of another row at a newer position, where that row's lane was ahead of this one's: its
-                // tombstone then kept the older write out.
-                if self.newest_delete.as_ref().is_some_and(|deleted| *deleted > winner.version) {
+                // tombstone then kept the older write out. At an equal one, a row that took the key and gave it up
+                // may have done so after this write.
+                let may_be_gone = self.newest_delete.as_ref().is_some_and(|(deleted, wrote_too)| {
+                    *deleted > winner.version || (*wrote_too && *deleted == winner.version)
+                });
+                if may_be_gone {
                     others.push(None);
                 }
             }
@@ -358,6 +365,10 @@ mod tests {
         assert_eq!(shown(&guarded_fold(&after_a_refill)), (None, vec![Some(print("a"))]));
         let kept_out = [(2, "b", Some("b")), (1, "a", Some("a")), (3, "a", None)];
         assert_eq!(shown(&guarded_fold(&kept_out)), (Some(print("b")), vec![None]));
+        let tie_given_up = [(5, "a", Some("a")), (5, "a", None), (5, "b", Some("b"))];
+        assert_eq!(shown(&guarded_fold(&tie_given_up)), (Some(print("b")), vec![None]));
+        let passed_on = [(1, "a", Some("a")), (5, "a", None), (5, "b", Some("b"))];
+        assert_eq!(shown(&guarded_fold(&passed_on)), (Some(print("b")), vec![]));
     }
 
     #[test]

@@ -8,6 +8,8 @@ mod fingerprint;
 mod fold;
 mod judge;
 mod keyspace;
+#[cfg(test)]
+mod law;
 mod report;
 mod running;
 mod settle;
