@@ -25,4 +25,5 @@ mod support;
 mod tidy;
 mod values;
 mod verify;
+mod verify_places;
 mod zombie;

@@ -12,14 +12,14 @@ use crate::support::scene::{LONG, Scene, envelope, row};
 use crate::support::wait_for;
 
 /// What `verify` said: examples by key, and the summary.
-struct Said {
-    examples: BTreeMap<String, Value>,
-    summary: Value,
+pub(crate) struct Said {
+    pub(crate) examples: BTreeMap<String, Value>,
+    pub(crate) summary: Value,
 }
 
 impl Said {
     /// Runs it. It ends with 7 exactly where something differs.
-    fn by(bench: &Bench, more: &[&str]) -> Said {
+    pub(crate) fn by(bench: &Bench, more: &[&str]) -> Said {
         let settings = bench.settings();
         let mut arguments = vec!["verify", "-c", settings.to_str().unwrap(), "--output", "json"];
         arguments.extend(more);
@@ -33,12 +33,12 @@ impl Said {
     }
 
     /// Key and difference of each example.
-    fn differences(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn differences(&self) -> Vec<(&str, &str)> {
         self.examples.iter().map(|(key, line)| (key.as_str(), line["difference"].as_str().unwrap())).collect()
     }
 
     /// A count of the one entity.
-    fn count(&self, name: &str) -> u64 {
+    pub(crate) fn count(&self, name: &str) -> u64 {
         self.summary["entities"][0][name].as_u64().unwrap_or_else(|| panic!("{name} in {}", self.summary))
     }
 }
