@@ -70,7 +70,7 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`cli`] | one file a command: run, check, explain, test, verify, demo; exit codes |
+//! | [`cli`] | one file a command: run, check, explain, test, verify, inspect, wait, demo; exit codes |
 //! | [`process`] | a running process: threads, channels, what the admin side sees |
 //! | [`verify`] | compares Redis with what the topics say |
 //! | [`engine`] | awaits for one worker: the only loop that does |
@@ -115,5 +115,4 @@ pub mod telemetry;
 pub mod types;
 pub mod verify;
 pub mod version;
-
 pub mod worker;

@@ -144,8 +144,7 @@ mod tests {
     const GONE: Glance = Glance { seen: None, server_ms: NOW };
 
     fn of(expected: Option<Expected>) -> Expectation {
-        let last = Origin { partition: 0, offset: 7, timestamp_ms: None };
-        Expectation { expected, others: smallvec![], last, unwritten: false }
+        Expectation { expected, ..Expectation::nothing() }
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 mod fingerprint;
 mod fold;
+mod guarded;
 mod judge;
 mod keyspace;
 #[cfg(test)]
@@ -34,7 +35,7 @@ use crate::process::topics_of;
 use crate::record::{Position, Record};
 use crate::settings::Settings;
 use crate::sink::redis::Look;
-use crate::source::kafka::topic_reader::{Extent, Span};
+use crate::source::kafka::topic_reader::{Committed, Extent, Span};
 use crate::source::kafka::{SourceError, TopicReader};
 
 pub use self::judge::Difference;
@@ -131,7 +132,7 @@ pub struct Verify<'v> {
     report: Report,
     may_have_evicted: bool,
     /// What the group had committed when it was last waited for in vain.
-    stalled_at: Option<Vec<Option<Position>>>,
+    stalled_at: Option<Vec<Option<Committed>>>,
     /// The key whose records are remembered.
     trace: Option<Trace>,
 }

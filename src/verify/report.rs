@@ -23,7 +23,8 @@ pub struct Report {
     pub failed_records: u64,
     /// Passes over the topics.
     pub passes: u32,
-    /// Partitions whose group position stood still behind what was read: nothing is said of keys that changed there.
+    /// Partitions whose group position stood still behind what was read, or that are being refilled: nothing is said of
+    /// keys that changed there.
     pub behind_partitions: usize,
 }
 
@@ -40,7 +41,7 @@ pub struct EntityCounts {
     pub expired: u64,
     /// Held as the order of lanes can leave it. Right.
     pub raced: u64,
-    /// The group has not come to the key's last change yet, or it changes too fast to be held still.
+    /// The group has not come to the key's last changes yet, or refills them, or they come too fast to be held still.
     pub behind: u64,
     /// Not there, on a server that has dropped keys to make room.
     pub evicted: u64,

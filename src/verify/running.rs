@@ -10,8 +10,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
 use super::fingerprint::{Fingerprint, of_key};
 use super::fold::{Expectation, Expected, Origin};
 use super::judge::{Difference, Verdict, judge};
@@ -144,9 +142,7 @@ impl RunningCheck {
     pub fn looked(&self, due: &Due, glance: &Glance, now: Duration) -> Option<Checked> {
         let mut inner = self.inner.borrow_mut();
         let pending = inner.pending.get_mut(&due.key).filter(|pending| pending.number == due.number)?;
-        let last = Origin { partition: 0, offset: 0, timestamp_ms: None };
-        let expectation =
-            Expectation { expected: pending.expected, others: SmallVec::new(), last, unwritten: false };
+        let expectation = Expectation { expected: pending.expected, ..Expectation::nothing() };
         let difference = match judge(&expectation, glance) {
             Verdict::Wrong(difference) => Some(difference),
             Verdict::Right | Verdict::Expired | Verdict::Raced => None,

@@ -3,20 +3,19 @@
 //! What a key held at a moment is right if it is the state at any position between what the group had committed before
 //! that moment and the topics' end after it. So: fold up to the end, wait until the group has committed that, look,
 //! fold up to the end once more, and hold what was seen against every state of the key in between. What differs twice
-//! stands. A key whose last change the group has not committed is behind, which is lag, and no difference.
+//! stands. A key with a change that the group has not committed, or that a refill is still to bring back, is behind: that
+//! is lag, and no difference.
 
 use std::time::Duration;
 
-use smallvec::SmallVec;
-
-use super::fold::{Expectation, NOWHERE, Origin};
+use super::fold::{Expectation, Origin};
 use super::judge::{Difference, Verdict, judge};
 use super::report::{EntityCounts, Example, RecordPlace, Shown};
 use super::{KEYS_AT_ONCE, Progress, Step, Verify, VerifyError};
 use crate::mutation::CacheKey;
-use crate::record::Position;
 use crate::settings::Start;
 use crate::sink::redis::Glance;
+use crate::source::kafka::topic_reader::Committed;
 
 /// How often a key is looked at again.
 const ROUNDS: u32 = 2;
@@ -103,7 +102,8 @@ impl Verify<'_> {
             let glances = self.look.keys(&asked)?;
             for (key, glance) in chunk.into_iter().zip(glances) {
                 bytes += glance.seen.as_ref().map_or(0, |seen| seen.held.size_bytes());
-                let expectation = self.table.get(&key).map_or_else(nothing, |row| row.state.expectation());
+                let expectation =
+                    self.table.get(&key).map_or_else(Expectation::nothing, |row| row.state.expectation());
                 doubts.push(Doubt { key, expectation, glance });
             }
         }
@@ -111,24 +111,23 @@ impl Verify<'_> {
     }
 
     /// Folds up to the end of the topics as it is now, and waits until the group has committed that, for a bounded
-    /// time. Returns what it has committed.
-    fn catch_up(&mut self) -> Result<Vec<Option<Position>>, VerifyError> {
+    /// time. A refill is not waited for, which may take hours. Returns what it has committed.
+    fn catch_up(&mut self) -> Result<Vec<Option<Committed>>, VerifyError> {
         self.read_to_the_end()?;
         let names: Vec<_> = self.spans.iter().map(|span| span.name.clone()).collect();
         let until = self.clock.now().monotonic.saturating_add(COMMITTED_WITHIN);
         let mut before = self.stalled_at.take();
         loop {
             let committed = self.reader.committed(&names)?;
-            let committed: Vec<Option<Position>> = committed
-                .into_iter()
-                .map(|committed| committed.map(|committed| committed.position))
-                .collect();
-            // Only up to the last record: no commit passes what holds none.
-            let behind = self.spans.iter().zip(&committed).filter(|(span, committed)| {
-                span.last.is_some_and(|last| committed.is_none_or(|committed| committed < last))
-            });
-            self.report.behind_partitions = behind.count();
-            if self.report.behind_partitions == 0 {
+            let (mut lagging, mut behind) = (0, 0);
+            for (span, committed) in self.spans.iter().zip(&committed) {
+                // Only up to the last record: no commit passes what holds none.
+                let lags = span.last.is_some_and(|last| committed.is_none_or(|it| it.position < last));
+                lagging += usize::from(lags);
+                behind += usize::from(lags || committed.is_some_and(|it| it.refills));
+            }
+            self.report.behind_partitions = behind;
+            if lagging == 0 {
                 return Ok(committed);
             }
             // A group that stood still through a whole wait is waited for again once it has moved.
@@ -149,7 +148,7 @@ impl Verify<'_> {
         self.read(Step::LooksAgain)
     }
 
-    fn settled(&self, doubt: &Doubt, committed: &[Option<Position>]) -> Settled {
+    fn settled(&self, doubt: &Doubt, committed: &[Option<Committed>]) -> Settled {
         let Doubt { key, expectation, glance } = doubt;
         let verdict = judge(expectation, glance);
         let Verdict::Wrong(difference) = verdict else { return Settled::Right(verdict) };
@@ -160,14 +159,13 @@ impl Verify<'_> {
                 return Settled::Right(verdict);
             }
         }
-        let is_behind = |origin: Origin| match committed.get(place(origin)) {
-            Some(Some(committed)) => *committed <= origin.offset,
+        let is_behind = |origin: &Origin| match committed.get(place(*origin)) {
+            Some(Some(committed)) => committed.refills || committed.position <= origin.offset,
             Some(None) => true,
-            // No record did anything to this key.
+            // Not one of those that are read.
             None => false,
         };
-        let written_by = expectation.expected.map(|expected| expected.origin);
-        if is_behind(expectation.last) || written_by.is_some_and(is_behind) {
+        if expectation.lasts.iter().any(is_behind) {
             return Settled::Behind;
         }
         Settled::Differs(difference)
@@ -191,14 +189,15 @@ impl Verify<'_> {
             return self.count(key, |counts| counts.evicted += 1);
         }
         let Some(entity) = self.entities.get(index) else { return };
-        let origin = expectation.expected.map_or(expectation.last, |expected| expected.origin);
         let example = Example {
             entity: entity.name.to_string(),
             key: key.to_string(),
             difference,
             held: glance.seen.as_ref().map(|seen| Shown::of(seen, glance.server_ms)),
             expected_type: expectation.expected.map(|expected| expected.value.redis_type()),
-            record: self.spans.get(place(origin)).map(|span| RecordPlace::new(&span.name, origin)),
+            record: expectation.made_by().and_then(|origin| {
+                self.spans.get(place(origin)).map(|span| RecordPlace::new(&span.name, origin))
+            }),
         };
         self.report.differs(index, example, self.options.examples);
     }
@@ -226,9 +225,4 @@ impl Verify<'_> {
 /// Index of a record's partition.
 fn place(origin: Origin) -> usize {
     usize::try_from(origin.partition).unwrap_or(usize::MAX)
-}
-
-/// What a key must hold that no record did anything to.
-fn nothing() -> Expectation {
-    Expectation { expected: None, others: SmallVec::new(), last: NOWHERE, unwritten: true }
 }

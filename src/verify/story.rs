@@ -223,7 +223,7 @@ impl Verify<'_> {
     }
 
     fn told(&self, expectation: Option<&Expectation>) -> Vec<Told> {
-        let made = expectation.map(|it| it.expected.map_or(it.last, |expected| expected.origin));
+        let made = expectation.and_then(Expectation::made_by);
         let touches = self.trace.iter().flat_map(|trace| &trace.touches);
         touches
             .filter_map(|touch| {
@@ -233,7 +233,7 @@ impl Verify<'_> {
                     entity: self.entities.get(touch.entity)?.name.to_string(),
                     does: touch.does,
                     version: touch.version.clone(),
-                    made_it: Some(touch.origin) == made,
+                    made_it: made == Some(touch.origin),
                 })
             })
             .collect()

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::broker;
 use crate::support::command::{Ran, stoker};
 use crate::support::instance::Bench;
 use crate::support::scene::{LONG, Scene, envelope, row};
@@ -316,6 +317,40 @@ fn wait_ends_when_the_group_is_warm_and_gives_up_in_time() {
     let arguments = ["wait", "-c", settings.to_str().unwrap(), "--ready", "--timeout", "1s"];
     assert_eq!(stoker(&arguments, "").code, 7);
     assert_eq!(stoker(&[&arguments[..], &["--fail-fast"]].concat(), "").code, 3);
+}
+
+#[test]
+fn while_a_lane_owes_history_the_group_is_not_warm_and_its_keys_are_behind() {
+    let scene = Scene::new("verify_owes", 2);
+    scene.write(0..20, 1, 2);
+    let bench = scene.draft.bench();
+    let instance = bench.start();
+    scene.await_applied(0..20, 1, &instance);
+    scene.await_committed(2, &instance);
+    assert_eq!(instance.stop(), 0);
+    scene.redis.client().run::<()>(&["DEL", "verify_owes:2", "verify_owes:3"]);
+    let settings = bench.settings();
+    let wait = || -> (i32, Value) {
+        let arguments =
+            ["wait", "-c", settings.to_str().unwrap(), "--ready", "--timeout", "1s", "--output", "json"];
+        let Ran { code, out, err } = stoker(&arguments, "");
+        (code, serde_json::from_str(&out).unwrap_or_else(|_| panic!("{code}: {out} {err}")))
+    };
+    let end = scene.committed(2)[0].unwrap();
+    let commit = |metadata| broker::commit(scene.brokers, scene.name, (scene.name, 0), end, metadata);
+
+    commit("stoker/1 epoch=1 partitions=2 refill=a7.3");
+    let (code, told) = wait();
+    let cold = &told["cold"][0];
+    assert_eq!((code, &cold["reason"], &cold["partition"]), (7, &"refills".into(), &0.into()), "{told}");
+    let said = Said::by(&bench, &[]);
+    assert_eq!(said.differences(), vec![("verify_owes:3", "missing")], "{}", said.summary);
+    assert_eq!((said.count("behind"), &said.summary["behind_partitions"]), (1, &1.into()));
+
+    commit("stoker/1 epoch=1 partitions=2");
+    assert_eq!(wait().0, 0);
+    let said = Said::by(&bench, &[]);
+    assert_eq!(said.differences().len(), 2, "{}", said.summary);
 }
 
 #[test]

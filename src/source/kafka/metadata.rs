@@ -41,8 +41,8 @@ impl CommitMetadata {
     }
 }
 
-/// True where a commit of ours says that history before it is still to be refilled: a field `refill`, whatever it
-/// holds.
+/// True where a commit of ours says that history is still to be refilled: a field `refill=<mode><below>.<step>`, which
+/// goes when nothing is owed any more. Whatever it holds: what cannot be read must not count as done.
 pub(super) fn names_refill(text: &str) -> bool {
     let mut words = text.split_ascii_whitespace();
     words.next() == Some(TAG) && words.any(|word| word.starts_with("refill="))
@@ -76,8 +76,16 @@ mod tests {
 
     #[test]
     fn a_refill_is_named_by_its_field() {
-        assert!(names_refill("stoker/1 epoch=4 refill=0-99"));
-        for text in ["stoker/1 epoch=4", "refill=0-99", "other/1 refill=0-99", ""] {
+        for text in [
+            "stoker/1 epoch=4 partitions=3 refill=a1200.7",
+            "stoker/1 epoch=4 refill=o12.0",
+            "stoker/1 refill=?",
+        ] {
+            assert!(names_refill(text), "{text:?}");
+            assert_eq!(CommitMetadata::parse(text).epoch.0, if text.contains("epoch") { 4 } else { 0 });
+        }
+        for text in ["stoker/1 epoch=4", "stoker/1 epoch=4 refill", "refill=a9.1", "other/1 refill=a9.1", ""]
+        {
             assert!(!names_refill(text), "{text:?}");
         }
     }
