@@ -33,6 +33,7 @@ use crate::mutation::{CacheKey, Mutation};
 use crate::pipeline::{Emitted, Pipeline};
 use crate::process::topics_of;
 use crate::record::{Position, Record};
+use crate::registry::FetchError;
 use crate::settings::Settings;
 use crate::sink::redis::Look;
 use crate::source::kafka::topic_reader::{Committed, Extent, Span};
@@ -75,8 +76,8 @@ pub enum VerifyError {
     #[error("Redis: {0}")]
     Redis(#[from] WorldError),
     /// The schema registry.
-    #[error("{0}")]
-    Registry(String),
+    #[error(transparent)]
+    Registry(#[from] FetchError),
     /// No such entity.
     #[error("there is no entity {0:?}")]
     NoEntity(String),
@@ -109,7 +110,7 @@ pub enum Step {
 }
 
 /// Tells a pipeline the schemas that a record needs.
-pub type Supply<'v> = &'v dyn Fn(&mut Pipeline, &Record<'_>) -> Result<(), String>;
+pub type Supply<'v> = &'v dyn Fn(&mut Pipeline, &Record<'_>) -> Result<(), FetchError>;
 
 /// One comparison.
 pub struct Verify<'v> {
@@ -278,7 +279,7 @@ impl<'v> Verify<'v> {
             ControlFlow::Continue(())
         });
         if let Some(error) = failed {
-            return Err(VerifyError::Registry(error));
+            return Err(error.into());
         }
         Ok(read?)
     }

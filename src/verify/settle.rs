@@ -17,8 +17,6 @@ use crate::settings::Start;
 use crate::sink::redis::Glance;
 use crate::source::kafka::topic_reader::Committed;
 
-/// How often a key is looked at again.
-const ROUNDS: u32 = 2;
 /// The pause before each: a late answer of Redis, or an expiry, is over by then.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Keys that go through a round together, and bytes of their values.
@@ -28,6 +26,15 @@ const VALUE_BYTES_AT_ONCE: usize = 64 << 20;
 const COMMITTED_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is asked.
 const ASK_EVERY: Duration = Duration::from_millis(250);
+
+/// A key is looked at again twice.
+#[derive(Debug, Clone, Copy)]
+enum Round {
+    /// What still differs goes through the last one.
+    First,
+    /// What still differs stands.
+    Last,
+}
 
 /// What looking again came to.
 enum Settled {
@@ -56,9 +63,9 @@ impl Verify<'_> {
         while !waiting.as_slice().is_empty() {
             let mut left: Vec<CacheKey> = waiting.by_ref().take(DOUBTS_AT_ONCE).collect();
             done += left.len() as u64;
-            for round in 1..=ROUNDS {
+            for round in [Round::First, Round::Last] {
                 std::thread::sleep(PAUSE);
-                left = self.look_again(left, round == ROUNDS)?;
+                left = self.look_again(left, round)?;
                 if left.is_empty() {
                     break;
                 }
@@ -69,8 +76,8 @@ impl Verify<'_> {
         Ok(())
     }
 
-    /// One round. Returns the keys that still differ; in the last one they are counted instead.
-    fn look_again(&mut self, mut keys: Vec<CacheKey>, is_last: bool) -> Result<Vec<CacheKey>, VerifyError> {
+    /// One round. Returns the keys that go through the next one.
+    fn look_again(&mut self, mut keys: Vec<CacheKey>, round: Round) -> Result<Vec<CacheKey>, VerifyError> {
         let mut left = Vec::new();
         while !keys.is_empty() {
             let committed = self.catch_up()?;
@@ -81,8 +88,10 @@ impl Verify<'_> {
                 match self.settled(&doubt, &committed) {
                     Settled::Right(verdict) => self.count_right(&doubt.key, verdict),
                     Settled::Behind => self.count(&doubt.key, |counts| counts.behind += 1),
-                    Settled::Differs(difference) if is_last => self.stands(&doubt, difference),
-                    Settled::Differs(_) => left.push(doubt.key),
+                    Settled::Differs(difference) => match round {
+                        Round::First => left.push(doubt.key),
+                        Round::Last => self.stands(&doubt, difference),
+                    },
                 }
             }
         }

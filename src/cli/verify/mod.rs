@@ -90,9 +90,7 @@ pub(super) fn with_parts<T>(
         complain(wrong);
         Exit::Usage
     })?;
-    let supply = |pipeline: &mut Pipeline, record: &Record<'_>| {
-        schemas.supply(pipeline, record).map_err(|error| error.to_string())
-    };
+    let supply = |pipeline: &mut Pipeline, record: &Record<'_>| schemas.supply(pipeline, record);
     let mut teller = Teller::new();
     let done = TopicReader::connect(&settings.kafka, &settings.limits)
         .map_err(VerifyError::from)

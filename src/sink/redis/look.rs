@@ -1,11 +1,10 @@
 //! Looks at cache keys: what they hold and for how long, on one server or a cluster. Writes nothing.
 //!
-//! For commands that compare or explain; no lane goes through here. Needs `TYPE STRLEN PTTL GET HGETALL SCAN`
-//! beside what the sink needs. Start at [`Look`], which blocks, or at [`RedisSink::look`], which does not.
+//! For what compares or explains; no lane goes through here. Needs `STRLEN PTTL` beside what the sink needs. Start at
+//! [`RedisSink::look`].
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::time::Duration;
 
 use redis::{Pipeline, Value as Reply};
 
@@ -16,20 +15,12 @@ use super::command::{bytes_of, checked, checked_world};
 use super::connect::Link;
 use super::reader::Held;
 use crate::error::{ServerCode, WorldError};
-use crate::settings::RedisSettings;
 use crate::sink::slots::slot_of;
 
-/// Keys that are asked for in one pipeline.
-const KEYS_AT_ONCE: usize = 512;
 /// Bytes of strings that one pipeline asks for; a larger one comes alone.
 const BYTES_AT_ONCE: usize = 8 << 20;
 /// What a hash is counted as towards that: its size would cost another command.
 const HASH_BYTES: usize = 4 << 10;
-/// Keys that `SCAN` looks at in one call: about a millisecond of the server's time.
-const SCAN_COUNT: usize = 1_000;
-/// How often a key is asked for that was not answered (a failover, a slot on the move), and the pause between.
-const TRIES: u32 = 40;
-const AGAIN_AFTER: Duration = Duration::from_millis(250);
 
 /// What a key holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,113 +38,6 @@ pub struct Glance {
     pub seen: Option<Seen>,
     /// Its server's clock at the time, Unix milliseconds.
     pub server_ms: i64,
-}
-
-/// What a master says of its memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Eviction {
-    /// The master.
-    pub address: String,
-    /// True where it may drop keys that Stoker wrote when its memory is full.
-    pub may_evict: bool,
-    /// Keys that it has dropped so since it started.
-    pub evicted_count: u64,
-}
-
-/// A blocking look over connections of its own.
-pub struct Look {
-    sink: RedisSink,
-    runtime: tokio::runtime::Runtime,
-}
-
-impl std::fmt::Debug for Look {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Look").field("sink", &self.sink).finish_non_exhaustive()
-    }
-}
-
-impl Look {
-    /// Connects to every master.
-    ///
-    /// # Errors
-    /// The first master that cannot be reached, or that answers "not now".
-    pub fn connect(settings: RedisSettings) -> Result<Look, WorldError> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|_| WorldError::Unreachable { node: "Redis: no runtime".to_owned() })?;
-        // Of no group: it takes no lane over, so that no key is made of the name.
-        let sink = RedisSink::new(settings, String::new(), usize::MAX);
-        runtime.block_on(sink.probe())?;
-        Ok(Look { sink, runtime })
-    }
-
-    /// What these keys hold, in their order.
-    ///
-    /// # Errors
-    /// Of the world, after 10 s of trying.
-    pub fn keys<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Glance>, WorldError> {
-        let mut glances = Vec::with_capacity(keys.len());
-        for chunk in keys.chunks(KEYS_AT_ONCE) {
-            glances.extend(self.runtime.block_on(self.sink.look_patiently(chunk))?);
-        }
-        Ok(glances)
-    }
-
-    /// Shows every key that begins so, page by page, in no order; one may come twice. Not a snapshot: what comes or
-    /// goes meanwhile may be shown or not. `SCAN`, never `KEYS`: other clients get their turn.
-    ///
-    /// # Errors
-    /// Of the world; those of `visit`.
-    pub fn scan<E: From<WorldError>>(
-        &self,
-        prefix: &[u8],
-        visit: &mut dyn FnMut(Vec<Vec<u8>>) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let pattern = glob(prefix);
-        for address in self.sink.map().masters() {
-            let mut cursor = b"0".to_vec();
-            loop {
-                let page = self.runtime.block_on(self.sink.page(address, &cursor, &pattern));
-                let (next, keys) = page?;
-                visit(keys)?;
-                if next == b"0" {
-                    break;
-                }
-                cursor = next;
-            }
-        }
-        Ok(())
-    }
-
-    /// What each master says of its memory.
-    ///
-    /// # Errors
-    /// Of the world.
-    pub fn evictions(&self) -> Result<Vec<Eviction>, WorldError> {
-        self.runtime.block_on(async {
-            let mut found = Vec::new();
-            for (address, link) in self.sink.links(self.sink.map().masters()).await {
-                let link = link?;
-                let mut asked = String::new();
-                for section in ["memory", "stats"] {
-                    let mut cmd = redis::cmd("INFO");
-                    cmd.arg(section);
-                    let info = self.sink.call(&link, cmd).await?;
-                    asked.push_str(&String::from_utf8_lossy(bytes_of(&info).unwrap_or_default()));
-                }
-                let field =
-                    |name: &str| asked.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
-                found.push(Eviction {
-                    address,
-                    may_evict: field("maxmemory_policy:").is_some_and(|policy| policy != "noeviction")
-                        && field("maxmemory:").is_some_and(|bytes| bytes != "0"),
-                    evicted_count: field("evicted_keys:").and_then(|count| count.parse().ok()).unwrap_or(0),
-                });
-            }
-            Ok(found)
-        })
-    }
 }
 
 impl RedisSink {
@@ -182,22 +66,6 @@ impl RedisSink {
             }
         }
         glances.into_iter().map(|glance| glance.ok_or(WorldError::Protocol)).collect()
-    }
-
-    async fn look_patiently<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Glance>, WorldError> {
-        let mut tries = 0;
-        loop {
-            match self.look(keys).await {
-                Ok(glances) => return Ok(glances),
-                Err(error) => {
-                    tries += 1;
-                    if tries >= TRIES {
-                        return Err(error);
-                    }
-                }
-            }
-            tokio::time::sleep(AGAIN_AFTER).await;
-        }
     }
 
     async fn look_at(
@@ -303,37 +171,6 @@ impl RedisSink {
         Ok(Glance { seen: held.map(|held| Seen { held, expires_at_ms }), server_ms })
     }
 
-    async fn page(
-        &self,
-        address: &str,
-        cursor: &[u8],
-        pattern: &[u8],
-    ) -> Result<(Vec<u8>, Vec<Vec<u8>>), WorldError> {
-        let mut tries = 0;
-        let reply = loop {
-            let mut cmd = redis::cmd("SCAN");
-            cmd.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(SCAN_COUNT);
-            let asked = match self.link(address).await {
-                Ok(link) => self.call(&link, cmd).await,
-                Err(error) => Err(error),
-            };
-            match asked {
-                Ok(reply) => break reply,
-                Err(error) => {
-                    tries += 1;
-                    if tries >= TRIES {
-                        return Err(error);
-                    }
-                }
-            }
-            tokio::time::sleep(AGAIN_AFTER).await;
-        };
-        let Reply::Array(parts) = &reply else { return Err(WorldError::Protocol) };
-        let [cursor, Reply::Array(keys)] = parts.as_slice() else { return Err(WorldError::Protocol) };
-        let cursor = bytes_of(cursor).ok_or(WorldError::Protocol)?.to_vec();
-        Ok((cursor, keys.iter().filter_map(bytes_of).map(<[u8]>::to_vec).collect()))
-    }
-
     /// The reply, or what its error means for a look: a slot that moved is asked for where it is by then.
     fn answered<'r>(&self, master: &str, reply: Option<&'r Reply>) -> Result<&'r Reply, WorldError> {
         let reply = reply.ok_or(WorldError::Protocol)?;
@@ -395,29 +232,9 @@ fn time(reply: &Reply) -> Option<i64> {
     number(0)?.checked_mul(1_000)?.checked_add(number(1)? / 1_000)
 }
 
-/// A pattern of `SCAN` for keys that begin so.
-fn glob(prefix: &[u8]) -> Vec<u8> {
-    let mut pattern = Vec::with_capacity(prefix.len() + 1);
-    for byte in prefix {
-        if matches!(byte, b'*' | b'?' | b'[' | b']' | b'\\' | b'^') {
-            pattern.push(b'\\');
-        }
-        pattern.push(*byte);
-    }
-    pattern.push(b'*');
-    pattern
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_prefix_is_matched_as_it_stands() {
-        assert_eq!(glob(b"customer:"), b"customer:*");
-        assert_eq!(glob(b"a*[b]?\\"), b"a\\*\\[b\\]\\?\\\\*");
-        assert_eq!(glob(b""), b"*");
-    }
 
     #[test]
     fn hashes_come_in_both_protocols() {

@@ -15,6 +15,7 @@ mod command;
 mod connect;
 mod lane;
 mod look;
+mod onlooker;
 mod owner;
 mod reader;
 mod scripts;
@@ -36,7 +37,8 @@ use cluster::SlotMap;
 use command::bytes_of;
 use connect::{Connector, Node};
 use lane::Lane;
-pub use look::{Eviction, Glance, Look, Seen};
+pub use look::{Glance, Seen};
+pub use onlooker::{Eviction, Look};
 use owner::Attempt;
 pub use reader::{Entry, Held, Reader};
 
