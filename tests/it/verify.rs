@@ -282,7 +282,8 @@ fn one_keys_story_names_its_template_its_records_and_what_is_wrong() {
 
 #[test]
 fn wait_ends_when_the_group_is_warm_and_gives_up_in_time() {
-    let mut scene = Scene::new("verify_wait", 2);
+    // The third partition is empty.
+    let mut scene = Scene::new("verify_wait", 3);
     scene.draft.more = "[ready]\nlag = \"100ms\"".to_owned();
     scene.write(0..20, 1, 2);
     let bench = scene.draft.bench();
@@ -302,7 +303,7 @@ fn wait_ends_when_the_group_is_warm_and_gives_up_in_time() {
 
     let instance = bench.start();
     let (code, told) = wait("60s");
-    assert_eq!((code, &told["ready"], &told["partitions"]), (0, &true.into(), &2.into()), "{told}");
+    assert_eq!((code, &told["ready"], &told["partitions"]), (0, &true.into(), &3.into()), "{told}");
     assert_eq!(scene.missing(0..20, 1), 0, "warm is what it says");
     assert_eq!(instance.stop(), 0);
     scene.write(0..1, 2, 2);

@@ -33,7 +33,7 @@ pub(super) fn text(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     if report.failed_records > 0 {
         let count = HumanCount(report.failed_records);
-        writeln!(out, "{count} records cannot be decoded or handled: see `stoker explain`")?;
+        writeln!(out, "records that cannot be decoded or handled: {count}; see `stoker explain`")?;
     }
     let (differing, records) = (HumanCount(report.difference_count()), HumanCount(report.records));
     let passes = if report.passes == 1 { String::new() } else { format!(" in {} passes", report.passes) };
@@ -49,7 +49,7 @@ fn apart(entity: &EntityCounts) -> [(u64, &'static str); 5] {
     [
         (entity.expired, "are not there, and their TTL may have run out since their last change"),
         (entity.raced, "hold what the order of partitions can leave"),
-        (entity.behind, "cannot be judged: the group has not come to their last change"),
+        (entity.behind, "cannot be judged: the group has not come to their last changes, or refills them"),
         (entity.evicted, "are not there, and may have been evicted"),
         (entity.unknown, "cannot be judged: the topics do not reach back to what made them"),
     ]
@@ -70,7 +70,7 @@ fn line(example: &Example) -> String {
         Some(_) => "it should be a string",
     };
     let record = record.as_ref().map_or_else(String::new, |record| {
-        format!(" by {}/{} offset {}", record.topic, record.partition, record.offset)
+        format!(", says {}/{} offset {}", record.topic, record.partition, record.offset)
     });
     format!("{:10} {key}  ({held}; {must}{record})", difference.name())
 }
@@ -94,4 +94,80 @@ pub(super) fn json(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     }
     let summary = Summary { checked: checked(report), differences: report.difference_count(), report };
     writeln!(out, "{}", serde_json::to_string(&summary)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::verify::{RecordPlace, Shown};
+
+    /// Two keys of 1,200 differ; 3 have expired.
+    fn report() -> Report {
+        let differences = BTreeMap::from([(Difference::Missing, 1), (Difference::Stale, 1)]);
+        let customer = EntityCounts {
+            entity: "customer".to_owned(),
+            checked: 1_200,
+            differences,
+            expired: 3,
+            ..EntityCounts::default()
+        };
+        let example = |key: &str, difference, held| Example {
+            entity: "customer".to_owned(),
+            key: key.to_owned(),
+            difference,
+            held,
+            expected_type: Some("string"),
+            record: Some(RecordPlace { topic: "t".to_owned(), partition: 2, offset: 7, timestamp_ms: None }),
+        };
+        let held = Shown { r#type: "string".to_owned(), bytes: 64, ttl_ms: Some(900) };
+        Report {
+            entities: vec![customer],
+            examples: vec![
+                example("customer:1", Difference::Missing, None),
+                example("customer:2", Difference::Stale, Some(held)),
+            ],
+            records: 5_000,
+            failed_records: 1,
+            passes: 2,
+            behind_partitions: 0,
+        }
+    }
+
+    #[test]
+    fn people_get_a_table_the_examples_and_what_is_counted_apart() {
+        let mut out = Vec::new();
+        text(&report(), &mut out).unwrap();
+        let expected = "\
+entity        checked    missing      stale      extra  wrong_ttl wrong_type
+customer        1,200          1          1          0          0          0
+missing    customer:1  (not there; it should be a string, says t/2 offset 7)
+stale      customer:2  (a string of 64 bytes, TTL 900 ms; it should be a string, says t/2 offset 7)
+customer: 3 are not there, and their TTL may have run out since their last change
+records that cannot be decoded or handled: 1; see `stoker explain`
+2 of 1,200 keys differ; 5,000 records read in 2 passes
+";
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
+
+    #[test]
+    fn scripts_get_a_line_for_each_example_and_one_for_all() {
+        let mut out = Vec::new();
+        json(&report(), &mut out).unwrap();
+        let expected = concat!(
+            r#"{"entity":"customer","key":"customer:1","difference":"missing","held":null,"expected_type":"string","#,
+            r#""record":{"topic":"t","partition":2,"offset":7,"timestamp_ms":null}}"#,
+            "\n",
+            r#"{"entity":"customer","key":"customer:2","difference":"stale","#,
+            r#""held":{"type":"string","bytes":64,"ttl_ms":900},"expected_type":"string","#,
+            r#""record":{"topic":"t","partition":2,"offset":7,"timestamp_ms":null}}"#,
+            "\n",
+            r#"{"checked":1200,"differences":2,"entities":[{"entity":"customer","checked":1200,"#,
+            r#""differences":{"missing":1,"stale":1},"expired":3,"raced":0,"behind":0,"evicted":0,"unknown":0}],"#,
+            r#""records":5000,"failed_records":1,"passes":2,"behind_partitions":0}"#,
+            "\n",
+        );
+        assert_eq!(String::from_utf8(out).unwrap(), expected);
+    }
 }
