@@ -3,8 +3,8 @@
 //! What a key held at a moment is right if it is the state at any position between what the group had committed before
 //! that moment and the topics' end after it. So: fold up to the end, wait until the group has committed that, look,
 //! fold up to the end once more, and hold what was seen against every state of the key in between. What differs twice
-//! stands. A key with a change that the group has not committed, or that a refill is still to bring back, is behind: that
-//! is lag, and no difference.
+//! stands. A key with a change that the group has not committed, or that a refill is still to bring back, is behind:
+//! that is lag, and no difference.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! `stoker verify` where topics and caches are not as simple: transactions, retention, a cluster with a slot on the move.
+//! `stoker verify` where topics and caches are not as simple: transactions, retention, evictions, a cluster with a slot
+//! on the move.
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};

@@ -214,8 +214,8 @@ impl TopicReader {
     /// - Where retention overtakes the reading, it goes on at what is left, and the span says so (`cut`).
     ///
     /// # Errors
-    /// Kafka's: nothing came for as long as an answer may take. What was read is read; it may be called again with the same
-    /// spans.
+    /// Kafka's: nothing came for as long as an answer may take. What was read is read; it may be called again with the
+    /// same spans.
     pub fn read(
         &self,
         spans: &mut [Span],
