@@ -83,6 +83,11 @@ impl SchemaSource {
         })
     }
 
+    /// The registry of the settings, where there is one.
+    pub fn of(settings: &Settings) -> Result<SchemaSource, String> {
+        SchemaSource::new(&SchemasArgs { schemas: None }, settings)
+    }
+
     /// A pipeline over the settings that asks for these schemas.
     pub fn pipeline(&self, settings: &Settings) -> Pipeline {
         let pipeline =

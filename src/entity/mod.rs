@@ -19,6 +19,7 @@ mod lifetime;
 mod mapping;
 mod msgpack;
 pub mod packing;
+mod parse_back;
 mod row_id;
 mod row_rules;
 pub mod spec;

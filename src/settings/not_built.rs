@@ -5,7 +5,6 @@
 ///
 /// A path holds field names only: `entity.write.value`.
 const NOT_BUILT: &[(&str, &[&str], &str)] = &[
-    ("", &["verify"], "the running comparison of Redis with the topics"),
     ("redis", &["sentinel"], "Redis Sentinel"),
     ("entity.format", &["avro", "outbox"], "a later version will read this format"),
     ("entity.truncate", &["delete"], "deleting an entity's keys at a TRUNCATE"),

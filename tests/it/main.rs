@@ -30,4 +30,6 @@ mod sink_contract;
 mod support;
 mod tidy;
 mod values;
+mod verify;
+mod verify_places;
 mod zombie;

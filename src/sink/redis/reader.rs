@@ -36,6 +36,17 @@ pub enum Held {
     Other(String),
 }
 
+impl Held {
+    /// Bytes of its value; 0 where it was not read.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Held::String(bytes) => bytes.len(),
+            Held::Hash(fields) => fields.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            Held::Other(_) => 0,
+        }
+    }
+}
+
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Reader").finish_non_exhaustive()
