@@ -14,7 +14,7 @@ use super::verify::{ended, with_parts};
 use crate::entity::Handlers;
 use crate::mutation::Value;
 use crate::sink::redis::Held;
-use crate::verify::{Does, Finding, Options, Story, Told, Wanted};
+use crate::verify::{Does, Finding, Options, Story, Told, Verify, Wanted};
 
 /// Options of `stoker inspect`.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,6 +23,9 @@ pub struct InspectArgs {
     config: ConfigArgs,
     /// The key
     key: String,
+    /// Of a set or sorted set: this member of it
+    #[arg(long)]
+    member: Option<String>,
     /// Show values too: what Redis holds, and what the topics say
     #[arg(long)]
     show_value: bool,
@@ -40,14 +43,16 @@ pub(super) fn inspect(args: &InspectArgs, output: Output, handlers: &Handlers) -
         examples: 1,
         memory_bytes: settings.limits.memory_bytes,
     };
-    let story = match with_parts(&settings, options, |verify| verify.story(args.key.as_bytes())) {
+    let member = args.member.as_deref();
+    let tell = |verify: Verify<'_>| verify.story(args.key.as_bytes(), member.map(str::as_bytes));
+    let story = match with_parts(&settings, options, tell) {
         Ok(story) => story,
         Err(exit) => return exit,
     };
     let mut out = io::stdout().lock();
     let written = match output {
-        Output::Text => text(&args.key, &story, args.show_value, &mut out),
-        Output::Json => writeln!(out, "{}", object(&args.key, &story, args.show_value)),
+        Output::Text => text(args, &story, &mut out),
+        Output::Json => writeln!(out, "{}", object(args, &story)),
     };
     let exit = match story.finding {
         Finding::Wrong(_) => Exit::Incomplete,
@@ -57,14 +62,19 @@ pub(super) fn inspect(args: &InspectArgs, output: Output, handlers: &Handlers) -
         | Finding::Behind
         | Finding::Evicted
         | Finding::Invalidated
+        | Finding::Members
         | Finding::NoTemplate
         | Finding::Unknown => Exit::Done,
     };
     ended(exit, written.and_then(|()| out.flush()))
 }
 
-fn text(key: &str, story: &Story, shows_value: bool, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "{key}")?;
+fn text(args: &InspectArgs, story: &Story, out: &mut dyn Write) -> io::Result<()> {
+    let shows_value = args.show_value;
+    match &args.member {
+        None => writeln!(out, "{}", args.key)?,
+        Some(member) => writeln!(out, "{} member {member}", args.key)?,
+    }
     for (entity, template) in &story.givers {
         writeln!(out, "  template  {template} of {entity}")?;
     }
@@ -72,7 +82,14 @@ fn text(key: &str, story: &Story, shows_value: bool, out: &mut dyn Write) -> io:
         None => writeln!(out, "  Redis     not there")?,
         Some((shown, held)) => {
             let size = HumanCount(shown.bytes as u64);
-            writeln!(out, "  Redis     {} of {size} bytes, {}", shown.r#type, life(shown.ttl_ms))?;
+            let (what, life) = (&shown.r#type, life(shown.ttl_ms));
+            match held {
+                Held::Member(_) => writeln!(out, "  Redis     a member of a {what}, {life}")?,
+                Held::NoSet(_) => writeln!(out, "  Redis     a {what}, which has no such members")?,
+                Held::String(_) | Held::Hash(_) | Held::Other(_) => {
+                    writeln!(out, "  Redis     {what} of {size} bytes, {life}")?;
+                }
+            }
             if shows_value {
                 writeln!(out, "            {}", of_held(held))?;
             }
@@ -130,15 +147,20 @@ fn words(finding: Finding) -> &'static str {
         Finding::Behind => "cannot be judged: the group has not come to its last change",
         Finding::Evicted => "missing: it may have been evicted",
         Finding::Invalidated => "its readers fill it; records only delete it",
+        Finding::Members => "a set: name one of its members with --member",
         Finding::NoTemplate => "no entity's template gives this key",
         Finding::Unknown => "cannot be judged: the topics do not tell what made it",
         Finding::Wrong(difference) => difference.name(),
     }
 }
 
-fn object(key: &str, story: &Story, shows_value: bool) -> Json {
+fn object(args: &InspectArgs, story: &Story) -> Json {
+    let shows_value = args.show_value;
     let mut all = Map::new();
-    all.insert("key".to_owned(), key.into());
+    all.insert("key".to_owned(), args.key.as_str().into());
+    if let Some(member) = &args.member {
+        all.insert("member".to_owned(), member.as_str().into());
+    }
     let givers =
         story.givers.iter().map(|(entity, template)| json!({ "entity": entity, "template": template }));
     all.insert("templates".to_owned(), givers.collect());
@@ -184,7 +206,8 @@ fn of_held(held: &Held) -> Json {
     match held {
         Held::String(bytes) => of_bytes(bytes),
         Held::Hash(fields) => fields.iter().map(|(name, value)| (lossy(name), of_bytes(value))).collect(),
-        Held::Other(_) => Json::Null,
+        Held::Member(Some(score)) => of_bytes(score),
+        Held::Member(None) | Held::Other(_) | Held::NoSet(_) => Json::Null,
     }
 }
 

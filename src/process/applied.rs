@@ -9,6 +9,7 @@ use crate::admin::VerifyStatus;
 use crate::admin::metrics::VerifyMetrics;
 use crate::batch::{Batch, LaneId, Outcomes};
 use crate::clock::SystemClock;
+use crate::mutation::CacheKey;
 use crate::settings::{Settings, VerifySettings};
 use crate::sink::redis::RedisSink;
 use crate::telemetry::{SUMMED_EVERY, SummedLog};
@@ -71,7 +72,7 @@ impl<'a> Applied<'a> {
             if due.is_empty() {
                 continue;
             }
-            let keys: Vec<&[u8]> = due.iter().map(|due| due.key.as_bytes()).collect();
+            let keys: Vec<&CacheKey> = due.iter().map(|due| &due.key).collect();
             match self.sink.look(&keys).await {
                 Ok(glances) => {
                     let now = self.clock.now().monotonic;

@@ -11,7 +11,7 @@ use serde::Deserializer as _;
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
-use crate::mutation::{StringKind, Value};
+use crate::mutation::{CacheKey, StringKind, Value};
 use crate::sink::redis::Held;
 
 /// JSON that is nested deeper is compared byte for byte. serde_json itself reads no deeper.
@@ -70,6 +70,8 @@ impl Fingerprint {
             (Kind::Hash, Held::Hash(fields)) => {
                 of_fields(fields.iter().map(|(name, value)| (name.as_slice(), value.as_slice())))
             }
+            (Kind::Member, Held::Member(None)) => 0,
+            (Kind::Score, Held::Member(Some(score))) => of_score(score),
             (Kind::Json | Kind::Bytes | Kind::Hash | Kind::Member | Kind::Score, _) => return None,
         };
         Some(digest == self.digest)
@@ -91,9 +93,12 @@ fn hasher() -> RandomState {
     RandomState::with_seeds(0x5374_6f6b, 0x6572_2076, 0x6572_6966, 0x7921)
 }
 
-/// 64 bits of a key, for slices and samples.
-pub(super) fn of_key(key: &[u8]) -> u64 {
-    hasher().hash_one(("key", key))
+/// 64 bits of a key, or of a member, for slices and samples: the members of one large set are not all in one slice.
+pub(super) fn of_key(key: &CacheKey) -> u64 {
+    match key.member() {
+        None => hasher().hash_one(("key", key.as_bytes())),
+        Some(member) => hasher().hash_one(("member", key.as_bytes(), member)),
+    }
 }
 
 /// 64 bits of which row a guarded effect speaks for.
@@ -281,6 +286,28 @@ mod tests {
     }
 
     #[test]
+    fn a_member_is_its_score_however_that_is_written() {
+        let score = |text: &str| Fingerprint::of(&Value::Member { score: Some(text.into()) }).unwrap();
+        let held = |text: &str| Held::Member(Some(text.into()));
+        for (written, read, equal) in [
+            ("12.50", "12.5", true),
+            ("+inf", "inf", true),
+            ("-0", "0", true),
+            ("1e17", "1e+17", true),
+            ("9007199254740993", "9007199254740992", true),
+            ("1", "2", false),
+            ("+inf", "-inf", false),
+        ] {
+            assert_eq!(score(written).matches(&held(read)), Some(equal), "{written} {read}");
+        }
+        let member = Fingerprint::of(&Value::member()).unwrap();
+        assert_eq!(member.matches(&Held::Member(None)), Some(true));
+        assert_eq!(member.matches(&held("0")), None);
+        assert_eq!(score("0").matches(&Held::Member(None)), None);
+        assert_eq!(score("0").matches(&Held::NoSet("set".into())), None);
+    }
+
+    #[test]
     fn nesting_has_no_end_and_the_stack_does() {
         let deep = format!("{}1{}", "[".repeat(4_000), "]".repeat(4_000));
         assert_eq!(json(&deep).matches(&string(&deep)), Some(true), "byte for byte");
@@ -299,6 +326,7 @@ mod tests {
         assert_eq!(hash.matches(&string("1")), None);
         assert_eq!(json("1").matches(&Held::Other("set".into())), None);
         assert_eq!(Fingerprint::of(&Value::Hash(Vec::new())), None);
+        assert_eq!(hash.matches(&Held::NoSet("hash".into())), None);
         let text = Fingerprint::of(&Value::text("1.0")).unwrap();
         assert_eq!(text.matches(&string("1")), Some(false), "text is its bytes");
     }

@@ -5,7 +5,7 @@
 
 use super::fold::{Expectation, Expected};
 use crate::mutation::Expiry;
-use crate::sink::redis::{Glance, Seen};
+use crate::sink::redis::{Glance, Held, Seen};
 
 /// What clocks of producer, broker, Redis and this machine may differ by, and a batch may take. `check` warns of
 /// more skew than this.
@@ -75,7 +75,8 @@ pub(super) fn judge(expectation: &Expectation, glance: &Glance) -> Verdict {
 
 fn one(expected: Option<&Expected>, glance: &Glance) -> Verdict {
     match (expected, &glance.seen) {
-        (None, None) => Verdict::Right,
+        // A key of another type has no such member, which is as it must be.
+        (None, None | Some(Seen { held: Held::NoSet(_), .. })) => Verdict::Right,
         (None, Some(_)) => Verdict::Wrong(Difference::Extra),
         (Some(expected), None) => {
             let (earliest, _) = window(expected, glance.server_ms);
@@ -125,7 +126,6 @@ mod tests {
     use super::super::fold::Origin;
     use super::*;
     use crate::mutation::Value;
-    use crate::sink::redis::Held;
 
     const NOW: i64 = 1_000_000_000;
     const HOUR: i64 = 3_600_000;
@@ -159,6 +159,25 @@ mod tests {
         assert_eq!(judge(&value, &other), Verdict::Wrong(Difference::WrongType));
         assert_eq!(judge(&of(None), &seen("a", None)), Verdict::Wrong(Difference::Extra));
         assert_eq!(judge(&of(None), &GONE), Verdict::Right);
+    }
+
+    #[test]
+    fn a_member_is_missing_of_another_score_extra_or_its_key_is_no_set() {
+        let score = |text: &str| Value::Member { score: Some(text.into()) };
+        let mut must = expected("", Expiry::Never, 0);
+        must.value = Fingerprint::of(&score("7.5")).unwrap();
+        let (must, nothing) = (of(Some(must)), of(None));
+        let held = |held| Glance { seen: Some(Seen { held, expires_at_ms: None }), server_ms: NOW };
+        let scored = |text: &str| held(Held::Member(Some(text.into())));
+        assert_eq!(judge(&must, &scored("7.50")), Verdict::Right);
+        assert_eq!(judge(&must, &scored("8")), Verdict::Wrong(Difference::Stale));
+        assert_eq!(judge(&must, &GONE), Verdict::Wrong(Difference::Missing));
+        assert_eq!(judge(&must, &held(Held::NoSet("set".into()))), Verdict::Wrong(Difference::WrongType));
+        assert_eq!(judge(&nothing, &scored("7.5")), Verdict::Wrong(Difference::Extra));
+        assert_eq!(judge(&nothing, &held(Held::NoSet("set".into()))), Verdict::Right);
+        let expires = Seen { held: Held::Member(Some("7.5".into())), expires_at_ms: Some(NOW + HOUR) };
+        let expires = Glance { seen: Some(expires), server_ms: NOW };
+        assert_eq!(judge(&must, &expires), Verdict::Wrong(Difference::WrongTtl), "somebody's EXPIRE");
     }
 
     #[test]

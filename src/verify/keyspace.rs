@@ -1,6 +1,9 @@
 //! Which keys of Redis may be the entities', by their templates. Pure.
 
+use std::collections::BTreeSet;
+
 use crate::entity::{Entity, KeyTemplate};
+use crate::mutation::{CacheKey, MemberKind};
 
 /// The keys of the entities that are compared.
 #[derive(Debug)]
@@ -16,7 +19,7 @@ impl Keyspace {
         let of_chosen = entities.iter().zip(chosen).filter(|(_, chosen)| **chosen);
         let mut prefixes: Vec<String> = of_chosen
             .flat_map(|(entity, _)| entity.handler.keys())
-            .filter(|key| !key.is_invalidated() && key.member().is_none())
+            .filter(|key| !key.is_invalidated())
             .map(|key| key.template().literal_prefix().to_owned())
             .collect();
         // Sorted, a prefix stands before those that begin with it.
@@ -47,19 +50,26 @@ impl Keyspace {
             .map(|(_, entity)| entity)
     }
 
-    /// The entity that a key is of. `None` where it may be another's, Stoker's own, or one that its readers fill.
-    pub(super) fn entity_of(&self, entities: &[Entity], key: &[u8]) -> Option<usize> {
-        if key.starts_with(self.own_prefix.as_bytes()) {
+    /// Which kinds of sets a key may be.
+    pub(super) fn kinds_of(&self, entities: &[Entity], key: &[u8]) -> BTreeSet<MemberKind> {
+        let templates = entities.iter().flat_map(|entity| entity.handler.keys());
+        let kind = |template: &KeyTemplate| {
+            let (kind, _) = template.member()?;
+            template.template().may_give(key).then_some(kind)
+        };
+        templates.filter_map(kind).collect()
+    }
+
+    /// The entity that a key or member is of. `None` where it may be another's, Stoker's own, or one that its readers
+    /// fill.
+    pub(super) fn entity_of(&self, entities: &[Entity], key: &CacheKey) -> Option<usize> {
+        if key.as_bytes().starts_with(self.own_prefix.as_bytes()) {
             return None;
         }
         let mut found = None;
         for (index, entity) in entities.iter().enumerate() {
-            for template in entity.handler.keys().iter().filter(|template| template.template().may_give(key))
-            {
-                if template.is_invalidated()
-                    || template.member().is_some()
-                    || !self.chosen.get(index).copied().unwrap_or(false)
-                {
+            for template in entity.handler.keys().iter().filter(|template| gives(template, key)) {
+                if template.is_invalidated() || !self.chosen.get(index).copied().unwrap_or(false) {
                     return None;
                 }
                 found = found.or(Some(index));
@@ -69,12 +79,24 @@ impl Keyspace {
     }
 }
 
+/// True where some row may give the key, or member. A key whose readers fill it is theirs with all members.
+pub(super) fn gives(template: &KeyTemplate, key: &CacheKey) -> bool {
+    let fits = match (template.member(), key.member()) {
+        (Some((kind, of)), Some(member)) => kind == member.kind && of.may_give(&member.bytes),
+        (None, Some(_)) => template.is_invalidated(),
+        // A key that must be a set and holds something else is its template's all the same.
+        (_, None) => true,
+    };
+    fits && template.template().may_give(key.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use std::path::{Path, PathBuf};
 
     use super::*;
     use crate::entity::Handlers;
+    use crate::mutation::Member;
     use crate::settings::{Environment, parse};
 
     struct Nothing;
@@ -94,15 +116,19 @@ mod tests {
         }
     }
 
-    /// Entities, each with a topic of its name and these keys; a key with a `!` is invalidated.
+    /// Entities, each with a topic of its name and these keys; a key with a `!` is invalidated, one with a `=` is a set
+    /// of that member.
     fn entities(all: &[(&str, &[&str])]) -> std::sync::Arc<[Entity]> {
         let mut text = "[kafka]\nbrokers = \"b:1\"\ngroup = \"g\"\n[redis]\nurl = \"redis://h\"\n".to_owned();
         for (name, keys) in all {
             text.push_str(&format!("[[entity]]\nname = \"{name}\"\ntopics = [\"{name}\"]\n"));
             for key in *keys {
-                let (key, rest) = match key.strip_suffix('!') {
-                    Some(key) => (key, "value = \"invalidate\""),
-                    None => (*key, "value = \"json\"\nttl = \"1h\""),
+                let (key, rest) = match (key.strip_suffix('!'), key.split_once('=')) {
+                    (Some(key), _) => (key, "value = \"invalidate\"".to_owned()),
+                    (None, Some((key, member))) => {
+                        (key, format!("value = {{ set = {{ member = \"{member}\" }} }}\nttl = \"none\""))
+                    }
+                    (None, None) => (*key, "value = \"json\"\nttl = \"1h\"".to_owned()),
                 };
                 text.push_str(&format!("[[entity.write]]\nkey = \"{key}\"\n{rest}\n"));
             }
@@ -130,8 +156,24 @@ mod tests {
             ("stoker:b", None, None),
             ("other", None, None),
         ] {
-            assert_eq!(both.entity_of(&all, key.as_bytes()), of_both, "{key}");
-            assert_eq!(one.entity_of(&all, key.as_bytes()), of_one, "{key}");
+            assert_eq!(both.entity_of(&all, &CacheKey::new(key.as_bytes())), of_both, "{key}");
+            assert_eq!(one.entity_of(&all, &CacheKey::new(key.as_bytes())), of_one, "{key}");
         }
+    }
+
+    #[test]
+    fn members_are_their_templates_and_of_its_kind_of_set() {
+        let all = entities(&[("a", &["team:{team}=a{id}", "page:{id}!"]), ("b", &["user:{id}"])]);
+        let both = Keyspace::new(&all, &[true, true], "stoker:");
+        let member = |key: &str, kind, member: &str| {
+            let member = Member { kind, bytes: member.as_bytes().into() };
+            both.entity_of(&all, &CacheKey::of_member(key.as_bytes(), member))
+        };
+        assert_eq!(member("team:7", MemberKind::Set, "a1"), Some(0));
+        assert_eq!(member("team:7", MemberKind::Set, "b1"), None, "somebody else's");
+        assert_eq!(member("team:7", MemberKind::SortedSet, "a1"), None);
+        assert_eq!(member("user:7", MemberKind::Set, "a1"), None);
+        assert_eq!(both.kinds_of(&all, b"team:7"), BTreeSet::from([MemberKind::Set]));
+        assert!(both.kinds_of(&all, b"user:7").is_empty());
     }
 }

@@ -13,6 +13,7 @@ mod keyspace;
 mod law;
 mod report;
 mod running;
+mod search;
 mod settle;
 mod story;
 mod table;
@@ -46,8 +47,6 @@ pub use self::story::{Does, Finding, Remembered, Story, Told, Wanted};
 
 /// Keys that are looked at together.
 const KEYS_AT_ONCE: usize = 512;
-/// Keys that should not be there, which are looked at again together.
-const EXTRAS_AT_ONCE: usize = 10_000;
 /// Records between two words of progress.
 const RECORDS_A_WORD: u64 = 10_000;
 
@@ -336,7 +335,7 @@ impl<'v> Verify<'v> {
             if chunk.is_empty() {
                 return Ok(doubtful);
             }
-            let keys: Vec<&[u8]> = chunk.iter().map(|(key, _)| key.as_bytes()).collect();
+            let keys: Vec<&CacheKey> = chunk.iter().map(|(key, _)| *key).collect();
             for ((key, row), glance) in chunk.into_iter().zip(self.look.keys(&keys)?) {
                 let Some(counts) = self.report.entities.get_mut(row.entity) else { continue };
                 counts.checked += 1;
@@ -350,36 +349,5 @@ impl<'v> Verify<'v> {
             }
             (self.progress)(Progress { step: Step::Compares, done, of, pass });
         }
-    }
-
-    /// Looks for keys that the entities' templates may give, and the topics do not.
-    fn search(&mut self) -> Result<(), VerifyError> {
-        let look = self.look;
-        let mut found = std::collections::HashSet::new();
-        let (mut done, pass) = (0, self.report.passes);
-        for prefix in self.keyspace.prefixes() {
-            look.scan(prefix.as_bytes(), &mut |keys: Vec<Vec<u8>>| {
-                done += keys.len() as u64;
-                for key in keys.into_iter().filter(|key| self.table.holds(key)) {
-                    let key = CacheKey::new(&key);
-                    if self.table.get(&key).is_some() {
-                        continue;
-                    }
-                    let entity = self.keyspace.entity_of(&self.entities, key.as_bytes());
-                    let counts = entity.and_then(|index| self.report.entities.get_mut(index));
-                    if let Some(counts) = counts
-                        && found.insert(key)
-                    {
-                        counts.checked += 1;
-                    }
-                }
-                (self.progress)(Progress { step: Step::Searches, done, of: 0, pass });
-                if found.len() >= EXTRAS_AT_ONCE {
-                    self.settle(found.drain().collect())?;
-                }
-                Ok::<(), VerifyError>(())
-            })?;
-        }
-        self.settle(found.into_iter().collect())
     }
 }

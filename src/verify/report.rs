@@ -56,6 +56,9 @@ pub struct Example {
     pub entity: String,
     /// The key.
     pub key: String,
+    /// The member of it, where it is about one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub member: Option<String>,
     /// In which way.
     pub difference: Difference,
     /// What it holds; `None` where it is not there.
@@ -146,6 +149,8 @@ pub fn redis_type(held: &Held) -> &str {
     match held {
         Held::String(_) => "string",
         Held::Hash(_) => "hash",
-        Held::Other(name) => name,
+        Held::Member(None) => "set",
+        Held::Member(Some(_)) => "zset",
+        Held::Other(name) | Held::NoSet(name) => name,
     }
 }

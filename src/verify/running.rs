@@ -105,12 +105,7 @@ impl RunningCheck {
             }
             // What a refill writes is left alone by masters that lack nothing.
             let is_history = unit.offsets.is_empty();
-            let is_member = unit.key.member().is_some();
-            if *outcome != Outcome::Applied
-                || is_history
-                || is_member
-                || !self.takes(unit.key.as_bytes(), turn)
-            {
+            if *outcome != Outcome::Applied || is_history || !self.takes(&unit.key, turn) {
                 continue;
             }
             let expected = match &unit.action {
@@ -164,7 +159,7 @@ impl RunningCheck {
         Some(checked)
     }
 
-    fn takes(&self, key: &[u8], turn: i64) -> bool {
+    fn takes(&self, key: &CacheKey, turn: i64) -> bool {
         // Multiplied by an odd number, every turn has other low bits.
         let turn = turn.unsigned_abs().wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.sample.takes(of_key(key) ^ turn)
@@ -293,7 +288,7 @@ mod tests {
     #[test]
     fn each_minute_has_its_own_share() {
         let check = RunningCheck::new(0.1, Arc::from([]));
-        let key = |number: u32| number.to_string().into_bytes();
+        let key = |number: u32| CacheKey::new(number.to_string().as_bytes());
         let of_turn = |turn| {
             let taken = (0..1_000).filter(|number| check.takes(&key(*number), turn));
             taken.collect::<std::collections::BTreeSet<u32>>()

@@ -106,9 +106,8 @@ impl Verify<'_> {
         while !keys.is_empty() && bytes < VALUE_BYTES_AT_ONCE {
             let mut chunk = keys.split_off(keys.len().saturating_sub(KEYS_AT_ONCE));
             // What the memory had no room for meanwhile is the next pass's.
-            chunk.retain(|key| self.table.holds(key.as_bytes()));
-            let asked: Vec<&[u8]> = chunk.iter().map(CacheKey::as_bytes).collect();
-            let glances = self.look.keys(&asked)?;
+            chunk.retain(|key| self.table.holds(key));
+            let glances = self.look.keys(&chunk)?;
             for (key, glance) in chunk.into_iter().zip(glances) {
                 bytes += glance.seen.as_ref().map_or(0, |seen| seen.held.size_bytes());
                 let expectation =
@@ -200,7 +199,8 @@ impl Verify<'_> {
         let Some(entity) = self.entities.get(index) else { return };
         let example = Example {
             entity: entity.name.to_string(),
-            key: key.to_string(),
+            key: lossy(key.as_bytes()),
+            member: key.member().map(|member| lossy(&member.bytes)),
             difference,
             held: glance.seen.as_ref().map(|seen| Shown::of(seen, glance.server_ms)),
             expected_type: expectation.expected.map(|expected| expected.value.redis_type()),
@@ -213,7 +213,7 @@ impl Verify<'_> {
 
     fn entity_of(&self, key: &CacheKey) -> Option<usize> {
         let known = self.table.get(key).map(|row| row.entity);
-        known.or_else(|| self.keyspace.entity_of(&self.entities, key.as_bytes()))
+        known.or_else(|| self.keyspace.entity_of(&self.entities, key))
     }
 
     fn count(&mut self, key: &CacheKey, count: impl FnOnce(&mut EntityCounts)) {
@@ -229,6 +229,10 @@ impl Verify<'_> {
             Verdict::Right | Verdict::Wrong(_) => {}
         });
     }
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Index of a record's partition.

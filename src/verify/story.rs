@@ -4,10 +4,12 @@ use std::collections::VecDeque;
 
 use super::fold::{Expectation, Expected, Origin};
 use super::judge::{Difference, window};
+use super::keyspace::gives;
 use super::report::{RecordPlace, Shown};
 use super::table::{Sample, Table, is_invalidated};
 use super::{Step, Verify, VerifyError};
-use crate::mutation::{CacheKey, Effect, Mutation, Value};
+use crate::entity::KeyTemplate;
+use crate::mutation::{CacheKey, Effect, Member, Mutation, Value};
 use crate::process::topics_of;
 use crate::sink::own::{self, OwnKeys};
 use crate::sink::redis::{Glance, Held};
@@ -102,6 +104,8 @@ pub enum Finding {
     Evicted,
     /// Its readers fill it; records only delete it.
     Invalidated,
+    /// It is a set, of which a row is one member: that one has a story.
+    Members,
     /// No entity's template gives it.
     NoTemplate,
     /// The topics do not reach back to what made it.
@@ -146,31 +150,39 @@ impl Trace {
 }
 
 impl Verify<'_> {
-    /// Tells the story of one key. Reads the topics of the entities that may give it.
+    /// Tells the story of one key, or of one member of it. Reads the topics of the entities that may give it.
     ///
     /// # Errors
     /// [`VerifyError`].
-    pub fn story(mut self, key: &[u8]) -> Result<Story, VerifyError> {
-        let key = CacheKey::new(key);
+    pub fn story(mut self, key: &[u8], member: Option<&[u8]>) -> Result<Story, VerifyError> {
+        let kinds = self.keyspace.kinds_of(&self.entities, key);
+        let key = match member.zip(kinds.first()) {
+            Some((bytes, kind)) => CacheKey::of_member(key, Member { kind: *kind, bytes: bytes.into() }),
+            None => CacheKey::new(key),
+        };
         let mut givers = Vec::new();
         for (entity, chosen) in self.entities.iter().zip(&mut self.chosen) {
-            let templates = entity.handler.keys().iter().map(|key| key.template());
+            let templates = entity.handler.keys().iter();
             let before = givers.len();
             givers.extend(
                 templates
-                    .filter(|template| template.may_give(key.as_bytes()))
-                    .map(|template| (entity.name.to_string(), template.as_str().to_owned())),
+                    .filter(|template| template.member().is_some() == member.is_some())
+                    .filter(|template| gives(template, &key))
+                    .map(|template| (entity.name.to_string(), shown(template))),
             );
             *chosen = givers.len() > before;
         }
         self.trace = Some(Trace { key: key.clone(), touches: VecDeque::new() });
         self.table = Table::new(0..=u64::MAX, Sample::of(1.0), usize::MAX).only(key.clone());
-        let finding = if givers.is_empty() { Finding::NoTemplate } else { self.compare_one(&key)? };
+        let finding = match givers.is_empty() {
+            true if member.is_none() && !kinds.is_empty() => Finding::Members,
+            true => Finding::NoTemplate,
+            false => self.compare_one(&key)?,
+        };
         let expectation = self.table.get(&key).map(|row| row.state.expectation());
 
-        let side =
-            OwnKeys::new(&self.settings.redis.own_prefix, &self.settings.kafka.group).side(key.as_bytes());
-        let mut glances = self.look.keys(&[key.as_bytes(), &side])?.into_iter();
+        let side = OwnKeys::new(&self.settings.redis.own_prefix, &self.settings.kafka.group).side_of(&key);
+        let mut glances = self.look.keys(&[key, CacheKey::new(&side)])?.into_iter();
         let glance = glances.next().unwrap_or(Glance { seen: None, server_ms: 0 });
         let now_ms = glance.server_ms;
         // It may be of an entity whose records nobody has read, or of one whose readers fill it.
@@ -252,6 +264,12 @@ impl Verify<'_> {
             ttl_ms: earliest.zip(latest).map(|(earliest, latest)| (left(earliest), left(latest))),
         }
     }
+}
+
+/// A key's template, and behind a blank its member's.
+fn shown(template: &KeyTemplate) -> String {
+    let key = template.template().as_str();
+    template.member().map_or_else(|| key.to_owned(), |(_, member)| format!("{key} {}", member.as_str()))
 }
 
 /// Reads what the guard's side key holds.

@@ -85,7 +85,7 @@ impl Table {
     /// Takes in one mutation.
     pub(super) fn take(&mut self, mutation: &Mutation, entities: &[Entity], entity: usize, origin: Origin) {
         let key = &mutation.key;
-        if key.member().is_some() || !self.holds(key.as_bytes()) {
+        if !self.holds(key) {
             return;
         }
         let deletes = matches!(mutation.effect, Effect::Delete) && mutation.guard.is_none();
@@ -112,10 +112,10 @@ impl Table {
         while self.bytes > self.bytes_max && self.halve() {}
     }
 
-    /// True where this pass looks at the key.
-    pub(super) fn holds(&self, key: &[u8]) -> bool {
+    /// True where this pass looks at the key, or member.
+    pub(super) fn holds(&self, key: &CacheKey) -> bool {
         if let Some(only) = &self.only {
-            return only.as_bytes() == key;
+            return only == key;
         }
         let hash = of_key(key);
         self.range.contains(&hash) && self.sample.takes(hash)
@@ -166,7 +166,7 @@ impl Table {
         let range = self.range.clone();
         let mut bytes = 0;
         self.rows.retain(|key, row| {
-            let stays = range.contains(&of_key(key.as_bytes()));
+            let stays = range.contains(&of_key(key));
             bytes += if stays { cost(key, row) } else { 0 };
             stays
         });
@@ -178,7 +178,9 @@ impl Table {
 
 fn cost(key: &CacheKey, row: &Row) -> usize {
     let spilled = key.as_bytes().len();
-    KEY_BYTES + row.state.heap_bytes() + if spilled > INLINE_KEY_BYTES { 2 * spilled } else { 0 }
+    let spilled = if spilled > INLINE_KEY_BYTES { spilled } else { 0 };
+    let member = key.member().map_or(0, |member| size_of_val(member) + member.bytes.len());
+    KEY_BYTES + row.state.heap_bytes() + 2 * (spilled + member)
 }
 
 /// True where the key is one that the entity only ever deletes.

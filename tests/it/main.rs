@@ -31,5 +31,6 @@ mod support;
 mod tidy;
 mod values;
 mod verify;
+mod verify_members;
 mod verify_places;
 mod zombie;

@@ -12,7 +12,7 @@ use crate::support::instance::Bench;
 use crate::support::scene::{LONG, Scene, envelope, row};
 use crate::support::wait_for;
 
-/// What `verify` said: examples by key, and the summary.
+/// What `verify` said: examples by key, or by `key member`, and the summary.
 pub(crate) struct Said {
     pub(crate) examples: BTreeMap<String, Value>,
     pub(crate) summary: Value,
@@ -27,8 +27,11 @@ impl Said {
         let Ran { code, out, err } = stoker(&arguments, "");
         let mut lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let summary = lines.pop().unwrap_or_else(|| panic!("{code}: {err}"));
-        let examples: BTreeMap<String, Value> =
-            lines.into_iter().map(|line| (line["key"].as_str().unwrap().to_owned(), line)).collect();
+        let of = |line: &Value| match line["member"].as_str() {
+            Some(member) => format!("{} {member}", line["key"].as_str().unwrap()),
+            None => line["key"].as_str().unwrap().to_owned(),
+        };
+        let examples: BTreeMap<String, Value> = lines.into_iter().map(|line| (of(&line), line)).collect();
         assert_eq!(code, if summary["differences"] == 0 { 0 } else { 7 }, "{summary}\n{err}");
         Said { examples, summary }
     }

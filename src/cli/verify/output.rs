@@ -56,7 +56,8 @@ fn apart(entity: &EntityCounts) -> [(u64, &'static str); 5] {
 }
 
 fn line(example: &Example) -> String {
-    let Example { key, difference, held, expected_type, record, .. } = example;
+    let Example { key, member, difference, held, expected_type, record, .. } = example;
+    let member = member.as_ref().map_or_else(String::new, |member| format!(" member {member}"));
     let held = match held {
         None => "not there".to_owned(),
         Some(held) => {
@@ -67,12 +68,14 @@ fn line(example: &Example) -> String {
     let must = match expected_type {
         None => "nothing should be there",
         Some("hash") => "it should be a hash",
+        Some("set") => "it should be a member of a set",
+        Some("zset") => "it should be a member of a sorted set",
         Some(_) => "it should be a string",
     };
     let record = record.as_ref().map_or_else(String::new, |record| {
         format!(", says {}/{} offset {}", record.topic, record.partition, record.offset)
     });
-    format!("{:10} {key}  ({held}; {must}{record})", difference.name())
+    format!("{:10} {key}{member}  ({held}; {must}{record})", difference.name())
 }
 
 fn checked(report: &Report) -> u64 {
@@ -116,6 +119,7 @@ mod tests {
         let example = |key: &str, difference, held| Example {
             entity: "customer".to_owned(),
             key: key.to_owned(),
+            member: None,
             difference,
             held,
             expected_type: Some("string"),

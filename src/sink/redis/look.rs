@@ -1,8 +1,9 @@
-//! Looks at cache keys: what they hold and for how long, on one server or a cluster. Writes nothing.
+//! Looks at cache keys and members: what they hold and for how long, on one server or a cluster. Writes nothing.
 //!
-//! For what compares or explains; no lane goes through here. Needs `STRLEN PTTL` beside what the sink needs. Start at
-//! [`RedisSink::look`].
+//! For what compares or explains; no lane goes through here. Needs `STRLEN PTTL SISMEMBER ZSCORE` beside what the sink
+//! needs. Start at [`RedisSink::look`].
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -15,6 +16,7 @@ use super::command::{bytes_of, checked, checked_world};
 use super::connect::Link;
 use super::reader::Held;
 use crate::error::{ServerCode, WorldError};
+use crate::mutation::{CacheKey, Member, MemberKind};
 use crate::sink::slots::slot_of;
 
 /// Bytes of strings that one pipeline asks for; a larger one comes alone.
@@ -22,12 +24,12 @@ const BYTES_AT_ONCE: usize = 8 << 20;
 /// What a hash is counted as towards that: its size would cost another command.
 const HASH_BYTES: usize = 4 << 10;
 
-/// What a key holds.
+/// What a key, or a member of one, holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Seen {
     /// Its value.
     pub held: Held,
-    /// When it expires, Unix milliseconds by its server's clock; `None` where it never does.
+    /// When it expires, Unix milliseconds by its server's clock; `None` where it never does. A member's is its key's.
     pub expires_at_ms: Option<i64>,
 }
 
@@ -41,19 +43,20 @@ pub struct Glance {
 }
 
 impl RedisSink {
-    /// What these keys hold, in their order; a few hundred at a time. Read in two steps: a key that is written
-    /// meanwhile may show a value and the expiry of the one before it.
+    /// What these keys and members hold, in their order; a few hundred at a time. Read in two steps: a key that is
+    /// written meanwhile may show a value and the expiry of the one before it.
     ///
     /// # Errors
     /// Of the world. A key whose slot is on the move is [`WorldError::Redirected`]: ask again.
-    pub async fn look<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Glance>, WorldError> {
+    pub async fn look<K: Borrow<CacheKey>>(&self, keys: &[K]) -> Result<Vec<Glance>, WorldError> {
         self.refresh_if_stale().await?;
         let map = self.map();
-        let mut by_master: BTreeMap<&str, Vec<(usize, &[u8])>> = BTreeMap::new();
+        let mut by_master: BTreeMap<&str, Vec<(usize, &CacheKey)>> = BTreeMap::new();
         for (index, key) in keys.iter().enumerate() {
-            let key = key.as_ref();
-            let master =
-                map.master_of(slot_of(key)).ok_or(WorldError::NotNow { code: ServerCode::ClusterDown })?;
+            let key = key.borrow();
+            let master = map
+                .master_of(slot_of(key.as_bytes()))
+                .ok_or(WorldError::NotNow { code: ServerCode::ClusterDown })?;
             by_master.entry(master).or_default().push((index, key));
         }
         let mut glances: Vec<Option<Glance>> = vec![None; keys.len()];
@@ -72,12 +75,17 @@ impl RedisSink {
         &self,
         master: &str,
         link: &Rc<Link>,
-        keys: &[(usize, &[u8])],
+        keys: &[(usize, &CacheKey)],
     ) -> Result<Vec<(usize, Glance)>, WorldError> {
         let mut ask = Pipeline::new();
         ask.cmd("TIME");
         for (_, key) in keys {
-            ask.cmd("TYPE").arg(*key).cmd("PTTL").arg(*key).cmd("STRLEN").arg(*key);
+            let bytes = key.as_bytes();
+            ask.cmd("TYPE").arg(bytes).cmd("PTTL").arg(bytes);
+            match key.member() {
+                Some(member) => ask.cmd(command_to_find(member.kind)).arg(bytes).arg(&*member.bytes),
+                None => ask.cmd("STRLEN").arg(bytes),
+            };
         }
         let replies = link.send(&ask).await?;
         let mut replies = replies.iter();
@@ -86,17 +94,28 @@ impl RedisSink {
         let mut wanted: Vec<Wanted<'_>> = Vec::new();
         let mut bytes = 0;
         for (index, key) in keys {
-            let (kind, left, length) = (replies.next(), replies.next(), replies.next());
+            let (kind, left, third) = (replies.next(), replies.next(), replies.next());
             if let Some(Err(Fault::Ask { node })) = kind.map(checked) {
                 glances.push((*index, self.look_on_the_move(&resolve(&node, master), key).await?));
                 continue;
             }
             let kind = type_name(self.answered(master, kind)?);
             let left = int(self.answered(master, left)?).ok_or(WorldError::Protocol)?;
-            // Of another type than a string this is an error, and not needed.
-            let length = length.and_then(int).and_then(|length| usize::try_from(length).ok());
             // -2: the key is gone. -1: it never expires.
             let expires_at_ms = (left >= 0).then(|| server_ms.saturating_add(left));
+            if let Some(member) = key.member() {
+                let held = match third.map(checked) {
+                    // Of another type.
+                    Some(Err(Fault::Refused(_))) => None,
+                    _ => member_held(member, self.answered(master, third)?),
+                };
+                let held = unless_no_set(&kind, member, held);
+                let seen = held.map(|held| Seen { held, expires_at_ms });
+                glances.push((*index, Glance { seen, server_ms }));
+                continue;
+            }
+            // Of another type than a string this is an error, and not needed.
+            let length = third.and_then(int).and_then(|length| usize::try_from(length).ok());
             match kind.as_str() {
                 "none" => glances.push((*index, Glance { seen: None, server_ms })),
                 "string" | "hash" => {
@@ -106,7 +125,8 @@ impl RedisSink {
                         bytes = 0;
                     }
                     bytes += size;
-                    wanted.push(Wanted { index: *index, key, is_hash: kind == "hash", expires_at_ms });
+                    let is_hash = kind == "hash";
+                    wanted.push(Wanted { index: *index, key: key.as_bytes(), is_hash, expires_at_ms });
                 }
                 _ => {
                     let seen = Some(Seen { held: Held::Other(kind), expires_at_ms });
@@ -147,8 +167,9 @@ impl RedisSink {
     }
 
     /// A key that its slot's master does not have while the slot moves: whether it has arrived at the other one.
-    async fn look_on_the_move(&self, address: &str, key: &[u8]) -> Result<Glance, WorldError> {
+    async fn look_on_the_move(&self, address: &str, key: &CacheKey) -> Result<Glance, WorldError> {
         let link = self.link(address).await?;
+        let (key, member) = (key.as_bytes(), key.member());
         let mut ask = Pipeline::new();
         ask.cmd("TIME").cmd("ASKING").cmd("TYPE").arg(key).cmd("ASKING").cmd("PTTL").arg(key);
         let replies = link.send(&ask).await?;
@@ -158,6 +179,16 @@ impl RedisSink {
         let left = int(self.answered(address, Some(left))?).ok_or(WorldError::Protocol)?;
         let expires_at_ms = (left >= 0).then(|| server_ms.saturating_add(left));
         let held = match kind.as_str() {
+            kind if let Some(member) = member => {
+                let mut ask = Pipeline::new();
+                ask.cmd("ASKING").cmd(command_to_find(member.kind)).arg(key).arg(&*member.bytes);
+                let reply = link.send(&ask).await?.pop().ok_or(WorldError::Protocol)?;
+                let held = match checked(&reply) {
+                    Err(Fault::Refused(_)) => None,
+                    _ => member_held(member, self.answered(address, Some(&reply))?),
+                };
+                unless_no_set(kind, member, held)
+            }
             "none" => None,
             "string" | "hash" => {
                 let mut ask = Pipeline::new();
@@ -172,7 +203,11 @@ impl RedisSink {
     }
 
     /// The reply, or what its error means for a look: a slot that moved is asked for where it is by then.
-    fn answered<'r>(&self, master: &str, reply: Option<&'r Reply>) -> Result<&'r Reply, WorldError> {
+    pub(super) fn answered<'r>(
+        &self,
+        master: &str,
+        reply: Option<&'r Reply>,
+    ) -> Result<&'r Reply, WorldError> {
         let reply = reply.ok_or(WorldError::Protocol)?;
         if let Err(Fault::Moved { slot, node }) = checked(reply) {
             return Err(self.moved(slot, &node, master));
@@ -211,6 +246,34 @@ fn held(reply: Reply) -> Option<Held> {
     }
 }
 
+fn command_to_find(kind: MemberKind) -> &'static str {
+    match kind {
+        MemberKind::Set => "SISMEMBER",
+        MemberKind::SortedSet => "ZSCORE",
+    }
+}
+
+/// What the reply to [`command_to_find`] says; `None` where there is no such member.
+fn member_held(member: &Member, reply: &Reply) -> Option<Held> {
+    match (member.kind, reply) {
+        (MemberKind::Set, Reply::Int(1)) => Some(Held::Member(None)),
+        (MemberKind::SortedSet, Reply::Double(score)) => {
+            Some(Held::Member(Some(score.to_string().into_bytes())))
+        }
+        (MemberKind::SortedSet, reply) => bytes_of(reply).map(|text| Held::Member(Some(text.to_vec()))),
+        (MemberKind::Set, _) => None,
+    }
+}
+
+/// What was found of a member, or that a key of that type has no such members.
+fn unless_no_set(kind: &str, member: &Member, held: Option<Held>) -> Option<Held> {
+    let fits = match member.kind {
+        MemberKind::Set => "set",
+        MemberKind::SortedSet => "zset",
+    };
+    if kind == fits || kind == "none" { held } else { Some(Held::NoSet(kind.to_owned())) }
+}
+
 /// What `TYPE` answers.
 fn type_name(reply: &Reply) -> String {
     String::from_utf8_lossy(bytes_of(reply).unwrap_or_default()).into_owned()
@@ -244,5 +307,25 @@ mod tests {
         assert_eq!(held(Reply::Map(vec![(bulk("a"), bulk("1"))])), fields);
         assert_eq!(held(Reply::Array(Vec::new())), None, "it is gone");
         assert_eq!(time(&Reply::Array(vec![bulk("12"), bulk("345678")])), Some(12_345));
+    }
+
+    #[test]
+    fn a_member_is_there_with_its_score_or_not_or_its_key_is_no_set() {
+        let of = |kind| Member { kind, bytes: b"m"[..].into() };
+        let (set, sorted) = (of(MemberKind::Set), of(MemberKind::SortedSet));
+        let score = |text: &str| Some(Held::Member(Some(text.into())));
+        for (member, reply, held) in [
+            (&set, Reply::Int(1), Some(Held::Member(None))),
+            (&set, Reply::Int(0), None),
+            (&sorted, Reply::Nil, None),
+            (&sorted, Reply::BulkString(b"1e+17".to_vec()), score("1e+17")),
+            (&sorted, Reply::Double(0.1), score("0.1")),
+            (&sorted, Reply::Double(f64::NEG_INFINITY), score("-inf")),
+        ] {
+            assert_eq!(member_held(member, &reply), held, "{reply:?}");
+        }
+        assert_eq!(unless_no_set("set", &sorted, None), Some(Held::NoSet("set".into())));
+        assert_eq!(unless_no_set("zset", &sorted, None), None);
+        assert_eq!(unless_no_set("none", &set, None), None);
     }
 }

@@ -1,8 +1,9 @@
 //! A blocking look at the cache from outside: keys, page by page or by name, and what its masters have evicted.
 //!
 //! For commands that compare or explain, over connections of their own. Writes nothing. Needs `SCAN` beside what
-//! [`RedisSink::look`] needs. Start at [`Look`].
+//! [`RedisSink::look`] needs. Start at [`Look`]; members of sets are shown by [`super::members`].
 
+use std::borrow::Borrow;
 use std::time::Duration;
 
 use redis::Value as Reply;
@@ -12,6 +13,7 @@ use super::command::bytes_of;
 use super::look::Glance;
 use crate::clock::SystemClock;
 use crate::error::WorldError;
+use crate::mutation::CacheKey;
 use crate::retry::{pause, verdict};
 use crate::settings::RedisSettings;
 
@@ -62,14 +64,14 @@ impl Look {
         Ok(Look { sink, runtime, clock: SystemClock::new() })
     }
 
-    /// What these keys hold, in their order.
+    /// What these keys and members hold, in their order.
     ///
     /// # Errors
     /// Of the world, after 10 s of trying (a failover, a slot on the move).
-    pub fn keys<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Glance>, WorldError> {
+    pub fn keys<K: Borrow<CacheKey>>(&self, keys: &[K]) -> Result<Vec<Glance>, WorldError> {
         let mut glances = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(KEYS_AT_ONCE) {
-            glances.extend(self.runtime.block_on(self.patiently(async || self.sink.look(chunk).await))?);
+            glances.extend(self.blocking(async |sink| sink.look(chunk).await)?);
         }
         Ok(glances)
     }
@@ -88,8 +90,7 @@ impl Look {
         for address in self.sink.map().masters() {
             let mut cursor = b"0".to_vec();
             loop {
-                let page = self.patiently(async || self.sink.page(address, &cursor, &pattern).await);
-                let (next, keys) = self.runtime.block_on(page)?;
+                let (next, keys) = self.blocking(async |sink| sink.page(address, &cursor, &pattern).await)?;
                 visit(keys)?;
                 if next == b"0" {
                     break;
@@ -129,15 +130,23 @@ impl Look {
         })
     }
 
-    /// Asks until it is answered, for a bounded time, with the pauses of the lanes.
+    /// Asks until it is answered, for a bounded time.
+    pub(super) fn blocking<T>(
+        &self,
+        ask: impl AsyncFnMut(&RedisSink) -> Result<T, WorldError>,
+    ) -> Result<T, WorldError> {
+        self.runtime.block_on(self.patiently(ask))
+    }
+
+    /// The same, with the pauses of the lanes.
     async fn patiently<T>(
         &self,
-        mut ask: impl AsyncFnMut() -> Result<T, WorldError>,
+        mut ask: impl AsyncFnMut(&RedisSink) -> Result<T, WorldError>,
     ) -> Result<T, WorldError> {
         let until = self.clock.now().monotonic.saturating_add(PATIENCE);
         let mut attempt = 0;
         loop {
-            let error = match ask().await {
+            let error = match ask(&self.sink).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
