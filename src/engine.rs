@@ -13,7 +13,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use crate::batch::{Batch, LaneName, Outcomes};
+use crate::batch::{Batch, LaneId, LaneName, Outcomes};
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter, PendingLetter, Stage, Unsent};
 use crate::decode::{RegisteredSchema, SchemaRef, UnknownSchema};
@@ -37,6 +37,10 @@ const SOURCE_RETRY: Duration = Duration::from_millis(20);
 pub trait Observer {
     /// Counters since the last call, and the lanes as they stand.
     fn observe(&self, counts: Counts, lanes: Vec<LaneView>);
+    /// A batch is about to be sent: what was known of its keys holds no more.
+    fn batch_sent(&self, _batch: &Batch) {}
+    /// A lane is left or lost: from now on another owner may write its keys.
+    fn lane_left(&self, _lane: LaneId) {}
     /// A claim was answered; the error is why it failed.
     fn claim_answered(&self, error: Option<&WorldError>);
     /// A batch was answered after so long, at that Unix millisecond.
@@ -157,6 +161,7 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                 })),
                 Action::Apply(batch) => waiting.push(Box::pin(async move {
                     let started = clock.now().monotonic;
+                    observer.batch_sent(&batch);
                     let outcomes = sink.apply(&batch).await;
                     let now = clock.now();
                     let took = now.monotonic.saturating_sub(started);
@@ -180,11 +185,17 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                     .push(Box::pin(async move { Input::Schema(schema, fetch(registry, &schema).await) })),
                 Action::Store(lane, stored) => progress.store(lane, stored),
                 Action::Source(message) => stash.push_back(message),
-                Action::Leave(lane) => waiting.push(Box::pin(async move {
-                    sink.release(lane).await;
-                    Input::Left(lane)
-                })),
-                Action::Abandon(lane) => sink.abandon(lane),
+                Action::Leave(lane) => {
+                    observer.lane_left(lane);
+                    waiting.push(Box::pin(async move {
+                        sink.release(lane).await;
+                        Input::Left(lane)
+                    }));
+                }
+                Action::Abandon(lane) => {
+                    observer.lane_left(lane);
+                    sink.abandon(lane);
+                }
                 Action::Answer(done, released) => answers.push((done, released)),
             }
         }

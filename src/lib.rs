@@ -75,8 +75,9 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`cli`] | one file a command: run, check, explain, test, demo; exit codes |
+//! | [`cli`] | one file a command: run, check, explain, test, verify, inspect, wait, demo; exit codes |
 //! | [`process`] | a running process: threads, channels, what the admin side sees |
+//! | [`verify`] | compares Redis with what the topics say |
 //! | [`engine`] | awaits for one worker: the only loop that does |
 //! | [`source`] | the border to Kafka; `source::kafka` is the only user of librdkafka |
 //! | [`registry`] | the border to the schema registry: HTTP, and nothing else names hyper's client |
@@ -119,5 +120,6 @@ pub mod sink;
 pub mod source;
 pub mod telemetry;
 pub mod types;
+pub mod verify;
 pub mod version;
 pub mod worker;

@@ -209,6 +209,8 @@ struct StatusBody<'s> {
     draining: bool,
     kafka: &'s super::status::DependencyStatus,
     redis: &'s super::status::RedisStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verify: Option<super::status::VerifyStatus>,
     lanes: Vec<LaneBody<'s>>,
 }
 
@@ -237,6 +239,7 @@ async fn show_status(State(view): State<View>) -> impl IntoResponse {
         draining: snapshot.draining,
         kafka: &snapshot.kafka,
         redis: &snapshot.redis,
+        verify: snapshot.verify,
         lanes: snapshot.lanes.values().map(lane).collect(),
     })
     .into_response()

@@ -14,4 +14,5 @@ pub use self::http::{Admin, AdminError, serve};
 pub use self::ready::{POLL_SILENCE_MAX, Reason, liveness, readiness};
 pub use self::status::{
     DependencyStatus, GuardStatus, LaneState, LaneStatus, RedisStatus, RefillStatus, Snapshot, Status,
+    VerifyStatus,
 };

@@ -36,6 +36,9 @@ pub struct Snapshot {
     pub kafka: DependencyStatus,
     /// Redis, as the workers see it.
     pub redis: RedisStatus,
+    /// What the running check has found since the start; `None` where it is turned off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyStatus>,
     /// The lanes that this process owns.
     #[serde(serialize_with = "as_list")]
     pub lanes: BTreeMap<(String, i32), LaneStatus>,
@@ -60,6 +63,15 @@ pub struct RedisStatus {
     pub clock_skew_ms: Option<i64>,
     /// False where the right to kill a former owner's connections is missing; `None` before it was tried.
     pub fencing_works: Option<bool>,
+}
+
+/// The running check of what was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct VerifyStatus {
+    /// Keys that were looked at.
+    pub checked: u64,
+    /// Of those, keys that Redis did not hold as they were applied.
+    pub differences: u64,
 }
 
 /// One lane.
@@ -244,6 +256,7 @@ impl Status {
                 draining: false,
                 kafka: DependencyStatus::default(),
                 redis: RedisStatus::default(),
+                verify: None,
                 lanes: BTreeMap::new(),
             }),
         }

@@ -9,10 +9,13 @@ pub mod demo;
 mod exit;
 pub mod explain;
 pub mod finding;
+pub mod inspect;
 pub mod probe;
 pub mod run;
 pub mod schemas;
 pub mod test;
+pub mod verify;
+pub mod wait;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -59,6 +62,12 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Compares what recorded records do with what is expected
     Test(test::TestArgs),
+    /// Compares what Redis holds with what the topics say
+    Verify(verify::VerifyArgs),
+    /// Tells one key's story: who gives it, what Redis holds, which record made it, what the topics say now
+    Inspect(inspect::InspectArgs),
+    /// Waits until the whole group is warm, for deploy scripts
+    Wait(wait::WaitArgs),
     /// Runs the whole job on this machine, on parts that it brings along: nothing to set up but redis-server
     Demo(demo::DemoArgs),
 }
@@ -102,6 +111,9 @@ fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
         }
         Command::Explain(explain) => explain::explain(explain, handlers),
         Command::Test(test) => test::test(test, args.output, handlers),
+        Command::Verify(verify) => verify::verify(verify, args.output, handlers),
+        Command::Inspect(inspect) => inspect::inspect(inspect, args.output, handlers),
+        Command::Wait(wait) => wait::wait(wait, args.output, handlers),
         Command::Demo(demo) => demo::demo(demo, args.output),
     }
 }

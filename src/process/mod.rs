@@ -3,6 +3,7 @@
 //! Assembles real parts and joins what it started; decides nothing about a record, and sets up neither logs nor
 //! signals (that is the command's). `stoker run` and `stoker demo` both come through [`run`].
 
+mod applied;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,13 +12,14 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::channel;
 
+use self::applied::Applied;
 use self::watch::{Board, Watcher};
 use crate::admin::Status;
 use crate::batch::LaneName;
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::engine::{Channels, Edges, drive};
-use crate::entity::Topics;
+use crate::entity::{Entity, Topics};
 use crate::error::WorldError;
 use crate::lane::{LaneOptions, OnRefused};
 use crate::pipeline::Pipeline;
@@ -55,21 +57,22 @@ const VIEW_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Topics of all entities as the consumer subscribes to them, each once.
 pub fn subscription(settings: &Settings) -> Vec<String> {
-    let mut topics: Vec<String> = settings
-        .entities
-        .iter()
-        .flat_map(|entity| match &entity.topics {
-            Topics::Names(names) => names.clone(),
-            Topics::Pattern(pattern) => {
-                // The consumer wants what the settings say: POSIX knows no groups without a number.
-                let inner = pattern.as_str().trim_start_matches("^(?:");
-                vec![format!("^{}", inner.strip_suffix(")$").unwrap_or(inner))]
-            }
-        })
-        .collect();
+    let mut topics: Vec<String> = settings.entities.iter().flat_map(topics_of).collect();
     topics.sort();
     topics.dedup();
     topics
+}
+
+/// Topics of one entity, as the consumer subscribes to them.
+pub fn topics_of(entity: &Entity) -> Vec<String> {
+    match &entity.topics {
+        Topics::Names(names) => names.clone(),
+        Topics::Pattern(pattern) => {
+            // The consumer wants what the settings say: POSIX knows no groups without a number.
+            let inner = pattern.as_str().trim_start_matches("^(?:");
+            vec![format!("^{}", inner.strip_suffix(")$").unwrap_or(inner))]
+        }
+    }
 }
 
 /// Runs the engine until `stop` is set or it cannot go on, as a part of that rewrite, where there is one. Blocks.
@@ -135,9 +138,19 @@ pub fn run(
                 )
                 .with_refill_memory(settings.refill.memory)
                 .rewriting(rewrite.cloned());
-                let watcher = Watcher::new(index, settings, clock, board, &sink);
+                let applied = settings.verify.map(|verify| Applied::new(verify, settings, clock));
+                let watcher = Watcher::new(index, settings, clock, board, &sink, applied.as_ref());
                 let edges = Edges { sink: &sink, letters, registry };
-                runtime.block_on(drive(worker, channels, edges, progress, clock, &watcher));
+                let driven = drive(worker, channels, edges, progress, clock, &watcher);
+                match &applied {
+                    None => runtime.block_on(driven),
+                    Some(applied) => runtime.block_on(async {
+                        tokio::select! {
+                            () = driven => {}
+                            () = applied.look_for_ever() => {}
+                        }
+                    }),
+                }
                 Ok::<(), std::io::Error>(())
             });
             match spawned {

@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::applied::Applied;
 use crate::admin::metrics::{self, TopicMetrics, WorkerMetrics};
 use crate::admin::{
     DependencyStatus, GUARD_HINT, GuardStatus, LaneState, LaneStatus, RedisStatus, RefillStatus, Status,
+    VerifyStatus,
 };
-use crate::batch::{Batch, Outcomes};
+use crate::batch::{Batch, LaneId, Outcomes};
 use crate::clock::SystemClock;
 use crate::dead_letter::Stage;
 use crate::engine::Observer;
@@ -38,6 +40,8 @@ struct Told {
     redis: RedisStatus,
     /// Why the dead letter topic takes no letters, while it does not.
     letters: Option<String>,
+    /// What the running check has found.
+    verify: Option<VerifyStatus>,
 }
 
 impl Board {
@@ -119,6 +123,11 @@ impl Board {
                     .max_by_key(|skew| skew.unsigned_abs()),
                 fencing_works: told.iter().filter_map(|told| told.redis.fencing_works).min(),
             };
+            let verify = told.iter().filter_map(|told| told.verify);
+            snapshot.verify = verify.reduce(|sum, more| VerifyStatus {
+                checked: sum.checked + more.checked,
+                differences: sum.differences + more.differences,
+            });
             snapshot.lanes = lanes;
         });
     }
@@ -143,6 +152,7 @@ pub(super) struct Watcher<'a> {
     clock: SystemClock,
     board: &'a Board,
     sink: &'a RedisSink,
+    check: Option<&'a Applied<'a>>,
     inner: RefCell<Inner>,
 }
 
@@ -195,6 +205,7 @@ impl<'a> Watcher<'a> {
         clock: SystemClock,
         board: &'a Board,
         sink: &'a RedisSink,
+        check: Option<&'a Applied<'a>>,
     ) -> Watcher<'a> {
         let inner = RefCell::new(Inner {
             metrics: WorkerMetrics::new(&settings.entities),
@@ -207,7 +218,7 @@ impl<'a> Watcher<'a> {
             letters: SummedLog::new(SUMMED_EVERY),
             letters_error: None,
         });
-        Watcher { worker, settings, clock, board, sink, inner }
+        Watcher { worker, settings, clock, board, sink, check, inner }
     }
 
     fn log(&self, inner: &mut Inner, counts: &Counts, now: Duration) {
@@ -396,10 +407,33 @@ impl Observer for Watcher<'_> {
                 .max_by_key(|skew| skew.unsigned_abs()),
             fencing_works: (!nodes.is_empty()).then(|| self.sink.fencing_works()),
         };
-        self.board.tell(self.worker, Told { lanes, redis, letters: inner.letters_error.clone() });
+        self.board.tell(
+            self.worker,
+            Told {
+                lanes,
+                redis,
+                letters: inner.letters_error.clone(),
+                verify: self.check.map(Applied::status),
+            },
+        );
+    }
+
+    fn batch_sent(&self, batch: &Batch) {
+        if let Some(check) = self.check {
+            check.sent(batch);
+        }
+    }
+
+    fn lane_left(&self, lane: LaneId) {
+        if let Some(check) = self.check {
+            check.left(lane);
+        }
     }
 
     fn batch_answered(&self, batch: &Batch, outcomes: &Outcomes, took: Duration, now_ms: i64) {
+        if let Some(check) = self.check {
+            check.answered(batch, outcomes);
+        }
         let mut inner = self.inner.borrow_mut();
         inner.metrics.batch(took, batch.units.len());
         for (unit, outcome) in batch.units.iter().zip(&outcomes.units) {

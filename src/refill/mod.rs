@@ -24,7 +24,7 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
-pub use self::request::{AskedState, LaneReport, RefillRequest, Scope};
+pub use self::request::{AskedState, LaneReport, RefillAsked, RefillRequest, Scope};
 pub use self::seen::FINGERPRINT_BYTES_MAX;
 use self::seen::{Fingerprint, Seen};
 use self::window::{Entry, Finished, Window, truncate};

@@ -1,9 +1,11 @@
 //! A refill that somebody asked for, and how far the lanes are with it: what stands in Redis while it lasts.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::RefillCounts;
-use crate::batch::RefillMode;
+use crate::batch::{LaneName, RefillMode};
 
 /// What was asked for.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -109,6 +111,15 @@ impl LaneReport {
         let RefillCounts { read, written, seen, failed } = counts;
         LaneReport { state, covered, read, written, seen, failed }
     }
+}
+
+/// A refill that somebody asks for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RefillAsked {
+    /// What is asked for.
+    pub request: RefillRequest,
+    /// What lanes told of it.
+    pub lanes: BTreeMap<LaneName, LaneReport>,
 }
 
 #[cfg(test)]

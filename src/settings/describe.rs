@@ -133,6 +133,7 @@ impl Settings {
             lines.say("refill.rate", rate);
         }
         lines.say("refill.memory", show_share(self.refill.memory));
+        lines.say("verify.sample", self.verify.map_or_else(|| "off".to_owned(), |it| show_share(it.sample)));
         lines.say(
             "log.format",
             match self.log.format {

@@ -23,7 +23,7 @@ mod redis_url;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod units;
+pub(crate) mod units;
 mod validate;
 
 use std::borrow::Cow;
@@ -56,6 +56,8 @@ pub struct Settings {
     pub ready: ReadySettings,
     /// `[refill]`.
     pub refill: RefillSettings,
+    /// The running check of what was applied; `None` where it is turned off.
+    pub verify: Option<VerifySettings>,
     /// Logs.
     pub log: LogSettings,
     /// The admin HTTP server; `None` where it is turned off.
@@ -294,6 +296,13 @@ pub struct RefillSettings {
 pub struct ReadySettings {
     /// Warm: no lane's oldest unapplied record is older than this.
     pub lag: Duration,
+}
+
+/// `[verify]`.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifySettings {
+    /// Share of the keys, 0 to 1.
+    pub sample: f64,
 }
 
 /// `[log]`.

@@ -5,9 +5,8 @@
 ///
 /// A path holds field names only: `entity.write.value`.
 const NOT_BUILT: &[(&str, &[&str], &str)] = &[
-    ("", &["verify"], "the running comparison of Redis with the topics"),
     ("redis", &["sentinel"], "Redis Sentinel"),
-    ("entity.format", &["avro", "protobuf", "outbox"], "a later version will read this format"),
+    ("entity.format", &["avro", "outbox"], "a later version will read this format"),
 ];
 
 /// Values and fields that people write, and what to write instead.
@@ -22,6 +21,11 @@ const ADVICE: &[(&str, &str, &str)] = &[
         "entity.format",
         "json",
         "JSON and Avro are told apart by themselves: say what the records are, or \"auto\"",
+    ),
+    (
+        "entity.format",
+        "protobuf",
+        "Protobuf under a registry is told by its schema: say what the records are, or \"auto\"",
     ),
     ("entity", "topic", "write topics = [\"…\"]"),
     ("entity", "ttl", "each [[entity.write]] has its own ttl"),

@@ -97,7 +97,7 @@ pub(super) struct Stoker {
     /// Where records come from.
     #[schemars(required)]
     pub(super) kafka: Option<Kafka>,
-    /// The schema registry of records in Avro.
+    /// The schema registry of records in Avro, in Protobuf, or in JSON with a JSON Schema.
     pub(super) registry: Option<super::raw_registry::Registry>,
     /// Where the cache is.
     #[schemars(required)]
@@ -110,6 +110,8 @@ pub(super) struct Stoker {
     pub(super) ready: Option<Ready>,
     /// Refills: history that Redis lost, or never had.
     pub(super) refill: Option<Refill>,
+    /// Looks at keys that were written a moment ago. Without this section nothing is looked at.
+    pub(super) verify: Option<Verify>,
     /// Logs; they go to standard error.
     pub(super) log: Option<Log>,
     /// The HTTP server with /metrics, /livez, /readyz and /status. Without this section nothing listens.
@@ -292,6 +294,15 @@ pub(super) struct Refill {
     /// first keys that Redis evicts.
     #[schemars(extend("default" = "80%"))]
     pub(super) memory: Option<ShareText>,
+}
+
+/// Looks at keys that were written a moment ago: whether Redis holds what was applied.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verify {
+    /// The share of keys that is looked at; other ones each minute.
+    #[schemars(extend("default" = units::show_share(defaults::VERIFY_SAMPLE)))]
+    pub(super) sample: Option<ShareText>,
 }
 
 /// Logs; they go to standard error.

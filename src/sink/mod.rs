@@ -12,23 +12,12 @@ pub mod slots;
 
 pub use rewrite::Rewrite;
 
-use std::collections::BTreeMap;
-
 use crate::batch::{
     Action, Batch, Claim, LaneId, LaneName, Outcomes, PatchStep, Purge, Purged, Step, Taken, Unit,
 };
 use crate::error::WorldError;
 use crate::mutation::Value;
-use crate::refill::{LaneReport, RefillRequest};
-
-/// A refill that somebody asks for.
-#[derive(Debug, Clone, PartialEq)]
-pub struct RefillAsked {
-    /// What is asked for.
-    pub request: RefillRequest,
-    /// What lanes told of it.
-    pub lanes: BTreeMap<LaneName, LaneReport>,
-}
+use crate::refill::{LaneReport, RefillAsked};
 
 /// Applies batches to the cache. One instance per worker, on the worker's own connections.
 ///

@@ -37,6 +37,11 @@ pub use score::score;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+/// Days since 1970-01-01 of a date of the Gregorian calendar; `None` where there is none.
+pub(crate) fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
+    civil::Date { year, month: month.try_into().ok()?, day: day.try_into().ok()? }.days()
+}
+
 /// The semantic type of a column: what its raw part means.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub enum Kind {

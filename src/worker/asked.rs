@@ -6,8 +6,7 @@ use super::{Action, Worker};
 use crate::batch::LaneId;
 use crate::clock::Now;
 use crate::record::AsRecord;
-use crate::refill::Scope;
-use crate::sink::RefillAsked;
+use crate::refill::{RefillAsked, Scope};
 
 impl<R: AsRecord> Worker<R> {
     /// Hands the lanes what is asked for, or takes it back. Lanes that are through with it are left alone, also

@@ -39,7 +39,7 @@ use crate::error::WorldError;
 use crate::lane::{Act, Activity, Lane, LaneOptions, Phase, STALLED_AFTER, Tally};
 use crate::pipeline::Pipeline;
 use crate::record::AsRecord;
-use crate::sink::RefillAsked;
+use crate::refill::RefillAsked;
 use crate::source::{Assignment, Delivery, History, Released, StopReason, Stored, ToSource, ToWorker};
 
 /// Bounds and policy of a worker.

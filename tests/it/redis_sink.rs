@@ -453,17 +453,7 @@ fn a_unix_socket_and_another_database_are_reached() {
 #[test]
 fn tls_is_spoken_and_a_certificate_of_nobody_known_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
-    let made = std::process::Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .expect("openssl runs: `apt-get install openssl`");
-    assert!(made.status.success());
+    let [cert, key] = super::support::tls::certificate(folder.path());
     let tls_port = super::support::redis::free_port();
     let (cert_text, key_text) = (cert.to_str().unwrap(), key.to_str().unwrap());
     let port = tls_port.to_string();

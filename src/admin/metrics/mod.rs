@@ -19,6 +19,7 @@ use crate::dead_letter::Stage;
 use crate::decode::Ignored;
 use crate::entity::Entity;
 use crate::error::WorldError;
+use crate::verify::Difference;
 
 /// Buckets of `stoker_freshness_seconds`: a lone record takes milliseconds, a history hours.
 const FRESHNESS_BUCKETS: [f64; 13] =
@@ -276,6 +277,46 @@ impl EntityMetrics {
             rejected: counter!(table::REJECTED, "entity" => name.to_owned()),
             undecided: counter!(table::UNDECIDED, "entity" => name.to_owned()),
             freshness: histogram!(table::FRESHNESS, "entity" => name.to_owned()),
+        }
+    }
+}
+
+/// A worker's handles of the running check.
+#[derive(Debug)]
+pub struct VerifyMetrics {
+    entities: Vec<VerifiedEntity>,
+}
+
+#[derive(Debug)]
+struct VerifiedEntity {
+    checked: Counter,
+    differences: [(Difference, Counter); Difference::ALL.len()],
+}
+
+impl VerifyMetrics {
+    /// Handles for these entities, after [`install`]; 0 at once.
+    pub fn new(entities: &[Entity]) -> VerifyMetrics {
+        VerifyMetrics { entities: entities.iter().map(|entity| VerifiedEntity::new(&entity.name)).collect() }
+    }
+
+    /// A key was looked at, and this is how it differs, if it does.
+    pub fn checked(&self, entity: usize, difference: Option<Difference>) {
+        let Some(entity) = self.entities.get(entity) else { return };
+        entity.checked.increment(1);
+        let counters = entity.differences.iter().filter(|(known, _)| Some(*known) == difference);
+        counters.for_each(|(_, counter)| counter.increment(1));
+    }
+}
+
+impl VerifiedEntity {
+    fn new(name: &str) -> VerifiedEntity {
+        let difference = |difference: Difference| {
+            let labels = [("entity", name.to_owned()), ("kind", difference.name().to_owned())];
+            (difference, counter!(table::VERIFY_DIFFERENCES, &labels))
+        };
+        VerifiedEntity {
+            checked: counter!(table::VERIFY_CHECKED, "entity" => name.to_owned()),
+            differences: Difference::ALL.map(difference),
         }
     }
 }

@@ -106,6 +106,11 @@ metrics! {
     COMMITS = "stoker_commits_total", Counter, "commits", ["result"],
         "Commits of positions, by result (ok, failed).",
         "A steady stream of failed ones: see the log; nothing is lost, restarts repeat more.";
+    VERIFY_CHECKED = "stoker_verify_checked_total", Counter, "keys", ["entity"],
+        "Keys that the running check has looked at ([verify] sample).", "";
+    VERIFY_DIFFERENCES = "stoker_verify_differences_total", Counter, "keys", ["entity", "kind"],
+        "Of those, keys that Redis did not hold as they were applied, by difference.",
+        "Find out who else writes or drops keys: evictions, another client, a loss of data. See docs/verify.md.";
     FRESHNESS = "stoker_freshness_seconds", Histogram, "seconds", ["entity"],
         "From the source's commit to Redis's acknowledgement, of each batch's oldest change of the entity.",
         "Compare with the lag: where that is low, the delay lies before Kafka.";

@@ -56,6 +56,10 @@ fn rendered() -> String {
         worker.fresh(0, 1_000, 1_020);
         worker.fresh(0, 9_000, 1_020);
         worker.taken_over();
+        let verify = VerifyMetrics { entities: vec![VerifiedEntity::new("customer")] };
+        verify.checked(0, None);
+        verify.checked(0, Some(Difference::Stale));
+        verify.checked(9, None);
         record_error(Stage::Decode, "json");
         dead_letter(Stage::Decode);
         skipped(Stage::Handle);

@@ -5,13 +5,13 @@
 
 use std::ops::Range;
 
-use super::Fault;
-use super::plan::{Member, Plan};
+use super::super::datum::unavailable::{is_bytes, is_text};
+use super::super::datum::{ADDED_PREFIX, Columns, Fault, Image, Member, Members, Pending, widened};
+use super::plan::Plan;
 use super::read::Reader;
 use super::schema::{Form, NodeId};
-use super::unavailable::{is_bytes, is_text};
 use crate::change::Cell;
-use crate::types::{Kind, Raw, Typed};
+use crate::types::{Raw, Typed};
 
 /// Values that may be read beside those that the datum has bytes for. A record of some thousand columns has as
 /// many unions; no datum is known to hold more of what has no bytes.
@@ -22,41 +22,6 @@ const STEPS_PER_BYTE: usize = 4;
 pub(super) const DEPTH_MAX: usize = 64;
 /// Unions directly in each other, which the specification forbids.
 const UNIONS_MAX: usize = 4;
-/// What flattening puts before the names of the columns that it adds; they are read as JSON tokens.
-const ADDED_PREFIX: &str = "__";
-
-/// A column before the scratch that its text lies in can be borrowed.
-#[derive(Debug)]
-pub(super) enum Pending<'a> {
-    /// Borrows from the datum or the plan.
-    Ready(Cell<'a>),
-    /// JSON in the scratch.
-    Json(Range<usize>, &'a Kind),
-}
-
-/// Columns of a record.
-pub(super) type Columns<'a> = Vec<(&'a str, Pending<'a>)>;
-
-/// A row image.
-#[derive(Debug, Default)]
-pub(super) enum Image<'a> {
-    #[default]
-    Missing,
-    Null,
-    Row(Columns<'a>),
-    Other,
-}
-
-/// What an envelope holds.
-#[derive(Debug, Default)]
-pub(super) struct Members<'a> {
-    pub(super) before: Image<'a>,
-    pub(super) after: Image<'a>,
-    /// A JSON token in the scratch.
-    pub(super) op: Option<Range<usize>>,
-    /// The source block's JSON in the scratch.
-    pub(super) source: Option<Range<usize>>,
-}
 
 /// Reads one datum.
 #[derive(Debug)]
@@ -125,6 +90,7 @@ impl<'a, 's> Walk<'a, 's> {
                 Member::After => found.after = self.image(field.node)?,
                 Member::Op => found.op = Some(self.written(field.node)?),
                 Member::Source => found.source = Some(self.written(field.node)?),
+                Member::Transaction => found.transaction = Some(self.written(field.node)?),
                 Member::Unread => {
                     // Written and taken back: what is skipped must be well-formed all the same.
                     let range = self.written(field.node)?;
@@ -192,9 +158,4 @@ impl<'a, 's> Walk<'a, 's> {
         let fault = self.reader.fault("expected the index of a symbol of the enum");
         symbols.get(self.reader.index()?).map(String::as_str).ok_or(fault)
     }
-}
-
-/// The double whose shortest text is the float's: 0.1 stays 0.1, as it is in JSON, and is not 0.10000000149011612.
-pub(super) fn widened(value: f32) -> f64 {
-    if value.is_finite() { value.to_string().parse().unwrap_or(f64::from(value)) } else { f64::from(value) }
 }

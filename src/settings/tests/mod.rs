@@ -124,8 +124,8 @@ fn the_smallest_file_has_the_documented_defaults() {
          redis.tls=off redis.own_prefix=stoker: redis.timeout=5s redis.connect_timeout=5s errors.on_error=stop \
          errors.breaker.share=5% errors.breaker.of=1000 limits.workers=3 limits.memory=128MiB \
          limits.batch_records=4096 limits.batch_bytes=1MiB limits.value_bytes=16MiB limits.drain=10s ready.lag=5s \
-         refill.memory=80% log.format=auto log.level=info admin.listen=off entity.customer.topics=customers \
-         entity.customer.format=auto entity.customer.keys=customer:{id}"
+         refill.memory=80% verify.sample=off log.format=auto log.level=info admin.listen=off \
+         entity.customer.topics=customers entity.customer.format=auto entity.customer.keys=customer:{id}"
     );
 }
 
@@ -135,8 +135,14 @@ fn the_example_says_the_defaults_and_has_no_warning() {
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(settings.entities.len(), 3);
     let smallest = loaded(SMALLEST).settings.describe();
-    let told =
-        ["kafka.group", "errors.on_error", "admin.listen", "entity.customer.topics", "entity.customer.keys"];
+    let told = [
+        "kafka.group",
+        "errors.on_error",
+        "verify.sample",
+        "admin.listen",
+        "entity.customer.topics",
+        "entity.customer.keys",
+    ];
     for (name, value) in settings.describe() {
         if let Some((_, default)) =
             smallest.iter().find(|(known, _)| *known == name && !told.contains(&name.as_str()))
@@ -160,7 +166,7 @@ workers = 0
 [[entity]]
 name = "customer"
 topics = ["a"]
-format = "protobuf"
+format = "avro"
 
 [[entity.write]]
 key = "customer:{id"
@@ -182,7 +188,7 @@ handler = "price"
         "4:1: redis.timeot: unknown field \"timeot\" -> did you mean \"timeout\"?",
         "7:10: limits.memory: \"5MB\" is not a size",
         "8:11: limits.workers: is out of bounds: write a whole number from 1 to 512",
-        "13:10: entity \"customer\": format: \"protobuf\" is not built yet",
+        "13:10: entity \"customer\": format: \"avro\" is not built yet",
         "16:17: entity \"customer\", write 1: key: ",
         "17:9: entity \"customer\", write 1: value: \"jsn\" is not \"json\", \"hash\" or \"invalidate\"",
         "18:7: entity \"customer\", write 1: ttl: \"1 h\" is not a duration",

@@ -129,6 +129,7 @@ pub(super) fn settings(raw: &Stoker, context: &mut Context<'_, '_>) -> Option<Se
     let limits = process::limits(raw.limits.as_ref(), &root.key("limits"), context);
     let ready = process::ready(raw.ready.as_ref(), &root.key("ready"), context);
     let refill = process::refill(raw.refill.as_ref(), &root.key("refill"), context);
+    let verify = process::verify(raw.verify.as_ref(), &root.key("verify"), context);
     let log = process::log(raw.log.as_ref(), &root.key("log"), context);
     let admin = raw.admin.as_ref().and_then(|raw| process::admin(raw, &root.key("admin"), context));
     let mut drafts =
@@ -152,6 +153,7 @@ pub(super) fn settings(raw: &Stoker, context: &mut Context<'_, '_>) -> Option<Se
         limits,
         ready,
         refill,
+        verify,
         log,
         admin,
         entities: Arc::from(entities?),

@@ -1,4 +1,4 @@
-//! `[errors]`, `[limits]`, `[ready]`, `[log]` and `[admin]`: how one process behaves.
+//! `[errors]`, `[limits]`, `[ready]`, `[verify]`, `[log]` and `[admin]`: how one process behaves.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,8 @@ use crate::settings::document::Path;
 use crate::settings::problem::suggestion;
 use crate::settings::raw::{self, LogFormat as RawLogFormat, OnError as RawOnError};
 use crate::settings::{
-    Breaker, ErrorSettings, Limits, LogFormat, LogSettings, OnError, ReadySettings, RefillSettings, defaults,
+    Breaker, ErrorSettings, Limits, LogFormat, LogSettings, OnError, ReadySettings, RefillSettings,
+    VerifySettings, defaults,
 };
 
 /// `[errors]`, checked.
@@ -148,6 +149,17 @@ pub(super) fn refill(
     let memory =
         raw.and_then(|raw| raw.memory.as_ref()).and_then(|raw| context.share(raw, &path.key("memory")));
     RefillSettings { rate: raw.and_then(|raw| raw.rate), memory: memory.unwrap_or(defaults::REFILL_MEMORY) }
+}
+
+/// `[verify]`, checked.
+pub(super) fn verify(
+    raw: Option<&raw::Verify>,
+    path: &Path,
+    context: &mut Context<'_, '_>,
+) -> Option<VerifySettings> {
+    let sample = raw?.sample.as_ref();
+    let sample = sample.and_then(|sample| context.share(sample, &path.key("sample")));
+    Some(VerifySettings { sample: sample.unwrap_or(defaults::VERIFY_SAMPLE) }).filter(|it| it.sample > 0.0)
 }
 
 /// `[log]`, checked.

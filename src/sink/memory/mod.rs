@@ -328,7 +328,7 @@ impl MemorySink {
         if let Some(code) = self.server.refusing() {
             return Err(WorldError::NotNow { code });
         }
-        let given = |key: &&Vec<u8>| purge.templates.iter().any(|template| template.parse_back(key));
+        let given = |key: &&Vec<u8>| purge.templates.iter().any(|template| template.may_give(key));
         let keys = self.server.dump();
         let keys = keys.keys().filter(given).filter(|key| !self.own.is_own(key));
         let deleted = keys.filter(|key| self.server.purge(key, &self.own, purge)).count();

@@ -11,8 +11,7 @@ use super::RedisSink;
 use super::command::{bytes_of, checked_world};
 use crate::batch::LaneName;
 use crate::error::{ServerCode, WorldError};
-use crate::refill::{LaneReport, RefillRequest};
-use crate::sink::RefillAsked;
+use crate::refill::{LaneReport, RefillAsked, RefillRequest};
 use crate::sink::slots::slot_of;
 
 /// A request that nobody ends is forgotten after so long, milliseconds: a week.

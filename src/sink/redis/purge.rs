@@ -136,7 +136,7 @@ impl RedisSink {
         keys: &[Vec<u8>],
     ) -> Result<u64, WorldError> {
         let sealed_at_ms = purge.sealed_at_ms.saturating_add(self.node(&place.node).clock_offset_ms());
-        let given = |key: &[u8]| purge.templates.iter().any(|template| template.parse_back(key));
+        let given = |key: &[u8]| purge.templates.iter().any(|template| template.may_give(key));
         let mut commands = Pipeline::new();
         for key in keys.iter().filter(|key| given(key) && !self.own.is_own(key)) {
             commands.add_command(self.purge_key(key, purge, sealed_at_ms));

@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn a_commit_carries_position_and_metadata() {
-        let metadata = CommitMetadata { epoch: Epoch(3), first_partition_count: Some(6), owed: None };
+        let metadata =
+            CommitMetadata { epoch: Epoch(3), first_partition_count: Some(6), ..CommitMetadata::default() };
         let name = LaneName { topic: "t".to_owned(), partition: 2 };
         let list = positions(&[Commit { name, position: 8, metadata }]).unwrap();
         let entries = super::super::ffi::entries(&list);

@@ -68,6 +68,7 @@ impl Lane {
             epoch: stored.epoch,
             first_partition_count: self.first_partition_count,
             owed: stored.owed,
+            owes_unread: false,
         };
         let known = (stored.position, stored.owed);
         let is_new = self.committed != Some(stored.position)

@@ -21,6 +21,8 @@ pub(super) struct CommitMetadata {
     pub(super) first_partition_count: Option<i32>,
     /// History below the committed position that is not refilled yet.
     pub(super) owed: Option<Owed>,
+    /// A refill is named that cannot be read, of a later version: it must not count as done.
+    pub(super) owes_unread: bool,
 }
 
 impl CommitMetadata {
@@ -33,7 +35,10 @@ impl CommitMetadata {
         }
         for (name, value) in words.filter_map(|word| word.split_once('=')) {
             match name {
-                "refill" => metadata.owed = parse_owed(value.as_bytes()),
+                "refill" => {
+                    metadata.owed = parse_owed(value.as_bytes());
+                    metadata.owes_unread = metadata.owed.is_none();
+                }
                 "epoch" => metadata.epoch = Epoch(value.parse().unwrap_or_default()),
                 "partitions" => {
                     metadata.first_partition_count = value.parse().ok().filter(|count| *count > 0);
@@ -42,6 +47,11 @@ impl CommitMetadata {
             }
         }
         metadata
+    }
+
+    /// True where history is still to be refilled.
+    pub(super) fn owes(&self) -> bool {
+        self.owed.is_some() || self.owes_unread
     }
 }
 
@@ -71,11 +81,30 @@ mod tests {
                 epoch: Epoch(u64::MAX),
                 first_partition_count: Some(i32::MAX),
                 owed: Some(Owed { below: i64::MAX, mode: RefillMode::Overwrite, step: u64::MAX }),
+                owes_unread: false,
             },
-            CommitMetadata { epoch: Epoch(7), first_partition_count: Some(1), owed: None },
+            CommitMetadata { epoch: Epoch(7), first_partition_count: Some(1), ..CommitMetadata::default() },
         ] {
             assert_eq!(CommitMetadata::parse(&metadata.to_string()), metadata);
             assert!(metadata.to_string().len() < 150);
+        }
+    }
+
+    #[test]
+    fn a_refill_is_owed_also_where_what_names_it_cannot_be_read() {
+        for text in [
+            "stoker/1 epoch=4 partitions=3 refill=a1200.7",
+            "stoker/1 epoch=4 refill=o12.0",
+            "stoker/1 refill=?",
+            "stoker/1 refill=",
+        ] {
+            let metadata = CommitMetadata::parse(text);
+            assert!(metadata.owes(), "{text:?}");
+            assert_eq!(metadata.epoch.0, if text.contains("epoch") { 4 } else { 0 });
+        }
+        for text in ["stoker/1 epoch=4", "stoker/1 epoch=4 refill", "refill=a9.1", "other/1 refill=a9.1", ""]
+        {
+            assert!(!CommitMetadata::parse(text).owes(), "{text:?}");
         }
     }
 
@@ -96,8 +125,9 @@ mod tests {
             ("stoker/1 refill=0-99 epoch=4 bare partitions=6", 4, Some(6)),
         ];
         for (text, epoch, count) in cases {
-            let expected = CommitMetadata { epoch: Epoch(epoch), first_partition_count: count, owed: None };
-            assert_eq!(CommitMetadata::parse(text), expected, "{text:?}");
+            let metadata = CommitMetadata::parse(text);
+            let found = (metadata.epoch.0, metadata.first_partition_count, metadata.owed);
+            assert_eq!(found, (epoch, count, None), "{text:?}");
         }
     }
 }

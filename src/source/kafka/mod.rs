@@ -38,6 +38,7 @@ mod rewind;
 mod start;
 mod status;
 mod tally;
+pub mod topic_reader;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -59,6 +60,7 @@ pub use self::error::SourceError;
 pub use self::record::KafkaRecord;
 pub use self::reread::{RereadError, reread};
 pub use self::status::{PartitionStatus, Picture, Status};
+pub use self::topic_reader::TopicReader;
 
 /// The one group consumer of this process.
 ///

@@ -3,8 +3,7 @@
 use std::collections::BTreeMap;
 
 use stoker::error::ServerCode;
-use stoker::refill::RefillRequest;
-use stoker::sink::RefillAsked;
+use stoker::refill::{RefillAsked, RefillRequest};
 use stoker::sink::memory::{MemoryRedis, Snapshot};
 use stoker::worker::Input;
 
