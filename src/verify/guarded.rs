@@ -82,10 +82,14 @@ impl GuardedKey {
         }
     }
 
-    /// A row gives the key up. Without a version (a tombstone) it comes in the order of its row's partition.
+    /// A row gives the key up. Without a version (a tombstone) it comes in the order of its row's partition, and the
+    /// guard goes on remembering the version that the row wrote.
     fn delete(&mut self, row: u64, version: &Version) {
-        let wrote = self.claims.iter().any(|claim| claim.row == row && claim.version == *version);
-        self.claims.retain(|claim| claim.row != row || (!version.is_none() && claim.version > *version));
+        let claims = |claim: &Claim| claim.row == row && (version.is_none() || claim.version <= *version);
+        let given_up = self.claims.iter().find(|claim| claims(claim)).map(|claim| claim.version.clone());
+        let wrote = given_up.as_ref().is_some_and(|given_up| given_up >= version);
+        let version = given_up.as_ref().map_or(version, |given_up| given_up.max(version));
+        self.claims.retain(|claim| claim.row != row || claim.version > *version);
         match &mut self.newest_delete {
             Some((newest, _)) if version < newest => {}
             Some((newest, wrote_too)) if version == newest => *wrote_too |= wrote,
@@ -220,6 +224,8 @@ mod tests {
         assert_eq!(fold(&late_snapshot).0, Some(print("new")));
         let tombstone = [(5, "a", Some("new")), (0, "a", None)];
         assert_eq!(fold(&tombstone).0, None);
+        let read_after_a_tombstone = [(5, "a", Some("old")), (0, "a", None), (0, "a", Some("again"))];
+        assert_eq!(fold(&read_after_a_tombstone), (Some(print("again")), vec![None]), "5 is remembered");
         let stale_delete = [(5, "a", Some("new")), (4, "a", None)];
         assert_eq!(fold(&stale_delete).0, Some(print("new")));
         assert!(key(&[(5, "a", None)]).expectation().unwritten);
