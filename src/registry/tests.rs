@@ -94,11 +94,14 @@ fn apicurio_s_own_api_gives_texts_and_their_kind_is_seen() {
             ("/apis/registry/v2/ids/globalIds/1/references", 200, "[]".to_owned()),
             ("/apis/registry/v2/ids/contentIds/2", 200, " \"int\"".to_owned()),
             ("/apis/registry/v2/ids/contentIds/2/references", 200, "[]".to_owned()),
+            ("/apis/registry/v2/ids/globalIds/3", 200, "\n// Of orders.\npackage t;".to_owned()),
+            ("/apis/registry/v2/ids/globalIds/3/references", 200, "[]".to_owned()),
         ],
     );
     let kind = |id| fetch(settings(vec![url.clone()]), id).unwrap().kind;
     assert_eq!(kind(SchemaId::ApicurioGlobal(1)), SchemaKind::Protobuf);
     assert_eq!(kind(SchemaId::ApicurioContent(2)), SchemaKind::Avro);
+    assert_eq!(kind(SchemaId::ApicurioGlobal(3)), SchemaKind::Protobuf);
 }
 
 #[test]

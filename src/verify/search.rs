@@ -2,10 +2,9 @@
 
 use std::collections::HashSet;
 
-use super::{Step, Verify, VerifyError};
+use super::{Progress, Step, Verify, VerifyError};
 use crate::mutation::{CacheKey, Member};
 use crate::sink::redis::SetKey;
-use crate::verify::Progress;
 
 /// Keys that should not be there, which are looked at again together.
 const EXTRAS_AT_ONCE: usize = 10_000;

@@ -155,3 +155,37 @@ fn a_cluster_is_compared_on_every_master_also_while_a_slot_moves() {
     let expected: Vec<(&str, &str)> = expected.iter().map(|(key, kind)| (key.as_str(), *kind)).collect();
     assert_eq!(said.differences(), expected, "{}", said.summary);
 }
+
+#[test]
+fn of_a_primary_key_under_the_guard_the_newest_counts_and_what_an_epoch_lets_in_is_right_too() {
+    let name = "verify_guarded";
+    let mut scene = Scene::new(name, 1);
+    let guarded = |guard: &str| {
+        format!(
+            "[[entity]]\nname = \"t\"\ntopics = [\"{name}\"]\nguard = {guard}\n  [[entity.write]]\n  \
+             key = \"{name}:{{id}}\"\n  value = \"json\"\n  ttl = \"1h\"\n"
+        )
+    };
+    scene.draft.entities = guarded("{ by = \"source\" }");
+    scene.write(0..20, 50, 1);
+    scene.write(0..10, 3, 1);
+    let bench = scene.draft.bench();
+    let instance = bench.start();
+    scene.await_committed(1, &instance);
+    assert_eq!(scene.missing(0..20, 50), 0, "what came late was refused");
+    let said = Said::by(&bench, &[]);
+    assert_eq!((said.differences(), said.count("raced")), (vec![], 0), "{}", said.summary);
+    assert_eq!(instance.stop(), 0);
+
+    scene.draft.entities = guarded("{ by = \"source\", epoch = 1 }");
+    let bench = scene.draft.bench();
+    scene.write(0..5, 4, 1);
+    let instance = bench.start();
+    scene.await_applied(0..5, 4, &instance);
+    scene.await_committed(1, &instance);
+    scene.redis.client().run::<()>(&["DEL", "verify_guarded:1", "verify_guarded:19"]);
+    let said = Said::by(&bench, &[]);
+    let missing = vec![("verify_guarded:1", "missing"), ("verify_guarded:19", "missing")];
+    assert_eq!((said.differences(), said.count("raced")), (missing, 4), "{}", said.summary);
+    assert_eq!(instance.stop(), 0);
+}

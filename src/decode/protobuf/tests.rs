@@ -161,6 +161,32 @@ fn the_source_block_tells_table_commit_time_and_position() {
 }
 
 #[test]
+fn the_transaction_block_orders_what_the_source_block_does_not() {
+    let schemas = schemas(&[r#"syntax = "proto3"; package app.k.t;
+        message Envelope {
+          optional Value after = 2; Source source = 3; optional block transaction = 4; string op = 5;
+          message Value { int32 id = 1; }
+          message Source { string connector = 1; string keyspace = 2; string table = 3; string shard = 4; }
+          message block { string id = 1; int64 total_order = 2; int64 transaction_epoch = 3; string transaction_rank = 4; }
+        }"#]);
+    let source = [part(1, "vitess"), part(2, "k"), part(3, "t"), part(4, "-")].concat();
+    let transaction = [part(1, "[]"), int(2, 3), int(3, 1), part(4, "1513")].concat();
+    let version = |transaction: Option<&[u8]>| {
+        let block = transaction.map(|block| part(4, block)).unwrap_or_default();
+        let datum = [part(2, int(1, 7)), part(3, &source), block, part(5, "c")].concat();
+        let value = framed(1, &datum);
+        let mut decoder = Decoder::new(Format::Auto);
+        let whole = record(None, Some(&value));
+        let Ok(Decoded::Changes(changes)) = decoder.decode_with(&whole, &schemas) else {
+            panic!("no change")
+        };
+        changes[0].version.clone()
+    };
+    assert_eq!(version(Some(&transaction)), Some(crate::version::Version::from_parts(&[1, 1513, 3])));
+    assert_eq!(version(None), None);
+}
+
+#[test]
 fn the_message_is_chosen_as_confluent_and_apicurio_tell_it() {
     let text = r#"syntax = "proto3"; message A { int32 a = 1; }
         message B { int32 b = 1; map<string, int32> m = 2; message C { int32 c = 1; } message D { int32 d = 1; } }"#;
