@@ -11,6 +11,7 @@ pub mod explain;
 pub mod finding;
 pub mod inspect;
 pub mod probe;
+pub mod refill;
 pub mod run;
 pub mod schemas;
 pub mod test;
@@ -66,6 +67,8 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Tells one key's story: who gives it, what Redis holds, which record made it, what the topics say now
     Inspect(inspect::InspectArgs),
+    /// Asks the running group for a newest-first refill, and follows it to its end
+    Refill(refill::RefillArgs),
     /// Waits until the whole group is warm, for deploy scripts
     Wait(wait::WaitArgs),
     /// Runs the whole job on this machine, on parts that it brings along: nothing to set up but redis-server
@@ -113,6 +116,7 @@ fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
         Command::Test(test) => test::test(test, args.output, handlers),
         Command::Verify(verify) => verify::verify(verify, args.output, handlers),
         Command::Inspect(inspect) => inspect::inspect(inspect, args.output, handlers),
+        Command::Refill(refill) => refill::refill(refill, args.output, handlers),
         Command::Wait(wait) => wait::wait(wait, args.output, handlers),
         Command::Demo(demo) => demo::demo(demo, args.output),
     }

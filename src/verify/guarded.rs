@@ -41,7 +41,10 @@ impl GuardedKey {
         if !guard.has_rows() {
             let left = match effect {
                 Effect::Write(value, expiry) => written(value, *expiry),
-                Effect::Delete | Effect::DeleteIf(_) => None,
+                Effect::Patch(patch, expiry) if self.winner().is_some() => {
+                    Some((Fingerprint::of_part(patch.shape()), *expiry))
+                }
+                Effect::Patch(..) | Effect::Delete | Effect::DeleteIf(_) => None,
             };
             let last = left.map(|(value, expiry)| Expected { value, expiry, origin });
             let newest = self.winner().map(|winner| winner.expected);
@@ -73,10 +76,11 @@ impl GuardedKey {
             }
             Effect::Delete | Effect::DeleteIf(_) => self.delete(row, version),
             Effect::Patch(patch, expiry) => {
-                match self.claims.iter_mut().find(|claim| claim.row == row && claim.version <= *version) {
+                let in_order = |claim: &Claim| version.is_none() || claim.version <= *version;
+                match self.claims.iter_mut().find(|claim| claim.row == row && in_order(claim)) {
                     Some(claim) => {
                         let value = Fingerprint::of_part(patch.shape());
-                        claim.version = version.clone();
+                        claim.version = claim.version.clone().max(version.clone());
                         claim.expected = Expected { value, expiry: *expiry, origin };
                         if self.newest.as_ref().is_none_or(|(newest, _)| version >= newest) {
                             self.newest = Some((version.clone(), row));

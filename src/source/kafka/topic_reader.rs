@@ -113,6 +113,17 @@ impl TopicReader {
         self
     }
 
+    /// How many members a consumer group has now.
+    ///
+    /// # Errors
+    /// Kafka's.
+    pub fn member_count(&self, group: &str) -> Result<usize, SourceError> {
+        let groups =
+            self.consumer.fetch_group_list(Some(group), self.within).map_err(|error| no_answer(&error))?;
+        let of_it = groups.groups().iter().filter(|found| found.name() == group);
+        Ok(of_it.map(|found| found.members().len()).sum())
+    }
+
     /// Every partition of these topics (names, and patterns that begin with `^`), in order.
     ///
     /// # Errors
