@@ -76,6 +76,7 @@
 //! | [`source`] | the border to Kafka; `source::kafka` is the only user of librdkafka |
 //! | [`registry`] | the border to the schema registry: HTTP, and nothing else names hyper's client |
 //! | [`sink`] | the border to the cache; `sink::redis` is the only user of the Redis client, `sink::memory` its model |
+//! | [`export`] | files of a warehouse as rows: Parquet, CSV, NDJSON, Avro; the only user of their libraries |
 //! | [`admin`], [`telemetry`] | metrics, health, readiness, status; logs |
 //! | [`settings`] | `stoker.toml`: read at the edge, handed down as plain values; the core never sees it |
 //! | [`clock`] | the one place that asks for the time |
@@ -100,6 +101,7 @@ pub mod decode;
 pub mod engine;
 pub mod entity;
 pub mod error;
+pub mod export;
 pub mod lane;
 pub mod mutation;
 pub mod pipeline;

@@ -193,6 +193,36 @@ impl Pipeline {
             }
         }
     }
+
+    /// Handles one row that no record carried: `change` is what the entity at `index` is to see of it, and
+    /// `record` says where it comes from. Calls `emit` once, as [`Pipeline::handle`] does for a change of one entity.
+    ///
+    /// The entity's filters of topic and table are not asked, its rules for rows are.
+    pub fn handle_row(
+        &mut self,
+        index: usize,
+        change: Change<'_>,
+        record: &Record<'_>,
+        emit: &mut dyn FnMut(Emitted<'_>),
+    ) {
+        self.undecided.clear();
+        let entities = Arc::clone(&self.entities);
+        let Some(entity) = entities.get(index) else { return };
+        // Of a life as short as the entity's here.
+        let mut change = change;
+        let mut handling = Handling {
+            entities: &entities,
+            readers: &[index],
+            record,
+            value_bytes_max: self.value_bytes_max,
+            mutations: &mut self.mutations,
+            undecided: &mut self.undecided,
+        };
+        entity.rules.apply(&mut change, &entity.columns);
+        let before = change.before.take();
+        see(&mut change, before, entity);
+        handling.one(index, &change, emit);
+    }
 }
 
 impl Route {

@@ -1,0 +1,235 @@
+//! From what the command line names to the files to read, in the order in which they are read.
+//!
+//! A folder is walked and sorted by path, so that every run reads it in the same order. What jobs leave beside their
+//! parts (`_SUCCESS`, `.crc`, hidden files) is passed over. Folders of table formats are refused: they keep files
+//! that no longer belong to the table, which only its own log or manifest tells.
+
+use std::path::{Path, PathBuf};
+
+use super::partition;
+
+/// Folders in each other that are walked.
+const DEPTH_MAX: usize = 32;
+/// Files of one export.
+const FILES_MAX: usize = 200_000;
+/// Standard input, on the command line.
+const STDIN: &str = "-";
+
+/// One thing to read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The file; `None` for standard input.
+    pub path: Option<PathBuf>,
+    /// The number of the argument that it came of: the first has priority.
+    pub argument: usize,
+    /// Columns of its folders' names.
+    pub partition: Vec<(String, Option<String>)>,
+}
+
+impl Input {
+    /// What reports call it.
+    pub fn name(&self) -> String {
+        self.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+    }
+}
+
+/// Why there is nothing to read.
+#[derive(Debug, thiserror::Error)]
+pub enum InputsError {
+    /// The system says so.
+    #[error("{path}: cannot be read")]
+    Io {
+        /// What.
+        path: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// It is there, and is not read.
+    #[error("{path}: {why}")]
+    Refused {
+        /// What.
+        path: String,
+        /// Why, and what to do.
+        why: String,
+    },
+}
+
+/// Finds what these arguments name: files, folders, glob patterns, `-`.
+///
+/// # Errors
+/// The first one that names nothing, or something that is not read.
+pub fn find(arguments: &[String]) -> Result<Vec<Input>, InputsError> {
+    let mut inputs = Vec::new();
+    for (number, argument) in arguments.iter().enumerate() {
+        let before = inputs.len();
+        if argument == STDIN {
+            inputs.push(Input { path: None, argument: number, partition: Vec::new() });
+            continue;
+        }
+        if let Some((scheme, _)) = argument.split_once("://") {
+            return Err(refused(
+                argument,
+                format!(
+                    "addresses of {scheme}:// are not read; copy the files to this machine, or pipe one into `-`"
+                ),
+            ));
+        }
+        let path = Path::new(argument);
+        let mut add = |path: PathBuf| -> Result<(), InputsError> {
+            if inputs.len() >= FILES_MAX {
+                return Err(refused(argument, format!("more than {FILES_MAX} files")));
+            }
+            let partition = partition::of_path(&path);
+            inputs.push(Input { path: Some(path), argument: number, partition });
+            Ok(())
+        };
+        if path.exists() {
+            walk(path, 0, &mut add)?;
+        } else if argument.contains(['*', '?', '[']) {
+            let found = glob::glob(argument).map_err(|error| refused(argument, error.msg.to_owned()))?;
+            for path in found {
+                let path = path.map_err(|error| InputsError::Io {
+                    path: error.path().display().to_string(),
+                    source: error.into(),
+                })?;
+                walk(&path, 0, &mut add)?;
+            }
+        }
+        if inputs.len() == before {
+            return Err(refused(argument, "no file to read is there".to_owned()));
+        }
+    }
+    Ok(inputs)
+}
+
+fn walk(
+    path: &Path,
+    depth: usize,
+    add: &mut impl FnMut(PathBuf) -> Result<(), InputsError>,
+) -> Result<(), InputsError> {
+    if !path.is_dir() {
+        return add(path.to_owned());
+    }
+    if depth > DEPTH_MAX {
+        return Err(refused(
+            &path.display().to_string(),
+            format!("folders nested more than {DEPTH_MAX} deep"),
+        ));
+    }
+    let io = |source| InputsError::Io { path: path.display().to_string(), source };
+    let mut entries: Vec<PathBuf> = std::fs::read_dir(path)
+        .map_err(io)?
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(io)?;
+    entries.sort();
+    if let Some((format, instead)) = table_format(path, &entries) {
+        let why = format!(
+            "this is a table of {format}, whose folder also holds files that are no longer part of it; {instead}"
+        );
+        return Err(refused(&path.display().to_string(), why));
+    }
+    for entry in entries {
+        let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        // A partition's folder may begin with anything, but Hive's own names do not hold a `=` then.
+        let is_aside = name.starts_with(['_', '.']) && !name.contains('=');
+        if !is_aside && !name.ends_with(".crc") {
+            walk(&entry, depth + 1, add)?;
+        }
+    }
+    Ok(())
+}
+
+/// The table format whose folder this is, and what to do instead.
+fn table_format(folder: &Path, entries: &[PathBuf]) -> Option<(&'static str, &'static str)> {
+    const EXPORT: &str =
+        "export what is to be loaded as plain files (for example by COPY or INSERT … SELECT)";
+    let has = |name: &str| entries.iter().any(|entry| entry == &folder.join(name));
+    if has("_delta_log") {
+        return Some(("Delta Lake", EXPORT));
+    }
+    if has(".hoodie") {
+        return Some(("Hudi", EXPORT));
+    }
+    let metadata = folder.join("metadata");
+    let is_iceberg = has("metadata")
+        && std::fs::read_dir(&metadata).is_ok_and(|files| {
+            files.flatten().any(|file| {
+                let name = file.file_name();
+                let name = name.to_string_lossy();
+                name.ends_with(".metadata.json") || name == "version-hint.text"
+            })
+        });
+    is_iceberg.then_some(("Iceberg", EXPORT))
+}
+
+fn refused(path: &str, why: String) -> InputsError {
+    InputsError::Refused { path: path.to_owned(), why }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(files: &[&str]) -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        for file in files {
+            let path = folder.path().join(file);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "x").unwrap();
+        }
+        folder
+    }
+
+    fn names(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<Vec<String>, String> {
+        let root = format!("{}/", folder.path().display());
+        let arguments: Vec<String> = arguments.iter().map(|argument| format!("{root}{argument}")).collect();
+        let found = find(&arguments).map_err(|error| error.to_string())?;
+        Ok(found.iter().map(|input| input.name().replace(&root, "")).collect())
+    }
+
+    #[test]
+    fn folders_are_sorted_and_what_lies_beside_the_parts_is_passed_over() {
+        let folder = tree(&[
+            "a/part-1.csv",
+            "a/part-0.csv",
+            "a/_SUCCESS",
+            "a/.part-0.csv.crc",
+            "a/x.crc",
+            "a/_temporary/0/part",
+            "a/_dt=1/part-2.csv",
+            "b.csv",
+        ]);
+        let expected = ["a/_dt=1/part-2.csv", "a/part-0.csv", "a/part-1.csv"];
+        assert_eq!(names(&folder, &["a"]).unwrap(), expected);
+        assert_eq!(names(&folder, &["b.csv", "a"]).unwrap()[0], "b.csv");
+        assert_eq!(names(&folder, &["a/part-*.csv"]).unwrap(), expected[1..]);
+        let inputs = find(&[format!("{}/a/_dt=1/part-2.csv", folder.path().display()), "-".into()]).unwrap();
+        assert_eq!(inputs[0].partition, [("_dt".to_owned(), Some("1".to_owned()))]);
+        assert_eq!((inputs[1].path.clone(), inputs[1].argument), (None, 1));
+    }
+
+    #[test]
+    fn what_is_not_read_is_refused_with_the_reason() {
+        let folder = tree(&[
+            "d/_delta_log/0.json",
+            "d/p.parquet",
+            "i/metadata/v1.metadata.json",
+            "e/_SUCCESS",
+            "h/.hoodie/x",
+        ]);
+        for (argument, says) in [
+            ("d", "Delta"),
+            ("i", "Iceberg"),
+            ("h", "Hudi"),
+            ("e", "no file"),
+            ("none", "no file"),
+            ("*.x", "no file"),
+        ] {
+            let error = names(&folder, &[argument]).unwrap_err();
+            assert!(error.contains(says), "{argument}: {error}");
+        }
+        assert!(find(&["s3://bucket/x".to_owned()]).unwrap_err().to_string().contains("s3://"));
+    }
+}
