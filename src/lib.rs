@@ -105,6 +105,7 @@ pub mod export;
 pub mod lane;
 pub mod mutation;
 pub mod pipeline;
+pub mod preload;
 pub mod process;
 pub mod record;
 pub mod registry;

@@ -194,6 +194,28 @@ impl Pipeline {
         }
     }
 
+    /// Shows each change of a record to `see`, as the entity at that index sees it, and handles nothing. A record that
+    /// cannot be decoded shows nothing.
+    pub fn look(&mut self, record: &Record<'_>, see: &mut dyn FnMut(usize, &Change<'_>)) {
+        let entities = Arc::clone(&self.entities);
+        let mut route = Route::of(record.topic, &entities);
+        for reader in &mut route.readers {
+            let mut handling = Handling {
+                entities: &entities,
+                readers: &reader.entities,
+                record,
+                value_bytes_max: self.value_bytes_max,
+                mutations: &mut self.mutations,
+                undecided: &mut self.undecided,
+            };
+            if let Ok(Decoded::Changes(changes)) = reader.decoder.decode_with(record, &self.schemas) {
+                for change in changes {
+                    handling.each_taker(change, |_, index, change| see(index, change));
+                }
+            }
+        }
+    }
+
     /// Handles one row that no record carried: `change` is what the entity at `index` is to see of it, and
     /// `record` says where it comes from. Calls `emit` once, as [`Pipeline::handle`] does for a change of one entity.
     ///

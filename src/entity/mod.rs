@@ -18,6 +18,7 @@ mod lifetime;
 mod mapping;
 mod msgpack;
 pub mod packing;
+pub mod parse_back;
 mod row_id;
 mod row_rules;
 pub mod spec;

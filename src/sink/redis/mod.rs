@@ -6,9 +6,10 @@
 //!
 //! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT HSET HGET
 //! HGETALL EVALSHA SCRIPT|LOAD TIME` and, for the fence, `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also
-//! `CLUSTER|SLOTS ASKING`.
+//! `CLUSTER|SLOTS ASKING`. A preload needs `EXISTS` and `INFO` beside, `SCAN` where it sweeps.
 
 mod apply;
+mod beside;
 mod classify;
 mod cluster;
 mod command;
@@ -31,6 +32,7 @@ use crate::settings::{RedisSettings, RedisTarget};
 use crate::sink::Sink;
 use crate::sink::own::OwnKeys;
 
+pub use beside::{Fingerprint, NodeLoad, Over, Put, PutOutcome, TakenBack, digest};
 use cluster::SlotMap;
 use command::bytes_of;
 use connect::{Connector, Node};

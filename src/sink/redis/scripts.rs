@@ -15,10 +15,20 @@ pub(super) struct Script {
 }
 
 impl Script {
-    fn new(body: &str) -> Script {
-        let source = format!("{PRELUDE}{body}");
+    /// A script of that body, behind the functions that all of them share.
+    pub(super) fn new(body: &str) -> Script {
+        Script::of_source(format!("{PRELUDE}{body}"))
+    }
+
+    /// A script of that whole source.
+    pub(super) fn of_source(source: String) -> Script {
         let sha = redis::Script::new(&source).get_hash().to_owned();
         Script { source, sha }
+    }
+
+    /// The whole source.
+    pub(super) fn source(&self) -> &str {
+        &self.source
     }
 
     /// Starts `EVALSHA` with these keys; arguments follow.

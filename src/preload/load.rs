@@ -1,0 +1,633 @@
+//! The load itself: takes chunks, writes them, hears of changes, takes back, settles, and knows when to end.
+//!
+//! One task on one thread: what it hears is taken in between two chunks, never beside a write, so that a change is
+//! either known before a write is decided or finds it remembered. Start at [`load`].
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::mpsc::{Receiver, channel};
+use tokio::time::{sleep, timeout};
+
+use super::checkpoint::Checkpoint;
+use super::feed::{Chunk, Feed, FeedError, Mapper, Place, Reach};
+use super::fit::share;
+use super::follow::{Ask, Follower, Heard, Tally};
+use super::pace::Pace;
+use super::prepare::Prepared;
+use super::rejects::Rejects;
+use super::report::{Ended, Progress, Protection, Report, Watch};
+use super::settle::{PENDING_MAX, Settling, fingerprint};
+use super::sweep;
+use super::{Job, Trouble};
+use crate::clock::SystemClock;
+use crate::error::{ServerCode, WorldError};
+use crate::export::Input;
+use crate::mutation::CacheKey;
+use crate::retry;
+use crate::sink::redis::{Fingerprint, NodeLoad, Put, PutOutcome, RedisSink, TakenBack, digest};
+use crate::telemetry::chain;
+
+/// Chunks that wait to be written.
+const CHUNKS: usize = 2;
+/// What the follower has told and nobody has taken in yet.
+const HEARD: usize = 64;
+/// A mark costs a question to each partition: one at a time, and not more often.
+const MARK_EVERY: Duration = Duration::from_millis(200);
+/// How often the masters are asked how full they are.
+const LOADS_EVERY: Duration = Duration::from_secs(1);
+/// How often the checkpoint is written.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How often it is shown how far it is.
+const SHOW_EVERY: Duration = Duration::from_millis(200);
+/// How long it waits for the follower to get any further before it gives up settling.
+const SETTLE_WITHIN: Duration = Duration::from_secs(120);
+/// How long it waits at a time before it looks around.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Writes whose end is not known where a load was killed: all that may be remembered, and the chunks on their way.
+const OVERLAP: usize = PENDING_MAX + 4 * 512;
+
+/// A load under way.
+pub(super) struct Load<'w> {
+    pub(super) job: Job,
+    pub(super) inputs: Arc<[Input]>,
+    pub(super) sink: RedisSink,
+    pub(super) settling: Settling<Place>,
+    follower: Option<Following>,
+    pub(super) report: Report,
+    pub(super) watch: &'w mut dyn Watch,
+    pub(super) stop: &'w AtomicBool,
+    clock: SystemClock,
+    pace: Pace,
+    rejects: Rejects,
+    checkpoint: Option<(std::path::PathBuf, Checkpoint)>,
+    /// Writes that a killed run before this one may have done, so far ahead.
+    overlap: usize,
+    evicted_before: Vec<(String, u64)>,
+    reach: Arc<Reach>,
+    bytes_all: u64,
+    looked: Duration,
+    saved: Duration,
+    shown: Duration,
+    back: Vec<(CacheKey, Fingerprint)>,
+}
+
+/// The follower, and what is asked of it.
+struct Following {
+    asks: SyncSender<Ask>,
+    heard: Receiver<Heard>,
+    tally: Arc<Tally>,
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+    is_ready: bool,
+    /// The mark that is not passed yet.
+    open: Option<u64>,
+    marked: Duration,
+}
+
+/// The thread that reads the export.
+struct Reading {
+    chunks: Receiver<Chunk>,
+    thread: Option<JoinHandle<Result<Mapper, FeedError>>>,
+}
+
+/// Carries a load out. The report is what was done, also where it ended early.
+pub(super) async fn load(
+    mut prepared: Prepared,
+    watch: &mut dyn Watch,
+    stop: &AtomicBool,
+) -> Result<Report, Trouble> {
+    let settings = &prepared.settings;
+    let sink =
+        RedisSink::new(settings.redis.clone(), settings.kafka.group.clone(), settings.limits.value_bytes);
+    let loads = match sink.loads().await {
+        Ok(loads) => Some(loads),
+        // It only reads: how full Redis is would be good to know.
+        Err(_) if prepared.job.dry_run => None,
+        Err(error) => return Err(Trouble::Redis(error)),
+    };
+    let estimate = loads.as_ref().and_then(|loads| prepared.fit(loads));
+    match &estimate {
+        Some(fit) if !fit.fits() && !prepared.job.even_if_full && !prepared.job.dry_run => {
+            return Err(Trouble::DoesNotFit(fit.clone()));
+        }
+        Some(fit) if !fit.fits() => watch.note("it does not fit, as far as that can be told"),
+        Some(_) => {}
+        None => watch.note("how many rows there are is not known: whether they fit is not either"),
+    }
+    let rejects = Rejects::open(prepared.job.rejects.as_deref(), prepared.goes_on)
+        .map_err(|error| Trouble::Usage(format!("the file of rejects cannot be written: {error}")))?;
+    let clock = SystemClock::new();
+    let follower = prepared.follow.take().map(|(reader, pipeline, supply)| {
+        let (asks, asked) = sync_channel(1);
+        let (told, heard) = channel(HEARD);
+        let (tally, stop) = (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
+        let follower =
+            Follower { reader, pipeline, supply, tally: Arc::clone(&tally), stop: Arc::clone(&stop) };
+        let thread = std::thread::Builder::new().name("follower".to_owned());
+        let thread = thread.spawn(move || follower.run(&asked, &told)).ok();
+        let (open, marked) = (None, Duration::ZERO);
+        Following { asks, heard, tally, stop, thread, is_ready: false, open, marked }
+    });
+    let place = prepared.checkpoint.as_ref().map_or_else(Place::default, |(_, held)| held.place);
+    let reach = Arc::new(Reach::default());
+    let mut load = Load {
+        report: Report {
+            entity: prepared.job.entity.clone(),
+            dry_run: prepared.job.dry_run,
+            protection: if follower.is_some() { Protection::Topics } else { Protection::None },
+            columns_missing: prepared.missing,
+            estimate,
+            ..Report::default()
+        },
+        pace: Pace::new(prepared.job.rate, clock.now().monotonic),
+        overlap: if prepared.goes_on { OVERLAP } else { 0 },
+        evicted_before: evicted(loads.as_deref().unwrap_or_default()),
+        inputs: Arc::clone(&prepared.inputs),
+        settling: Settling::new(),
+        checkpoint: prepared.checkpoint,
+        bytes_all: prepared.bytes_all,
+        reach: Arc::clone(&reach),
+        job: prepared.job,
+        sink,
+        follower,
+        watch,
+        stop,
+        clock,
+        rejects,
+        looked: Duration::ZERO,
+        saved: Duration::ZERO,
+        shown: Duration::ZERO,
+        back: Vec::new(),
+    };
+    if prepared.goes_on {
+        let Place { input, row } = place;
+        load.watch.note(&format!("goes on with a load that was begun, at file {} row {row}", input + 1));
+    }
+    let feed = Feed::new(prepared.inputs, load.job.reading.clone(), prepared.mapper, place, reach);
+    let ended = match load.wait_for_topics().await {
+        Ok(()) => load.run(feed, &prepared.entity, &prepared.settings).await,
+        Err(ended) => ended,
+    };
+    load.finish(ended).await
+}
+
+impl Load<'_> {
+    /// Waits until everything is known that changed between the export's time and now.
+    async fn wait_for_topics(&mut self) -> Result<(), Ended> {
+        if self.follower.is_some() {
+            self.watch.note("reading what changed since the export");
+        }
+        while self.follower.as_ref().is_some_and(|follower| !follower.is_ready) {
+            self.listen_for(TICK).await?;
+        }
+        Ok(())
+    }
+
+    async fn run(
+        &mut self,
+        feed: Feed,
+        entity: &crate::entity::Entity,
+        settings: &crate::settings::Settings,
+    ) -> Ended {
+        let mut reading = match read(feed) {
+            Ok(reading) => reading,
+            Err(ended) => return ended,
+        };
+        let loaded = self.take_chunks(&mut reading).await;
+        // Whoever stops early lets the thread go: it ends where nobody takes its chunks.
+        reading.chunks.close();
+        let Some(thread) = reading.thread.take() else { return Ended::Input("no thread".to_owned()) };
+        let read = tokio::task::spawn_blocking(move || thread.join());
+        let mapper = match (loaded, read.await) {
+            (Err(ended), _) => return ended,
+            (Ok(()), Ok(Ok(Ok(mapper)))) => mapper,
+            (Ok(()), Ok(Ok(Err(error)))) => return Ended::Input(chain(&error)),
+            (Ok(()), _) => return Ended::Input("the reader panicked".to_owned()),
+        };
+        self.report.files = self.inputs.len();
+        if let Err(ended) = self.settle().await {
+            return ended;
+        }
+        if self.job.sweep && !self.job.dry_run {
+            return match sweep::sweep(self, mapper, entity, settings).await {
+                Ok(()) => Ended::Done,
+                Err(ended) => ended,
+            };
+        }
+        Ended::Done
+    }
+
+    async fn take_chunks(&mut self, reading: &mut Reading) -> Result<(), Ended> {
+        loop {
+            self.tend().await?;
+            if self.settling.pending_count() >= PENDING_MAX {
+                // The follower is behind: what is remembered has a bound.
+                self.mark();
+                self.listen_for(TICK).await?;
+                continue;
+            }
+            match timeout(TICK, reading.chunks.recv()).await {
+                Err(_) => {}
+                Ok(None) => return Ok(()),
+                Ok(Some(chunk)) => self.apply(chunk).await?,
+            }
+        }
+    }
+
+    /// Everything that is to be done between two chunks.
+    async fn tend(&mut self) -> Result<(), Ended> {
+        self.listen()?;
+        self.take_back().await?;
+        let now = self.clock.now().monotonic;
+        if now.saturating_sub(self.shown) >= SHOW_EVERY {
+            self.shown = now;
+            let left = self.report.keys_present + self.report.keys_changed + self.report.keys_older;
+            self.watch.progress(Progress {
+                bytes: self.reach.bytes.load(Ordering::Relaxed),
+                bytes_all: self.bytes_all,
+                rows: self.report.rows,
+                written: self.report.keys_written,
+                left,
+            });
+        }
+        if self.job.dry_run {
+            return Ok(());
+        }
+        if now.saturating_sub(self.looked) >= LOADS_EVERY {
+            self.looked = now;
+            // Where they do not answer, the next write says so.
+            if let Ok(loads) = self.sink.loads().await {
+                self.judge(&loads)?;
+            }
+        }
+        let is_due = self.follower.as_ref().is_some_and(|it| now.saturating_sub(it.marked) >= MARK_EVERY);
+        if is_due {
+            self.mark();
+        }
+        Ok(())
+    }
+
+    fn judge(&mut self, loads: &[NodeLoad]) -> Result<(), Ended> {
+        let share = share(loads);
+        self.pace.saw_share(share, self.job.fill);
+        if share >= self.job.fill {
+            let percent = share * 100.0;
+            return Err(Ended::Full(format!("{percent:.0} % of maxmemory is used")));
+        }
+        let more = evicted(loads).iter().any(|(address, count)| {
+            let before = self.evicted_before.iter().find(|(known, _)| known == address);
+            before.is_some_and(|(_, before)| count > before)
+        });
+        if more { Err(Ended::Evicts) } else { Ok(()) }
+    }
+
+    /// Writes a chunk.
+    async fn apply(&mut self, chunk: Chunk) -> Result<(), Ended> {
+        let Chunk { puts, rejects, rows, idle_rows, repeated, end, withheld: _ } = chunk;
+        self.report.rows += rows;
+        self.report.rows_without_key += idle_rows;
+        self.report.keys_repeated += repeated;
+        for reject in rejects {
+            self.reject(reject.input, reject.row, &reject.reason)?;
+        }
+        if self.job.dry_run {
+            self.report.keys_written += count(puts.len());
+            return Ok(());
+        }
+        self.listen()?;
+        let puts = self.choose(puts);
+        self.take_back().await?;
+        let written = puts.len();
+        let before = self.clock.now().monotonic;
+        self.put(puts).await?;
+        if self.follower.is_some() {
+            self.settling.reach(end);
+        } else {
+            self.settled(end)?;
+        }
+        let now = self.clock.now().monotonic;
+        let pause = self.pace.pause(written, now.saturating_sub(before), now);
+        if !pause.is_zero() {
+            let until = now + pause;
+            while self.clock.now().monotonic < until {
+                let left = until.saturating_sub(self.clock.now().monotonic);
+                self.listen_for(left.min(TICK)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves out what is not to be written.
+    fn choose(&mut self, puts: Vec<Put>) -> Vec<Put> {
+        let now_ms = self.clock.now().unix_ms;
+        let mut chosen = Vec::with_capacity(puts.len());
+        for put in puts {
+            let overlaps = self.overlap > 0;
+            self.overlap = self.overlap.saturating_sub(1);
+            if self.settling.is_changed(fingerprint(&put.key)) {
+                self.report.keys_changed += 1;
+                if overlaps {
+                    // The run that was killed may have written it, and did not live to take it back.
+                    self.back
+                        .push((put.key, Fingerprint { digest: digest(&put.value), expires_at_ms: None }));
+                }
+            } else if put.expiry.at(now_ms).is_some_and(|at_ms| at_ms <= now_ms) {
+                self.report.keys_expired += 1;
+            } else {
+                chosen.push(put);
+            }
+        }
+        chosen
+    }
+
+    /// Writes, as often as it takes, and remembers what is written. What is heard meanwhile waits.
+    async fn put(&mut self, mut puts: Vec<Put>) -> Result<(), Ended> {
+        let mut attempt = 0;
+        while !puts.is_empty() {
+            let outcomes = self.sink.put(&puts, self.job.over).await;
+            let mut open = Vec::new();
+            let mut worst: Option<WorldError> = None;
+            for (put, outcome) in puts.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(PutOutcome::Written { expires_at_ms }) => {
+                        self.report.keys_written += 1;
+                        self.remember(put, Some(expires_at_ms));
+                    }
+                    // It may be there since the attempt that got no answer.
+                    Ok(PutOutcome::Exists) if attempt > 0 => {
+                        self.report.keys_present += 1;
+                        self.remember(put, None);
+                    }
+                    Ok(PutOutcome::Exists) => self.report.keys_present += 1,
+                    Ok(PutOutcome::Older) => self.report.keys_older += 1,
+                    Ok(PutOutcome::Refused(_)) => self.report.keys_refused += 1,
+                    Err(error) => {
+                        open.push(put);
+                        worst = Some(worst.map_or(error.clone(), |worst| retry::worse(worst, error)));
+                    }
+                }
+            }
+            puts = open;
+            let Some(error) = worst else { break };
+            attempt += 1;
+            if let Err(ended) = self.bear(&error, attempt).await {
+                // No answer may mean that they landed: what is known of them is that they may be there.
+                for put in puts {
+                    self.remember(put, None);
+                }
+                return Err(ended);
+            }
+        }
+        Ok(())
+    }
+
+    fn remember(&mut self, put: Put, expires_at_ms: Option<i64>) {
+        if self.follower.is_some() {
+            let held = Fingerprint { digest: digest(&put.value), expires_at_ms };
+            self.settling.remember(put.key, held);
+        }
+    }
+
+    /// Takes back what a change raced with.
+    pub(super) async fn take_back(&mut self) -> Result<(), Ended> {
+        let mut back = std::mem::take(&mut self.back);
+        let mut attempt = 0;
+        while !back.is_empty() {
+            let outcomes = self.sink.take_back(&back).await;
+            let mut open = Vec::new();
+            let mut worst: Option<WorldError> = None;
+            for (it, outcome) in back.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(TakenBack::Deleted) => self.report.taken_back += 1,
+                    Ok(TakenBack::Other | TakenBack::Gone) => {}
+                    Err(error) => {
+                        open.push(it);
+                        worst = Some(worst.map_or(error.clone(), |worst| retry::worse(worst, error)));
+                    }
+                }
+            }
+            back = open;
+            let Some(error) = worst else { break };
+            attempt += 1;
+            if let Err(ended) = self.bear(&error, attempt).await {
+                self.report.unsettled += count(back.len());
+                return Err(ended);
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits before something is sent again, or ends where that does not help.
+    pub(super) async fn bear(&mut self, error: &WorldError, attempt: u32) -> Result<(), Ended> {
+        if let WorldError::NotNow { code: ServerCode::OutOfMemory | ServerCode::NoPermission } = error {
+            return Err(Ended::RedisRefuses(error.to_string()));
+        }
+        if attempt == 3 {
+            self.watch.note(&format!("Redis: {error}; it goes on when that is over"));
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Ended::Stopped);
+        }
+        sleep(retry::pause(retry::verdict(error), attempt, 0)).await;
+        Ok(())
+    }
+
+    fn reject(&mut self, input: usize, row: u64, reason: &str) -> Result<(), Ended> {
+        self.report.rows_rejected += 1;
+        let name = self.inputs.get(input).map(Input::name).unwrap_or_default();
+        self.report.first_reject.get_or_insert_with(|| format!("{name}, row {row}: {reason}"));
+        if let Err(error) = self.rejects.add(&name, row, reason) {
+            return Err(Ended::Input(format!("the file of rejects cannot be written: {error}")));
+        }
+        if self.report.rows_rejected > self.job.max_errors { Err(Ended::TooManyErrors) } else { Ok(()) }
+    }
+
+    /// Takes in what the follower has told so far.
+    fn listen(&mut self) -> Result<(), Ended> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Ended::Stopped);
+        }
+        while let Some(follower) = &mut self.follower {
+            match follower.heard.try_recv() {
+                Ok(heard) => self.take_in(heard)?,
+                Err(tokio::sync::mpsc::error::TryRecvError::Empty) => break,
+                Err(tokio::sync::mpsc::error::TryRecvError::Disconnected) => {
+                    return Err(Ended::ProtectionLost);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, waiting for it.
+    async fn listen_for(&mut self, within: Duration) -> Result<(), Ended> {
+        match &mut self.follower {
+            None => sleep(within).await,
+            Some(follower) => match timeout(within, follower.heard.recv()).await {
+                Err(_) => {}
+                Ok(None) => return Err(Ended::ProtectionLost),
+                Ok(Some(heard)) => self.take_in(heard)?,
+            },
+        }
+        self.listen()
+    }
+
+    fn take_in(&mut self, heard: Heard) -> Result<(), Ended> {
+        match heard {
+            Heard::Keys(keys) => {
+                self.settling.heard(&keys, &mut self.back).map_err(|_| Ended::TooManyChanges)?;
+            }
+            Heard::Ready => {
+                if let Some(follower) = &mut self.follower {
+                    follower.is_ready = true;
+                }
+                self.watch.note(&format!("{} keys changed since the export", self.settling.changed_count()));
+            }
+            Heard::Passed(mark) => {
+                if let Some(follower) = &mut self.follower {
+                    follower.open = None;
+                }
+                if let Some(place) = self.settling.passed(mark) {
+                    self.settled(place)?;
+                }
+            }
+            Heard::Lost => return Err(Ended::ProtectionLost),
+            Heard::Waits(why) => self.watch.note(&format!("Kafka: {why}; it goes on when that is over")),
+        }
+        Ok(())
+    }
+
+    /// Asks the follower to mark where the topics end now, where no mark is open.
+    fn mark(&mut self) {
+        let Some(follower) = &mut self.follower else { return };
+        if follower.open.is_some() {
+            return;
+        }
+        if let Some(number) = self.settling.close() {
+            follower.open = Some(number);
+            follower.marked = self.clock.now().monotonic;
+            // Room for one is always there: none is open. Where nobody listens, hearing says so.
+            let _ = follower.asks.try_send(Ask::Mark(number));
+        }
+    }
+
+    /// Everything up to there is done for good.
+    fn settled(&mut self, place: Place) -> Result<(), Ended> {
+        let now = self.clock.now().monotonic;
+        if let Some((path, checkpoint)) = &mut self.checkpoint {
+            checkpoint.place = place;
+            if now.saturating_sub(self.saved) >= SAVE_EVERY {
+                self.saved = now;
+                checkpoint.save(path).map_err(|error| Ended::Input(chain(&error)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until every write is settled.
+    pub(super) async fn settle(&mut self) -> Result<(), Ended> {
+        let mut since = self.clock.now().monotonic;
+        let mut records = 0;
+        while self.follower.is_some() && !self.settling.is_settled() {
+            self.mark();
+            self.listen_for(TICK).await?;
+            self.take_back().await?;
+            let now = self.clock.now().monotonic;
+            let read = self.follower.as_ref().map_or(0, |it| it.tally.records.load(Ordering::Relaxed));
+            if read != records {
+                (since, records) = (now, read);
+            } else if now.saturating_sub(since) > SETTLE_WITHIN {
+                return Err(Ended::NotSettled);
+            }
+        }
+        self.take_back().await
+    }
+
+    /// Ends: what can still be settled is, the checkpoint says how far it got, and the report is made.
+    async fn finish(mut self, mut ended: Ended) -> Result<Report, Trouble> {
+        if !matches!(ended, Ended::Done | Ended::ProtectionLost | Ended::TooManyChanges) {
+            // What it has written by now is not left in doubt where that can be helped. `stop` is heeded no more.
+            let stop = std::mem::replace(&mut self.stop, &NEVER);
+            let _ = timeout(SETTLE_LAST, self.settle()).await;
+            self.stop = stop;
+        }
+        self.report.unsettled += count(self.settling.pending_count() + self.back.len());
+        if let Some(mut follower) = self.follower.take() {
+            follower.stop.store(true, Ordering::Relaxed);
+            follower.heard.close();
+            self.report.records_followed = follower.tally.records.load(Ordering::Relaxed);
+            self.report.records_unreadable = follower.tally.unreadable.load(Ordering::Relaxed);
+            if let Some(thread) = follower.thread.take() {
+                let _ = tokio::task::spawn_blocking(move || thread.join()).await;
+            }
+        }
+        if let Err(error) = self.rejects.flush()
+            && ended == Ended::Done
+        {
+            ended = Ended::Input(format!("the file of rejects cannot be written: {error}"));
+        }
+        self.report.complete =
+            ended == Ended::Done && self.report.unsettled == 0 && self.report.keys_refused == 0;
+        if let Some((path, checkpoint)) = &self.checkpoint {
+            if self.report.complete {
+                Checkpoint::remove(path)?;
+            } else {
+                checkpoint.save(path)?;
+                self.report.checkpoint = Some(path.display().to_string());
+            }
+        }
+        self.report.took_ms = u64::try_from(self.clock.now().monotonic.as_millis()).unwrap_or(u64::MAX);
+        self.report.ended = ended;
+        Ok(self.report)
+    }
+
+    /// A pause that a slow answer asks for, with what is heard taken in.
+    pub(super) fn pace_of(&mut self, writes: usize, took: Duration) -> Duration {
+        let now = self.clock.now().monotonic;
+        self.pace.pause(writes, took, now)
+    }
+
+    /// The time, for measuring.
+    pub(super) fn now(&self) -> Duration {
+        self.clock.now().monotonic
+    }
+
+    /// Tends, for jobs that go on after the load.
+    pub(super) async fn look_around(&mut self) -> Result<(), Ended> {
+        self.tend().await
+    }
+}
+
+/// How long what was written before an early end is given to be settled.
+const SETTLE_LAST: Duration = Duration::from_secs(10);
+/// For what is to be finished after a stop.
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+fn read(mut feed: Feed) -> Result<Reading, Ended> {
+    let (sender, chunks) = channel(CHUNKS);
+    let thread = std::thread::Builder::new().name("export".to_owned()).spawn(move || {
+        while let Some(chunk) = feed.next_chunk()? {
+            if sender.blocking_send(chunk).is_err() {
+                break;
+            }
+        }
+        Ok(feed.into_mapper())
+    });
+    match thread {
+        Ok(thread) => Ok(Reading { chunks, thread: Some(thread) }),
+        Err(error) => Err(Ended::Input(format!("no thread: {error}"))),
+    }
+}
+
+fn evicted(loads: &[NodeLoad]) -> Vec<(String, u64)> {
+    loads.iter().map(|load| (load.address.clone(), load.evicted_keys)).collect()
+}
+
+fn count(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
