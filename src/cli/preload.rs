@@ -316,7 +316,7 @@ impl Watch for Screen {
 fn left_of(bytes: u64, bytes_all: u64, since: Duration) -> String {
     let rest = u128::from(bytes_all.saturating_sub(bytes));
     match since.as_millis().saturating_mul(rest).checked_div(u128::from(bytes)) {
-        Some(ms) if bytes_all > 0 => {
+        Some(ms) if rest > 0 => {
             let left = Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
             format!(", about {} left", HumanDuration(left))
         }

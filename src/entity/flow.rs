@@ -345,7 +345,10 @@ impl<'c> Flow<'c> {
     /// Which row it is (or was): by the columns of its replica identity's index, the entity's key columns or
     /// the record key, else by all of its columns.
     fn identity(&self, old: bool) -> Result<Option<RowId>, HandleError> {
-        let table = row_id::table_name(self.change.table.as_ref(), self.record.topic);
+        self.identity_in(&row_id::table_name(self.change.table.as_ref(), self.record.topic), old)
+    }
+
+    fn identity_in(&self, table: &str, old: bool) -> Result<Option<RowId>, HandleError> {
         let mut names: Vec<&str> = match (&self.entity.replica_identity, &self.entity.key_columns) {
             (ReplicaIdentity::Index(columns), _) => columns.iter().map(String::as_str).collect(),
             (_, Some(columns)) => columns.iter().map(String::as_str).collect(),
@@ -358,7 +361,7 @@ impl<'c> Flow<'c> {
             let row = if old { &self.change.before } else { &self.change.after };
             return row
                 .as_ref()
-                .map(|row| row_id::of_row(&table, row))
+                .map(|row| row_id::of_row(table, row))
                 .transpose()
                 .map_err(|(column, source)| HandleError::Value { column, source });
         }
@@ -383,7 +386,19 @@ impl<'c> Flow<'c> {
             }
             values.push(value);
         }
-        Ok(Some(row_id::of_key(&table, &values)))
+        Ok(Some(row_id::of_key(table, &values)))
+    }
+
+    /// Which rows the change is about: as it is and as it was, where that can be told. By their keys alone, for a
+    /// tombstone names no table.
+    pub(crate) fn row_ids(&self) -> [Option<RowId>; 2] {
+        let of = |old: bool| self.identity_in("", old).ok().flatten();
+        match self.change.op {
+            Op::Create | Op::Read => [of(false), None],
+            Op::Update => [of(false), of(true)],
+            Op::Delete => [None, of(true)],
+            Op::Truncate => [None, None],
+        }
     }
 
     fn no_identity(&self) -> HandleError {

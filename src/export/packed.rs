@@ -5,8 +5,8 @@
 
 use std::io::{self, BufRead, BufReader, Read};
 
-/// Bytes that are read at a time.
-const BUFFER_BYTES: usize = 256 * 1024;
+/// Bytes that are read at a time: by so much, what is read is ahead of the rows.
+pub(super) const BUFFER_BYTES: usize = 64 * 1024;
 
 /// The largest window of a zstd frame, as a power of two: 128 MiB, what `zstd --long=27` needs, as `zstd` itself
 /// takes it unasked. More would break the bound on memory.

@@ -20,6 +20,12 @@ pub struct Seen {
     pub form: Form,
 }
 
+impl Seen {
+    fn is_named(&self, name: &str) -> bool {
+        self.name.eq_ignore_ascii_case(name)
+    }
+}
+
 /// The form of an untyped value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Form {
@@ -80,10 +86,13 @@ impl Shape {
         let mut columns = Vec::with_capacity(self.columns.len());
         for (index, seen) in self.columns.iter().enumerate() {
             let is_it = |column: &Option<Column<'a>>| column.as_ref().is_some_and(|it| it.name == seen.name);
+            let is_alike =
+                |column: &Option<Column<'a>>| column.as_ref().is_some_and(|it| seen.is_named(&it.name));
             // The usual file has its columns in the table's order.
             let at = match found.get(index) {
                 Some(column) if is_it(column) => Some(index),
-                _ => found.iter().position(is_it),
+                // Warehouses change the case of names.
+                _ => found.iter().position(is_it).or_else(|| found.iter().position(is_alike)),
             };
             let taken = at.and_then(|at| found.get_mut(at)).and_then(Option::take);
             let cell = match taken {
@@ -104,7 +113,7 @@ impl Shape {
         self.columns
             .iter()
             .map(|seen| seen.name.as_str())
-            .filter(move |name| whole && !in_file.iter().any(|known| known == name))
+            .filter(move |name| whole && !in_file.iter().any(|known| known.eq_ignore_ascii_case(name)))
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::{Deserialize, Serialize};
 
 use super::known::Known;
-use super::settle::fingerprint;
+use super::settle::{NO_ROW, fingerprint, of_row};
 use crate::entity::Lifetime;
 use crate::export::{ExportError, Input, Next, Opened, Reading, open};
 use crate::mutation::Effect;
@@ -48,6 +48,8 @@ pub(super) struct Reject {
 #[derive(Debug, Default)]
 pub(super) struct Chunk {
     pub(super) puts: Vec<Put>,
+    /// The rows that they are of, in their order: fingerprints.
+    pub(super) rows_of: Vec<u64>,
     /// Keys that the export speaks of without giving their value: nothing is written there, and nothing swept.
     pub(super) withheld: Vec<u64>,
     pub(super) rejects: Vec<Reject>,
@@ -197,6 +199,7 @@ impl Feed {
             chunk.end = self.place;
             if let Some(reason) = reject {
                 chunk.puts.truncate(before);
+                chunk.rows_of.truncate(before);
                 chunk.rejects.push(Reject { input: self.place.input, row: self.place.row, reason });
                 continue;
             }
@@ -242,7 +245,7 @@ impl Mapper {
         };
         let lifetime = self.lifetime;
         let mut outcome = Ok(());
-        self.pipeline.handle_row(0, change, &record, &mut |emitted| match emitted {
+        let row = self.pipeline.handle_row(0, change, &record, &mut |emitted| match emitted {
             Emitted::Mutations { mutations, .. } => {
                 for mutation in mutations {
                     let key = mutation.key;
@@ -257,6 +260,9 @@ impl Mapper {
             Emitted::Failed(failure) => outcome = Err(format!("{}: {}", failure.kind, failure.detail)),
             Emitted::Ignored { .. } => {}
         });
+        // What no identity tells is told by its keys alone.
+        let row = row.as_ref().map_or(NO_ROW, of_row);
+        chunk.rows_of.resize(chunk.puts.len(), row);
         outcome
     }
 
@@ -264,17 +270,21 @@ impl Mapper {
     fn keep_one_a_key(&self, chunk: &mut Chunk, from: usize, keys: &mut HashSet<Vec<u8>>) -> usize {
         let mut bytes = 0;
         let added = chunk.puts.split_off(from.min(chunk.puts.len()));
-        for put in added {
+        let rows_of = chunk.rows_of.split_off(from.min(chunk.rows_of.len()));
+        for (put, row) in added.into_iter().zip(rows_of) {
             bytes += put.key.as_bytes().len() + put.value.size_bytes();
             if keys.insert(put.key.as_bytes().to_vec()) {
                 chunk.puts.push(put);
+                chunk.rows_of.push(row);
                 continue;
             }
             chunk.repeated += 1;
+            let former = chunk.puts.iter().position(|former| former.key == put.key);
             if self.last_counts
-                && let Some(former) = chunk.puts.iter_mut().find(|former| former.key == put.key)
+                && let Some(at) = former
+                && let (Some(former), Some(row_of)) = (chunk.puts.get_mut(at), chunk.rows_of.get_mut(at))
             {
-                *former = put;
+                (*former, *row_of) = (put, row);
             }
         }
         bytes

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::mpsc::Sender;
 
 use super::known::Supply;
-use super::settle::fingerprint;
+use super::settle::{fingerprint, of_row};
 use crate::clock::SystemClock;
 use crate::pipeline::{Emitted, Pipeline};
 use crate::record::{AsRecord as _, Position};
@@ -37,7 +37,7 @@ pub(super) enum Ask {
 /// What the follower tells.
 #[derive(Debug)]
 pub(super) enum Heard {
-    /// These keys change; their fingerprints.
+    /// These rows and keys change; their fingerprints.
     Keys(Vec<u64>),
     /// Everything up to where the topics ended at the start was read.
     Ready,
@@ -145,6 +145,7 @@ impl Follower {
             std::thread::sleep(PAUSE);
         }
         self.tally.records.fetch_add(1, Ordering::Relaxed);
+        self.pipeline.rows_of(&record, &mut |_, row| keys.push(of_row(&row)));
         self.pipeline.handle(&record, &mut |emitted| match emitted {
             Emitted::Mutations { mutations, .. } => {
                 keys.extend(mutations.map(|mutation| fingerprint(&mutation.key)));

@@ -65,6 +65,8 @@ pub(super) struct Load<'w> {
     pace: Pace,
     rejects: Rejects,
     checkpoint: Option<(std::path::PathBuf, Checkpoint)>,
+    /// True where it goes on with a load that was ended.
+    goes_on: bool,
     /// Writes that a killed run before this one may have done, so far ahead.
     overlap: usize,
     evicted_before: Vec<(String, u64)>,
@@ -113,6 +115,9 @@ pub(super) async fn load(
     let estimate = loads.as_ref().and_then(|loads| prepared.fit(loads));
     match &estimate {
         Some(fit) if !fit.fits() && !prepared.job.even_if_full && !prepared.job.dry_run => {
+            if let Some((path, _)) = prepared.checkpoint.as_ref().filter(|_| !prepared.goes_on) {
+                Checkpoint::remove(path)?;
+            }
             return Err(Trouble::DoesNotFit(fit.clone()));
         }
         Some(fit) if !fit.fits() => watch.note("it does not fit, as far as that can be told"),
@@ -145,6 +150,7 @@ pub(super) async fn load(
             ..Report::default()
         },
         pace: Pace::new(prepared.job.rate, clock.now().monotonic),
+        goes_on: prepared.goes_on,
         overlap: if prepared.goes_on { OVERLAP } else { 0 },
         evicted_before: evicted(loads.as_deref().unwrap_or_default()),
         inputs: Arc::clone(&prepared.inputs),
@@ -288,7 +294,7 @@ impl Load<'_> {
 
     /// Writes a chunk.
     async fn apply(&mut self, chunk: Chunk) -> Result<(), Ended> {
-        let Chunk { puts, rejects, rows, idle_rows, repeated, end, withheld: _ } = chunk;
+        let Chunk { puts, rows_of, rejects, rows, idle_rows, repeated, end, withheld: _ } = chunk;
         self.report.rows += rows;
         self.report.rows_without_key += idle_rows;
         self.report.keys_repeated += repeated;
@@ -300,11 +306,11 @@ impl Load<'_> {
             return Ok(());
         }
         self.listen()?;
-        let puts = self.choose(puts);
+        let (puts, rows_of) = self.choose(puts, rows_of);
         self.take_back().await?;
         let written = puts.len();
         let before = self.clock.now().monotonic;
-        self.put(puts).await?;
+        self.put(puts, rows_of).await?;
         if self.follower.is_some() {
             self.settling.reach(end);
         } else {
@@ -323,13 +329,13 @@ impl Load<'_> {
     }
 
     /// Leaves out what is not to be written.
-    fn choose(&mut self, puts: Vec<Put>) -> Vec<Put> {
+    fn choose(&mut self, puts: Vec<Put>, rows_of: Vec<u64>) -> (Vec<Put>, Vec<u64>) {
         let now_ms = self.clock.now().unix_ms;
-        let mut chosen = Vec::with_capacity(puts.len());
-        for put in puts {
+        let mut chosen = (Vec::with_capacity(puts.len()), Vec::with_capacity(puts.len()));
+        for (put, row) in puts.into_iter().zip(rows_of) {
             let overlaps = self.overlap > 0;
             self.overlap = self.overlap.saturating_sub(1);
-            if self.settling.is_changed(fingerprint(&put.key)) {
+            if self.settling.is_changed(row) || self.settling.is_changed(fingerprint(&put.key)) {
                 self.report.keys_changed += 1;
                 if overlaps {
                     // The run that was killed may have written it, and did not live to take it back.
@@ -339,46 +345,48 @@ impl Load<'_> {
             } else if put.expiry.at(now_ms).is_some_and(|at_ms| at_ms <= now_ms) {
                 self.report.keys_expired += 1;
             } else {
-                chosen.push(put);
+                chosen.0.push(put);
+                chosen.1.push(row);
             }
         }
         chosen
     }
 
     /// Writes, as often as it takes, and remembers what is written. What is heard meanwhile waits.
-    async fn put(&mut self, mut puts: Vec<Put>) -> Result<(), Ended> {
+    async fn put(&mut self, mut puts: Vec<Put>, mut rows_of: Vec<u64>) -> Result<(), Ended> {
         let mut attempt = 0;
         while !puts.is_empty() {
             let outcomes = self.sink.put(&puts, self.job.over).await;
-            let mut open = Vec::new();
+            let (mut open, mut open_rows) = (Vec::new(), Vec::new());
             let mut worst: Option<WorldError> = None;
-            for (put, outcome) in puts.into_iter().zip(outcomes) {
+            for ((put, row), outcome) in puts.into_iter().zip(rows_of).zip(outcomes) {
                 match outcome {
                     Ok(PutOutcome::Written { expires_at_ms }) => {
                         self.report.keys_written += 1;
-                        self.remember(put, Some(expires_at_ms));
+                        self.remember(put, row, Some(expires_at_ms));
                     }
                     // It may be there since the attempt that got no answer.
                     Ok(PutOutcome::Exists) if attempt > 0 => {
                         self.report.keys_present += 1;
-                        self.remember(put, None);
+                        self.remember(put, row, None);
                     }
                     Ok(PutOutcome::Exists) => self.report.keys_present += 1,
                     Ok(PutOutcome::Older) => self.report.keys_older += 1,
                     Ok(PutOutcome::Refused(_)) => self.report.keys_refused += 1,
                     Err(error) => {
                         open.push(put);
+                        open_rows.push(row);
                         worst = Some(worst.map_or(error.clone(), |worst| retry::worse(worst, error)));
                     }
                 }
             }
-            puts = open;
+            (puts, rows_of) = (open, open_rows);
             let Some(error) = worst else { break };
             attempt += 1;
             if let Err(ended) = self.bear(&error, attempt).await {
                 // No answer may mean that they landed: what is known of them is that they may be there.
-                for put in puts {
-                    self.remember(put, None);
+                for (put, row) in puts.into_iter().zip(rows_of) {
+                    self.remember(put, row, None);
                 }
                 return Err(ended);
             }
@@ -386,10 +394,10 @@ impl Load<'_> {
         Ok(())
     }
 
-    fn remember(&mut self, put: Put, expires_at_ms: Option<i64>) {
+    fn remember(&mut self, put: Put, row: u64, expires_at_ms: Option<i64>) {
         if self.follower.is_some() {
             let held = Fingerprint { digest: digest(&put.value), expires_at_ms };
-            self.settling.remember(put.key, held);
+            self.settling.remember(put.key, row, held);
         }
     }
 
@@ -486,7 +494,10 @@ impl Load<'_> {
                 if let Some(follower) = &mut self.follower {
                     follower.is_ready = true;
                 }
-                self.watch.note(&format!("{} keys changed since the export", self.settling.changed_count()));
+                self.watch.note(&format!(
+                    "{} rows and keys changed since the export",
+                    self.settling.changed_count()
+                ));
             }
             Heard::Passed(mark) => {
                 if let Some(follower) = &mut self.follower {
@@ -574,7 +585,8 @@ impl Load<'_> {
         self.report.complete =
             ended == Ended::Done && self.report.unsettled == 0 && self.report.keys_refused == 0;
         if let Some((path, checkpoint)) = &self.checkpoint {
-            if self.report.complete {
+            let nothing_done = checkpoint.place == Place::default() && self.report.keys_written == 0;
+            if self.report.complete || (nothing_done && !self.goes_on) {
                 Checkpoint::remove(path)?;
             } else {
                 checkpoint.save(path)?;

@@ -27,6 +27,10 @@ const CLOCKS_MS: i64 = 60_000;
 /// Rows of the sample in all, and inputs that they are taken of.
 const SAMPLE_ROWS: u64 = 2_000;
 const SAMPLE_INPUTS: usize = 8;
+/// Bytes that are read of an input at least where only its bytes tell how many rows it has: many times the buffer by
+/// which reading is ahead of the rows. Rows are not more than this many times the sample's then.
+const SAMPLE_BYTES: u64 = 1 << 20;
+const SAMPLE_MORE: u64 = 20;
 
 /// A load that may begin.
 pub struct Prepared {
@@ -109,11 +113,8 @@ pub fn prepare(
     } else if job.as_of == AsOf::Unprotected {
         watch.note("without --as-of, nothing protects what changed since the export");
     }
-    if !known.from_topics {
-        watch.note(
-            "no change event tells how rows look: columns come as the files have them, and keys go through the guard \
-             unless they hold all of the entity's key_columns",
-        );
+    if !known.from_topics && !job.dry_run {
+        watch.note("no change event tells how rows look: columns and types are those of the files");
     }
     known.shape.absent_is_null |= job.absent_is_null;
 
@@ -263,7 +264,11 @@ fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, has_stdin: bool) -> 
         let counted = feed.measure().0;
         let mut seen = 0;
         let mut read = 0;
-        while seen < rows_each {
+        let enough = |seen: u64, read: u64| {
+            seen >= rows_each
+                && (counted.is_some() || read >= SAMPLE_BYTES || seen >= rows_each * SAMPLE_MORE)
+        };
+        while !enough(seen, read) {
             let Some(chunk) = feed.next_chunk().map_err(|error| failed(&error))? else {
                 read = file_bytes;
                 break;

@@ -7,12 +7,14 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
-use crate::mutation::CacheKey;
+use smallvec::SmallVec;
+
+use crate::mutation::{CacheKey, RowId};
 use crate::sink::redis::Fingerprint;
 
-/// Keys that may have changed since the export: nine bytes each, and a spare.
+/// Rows and keys that may have changed since the export: nine bytes each, and a spare.
 pub(super) const CHANGED_MAX: usize = 7_000_000;
-/// Writes that may wait to be settled: keys and 60 bytes each.
+/// Writes that may wait to be settled: their keys and some 200 bytes each.
 pub(super) const PENDING_MAX: usize = 100_000;
 
 type Hasher = ahash::RandomState;
@@ -28,15 +30,28 @@ pub(super) fn of_bytes(key: &[u8]) -> u64 {
     Hasher::with_seeds(1, 2, 3, 4).hash_one(key)
 }
 
+/// Stands for a row that nothing tells apart.
+pub(super) const NO_ROW: u64 = u64::MAX;
+
+/// What stands for a row. Never the same as a key's.
+pub(super) fn of_row(row: &RowId) -> u64 {
+    of_bytes(row.as_bytes()).wrapping_add(1)
+}
+
 /// A write that is remembered.
 #[derive(Debug)]
 struct Remembered {
     key: CacheKey,
     held: Fingerprint,
+    /// The row that it is of.
+    row: u64,
     generation: u64,
 }
 
-/// Keys that changed since the export, and writes that are not settled yet.
+/// Rows and keys that changed since the export, and writes that are not settled yet.
+///
+/// A change names its row, and the keys that it writes and deletes: a key that the row had at the export's time may be
+/// none of these, and another row may have it by now.
 ///
 /// Writes are remembered in generations: all of one generation are settled when the follower has passed the ends that
 /// the topics had after the last of them.
@@ -44,6 +59,8 @@ struct Remembered {
 pub(super) struct Settling<P> {
     changed: HashSet<u64, Hasher>,
     pending: HashMap<u64, Remembered, Hasher>,
+    /// The keys of each row that are pending.
+    rows: HashMap<u64, SmallVec<[u64; 2]>, Hasher>,
     generation: u64,
     /// What was reached at the end of each generation that is closed and not settled, oldest first.
     closed: VecDeque<(u64, P)>,
@@ -60,44 +77,63 @@ impl<P> Settling<P> {
         Settling {
             changed: HashSet::default(),
             pending: HashMap::default(),
+            rows: HashMap::default(),
             generation: 1,
             closed: VecDeque::new(),
             reached: None,
         }
     }
 
-    /// Takes in keys that changed; what of theirs was written is given back, to be taken back.
+    /// Takes in rows and keys that changed; what of theirs was written is given back, to be taken back.
     pub(super) fn heard(
         &mut self,
-        keys: &[u64],
+        changed: &[u64],
         back: &mut Vec<(CacheKey, Fingerprint)>,
     ) -> Result<(), TooManyChanges> {
-        for key in keys {
-            if self.changed.len() >= CHANGED_MAX && !self.changed.contains(key) {
+        for changed in changed {
+            if self.changed.len() >= CHANGED_MAX && !self.changed.contains(changed) {
                 return Err(TooManyChanges);
             }
-            self.changed.insert(*key);
-            if let Some(written) = self.pending.remove(key) {
-                back.push((written.key, written.held));
+            self.changed.insert(*changed);
+            let of_row = self.rows.get(changed).cloned().unwrap_or_default();
+            for key in of_row.iter().chain([changed]) {
+                if let Some(written) = self.forget(*key) {
+                    back.push((written.key, written.held));
+                }
             }
         }
         Ok(())
     }
 
-    /// True where the key changed since the export.
-    pub(super) fn is_changed(&self, key: u64) -> bool {
-        self.changed.contains(&key)
+    /// True where the row or the key changed since the export.
+    pub(super) fn is_changed(&self, fingerprint: u64) -> bool {
+        self.changed.contains(&fingerprint)
     }
 
-    /// How many keys changed.
+    /// How many rows and keys changed.
     pub(super) fn changed_count(&self) -> usize {
         self.changed.len()
     }
 
     /// Remembers a write, which is done or may be.
-    pub(super) fn remember(&mut self, key: CacheKey, held: Fingerprint) {
-        let generation = self.generation;
-        self.pending.insert(fingerprint(&key), Remembered { key, held, generation });
+    pub(super) fn remember(&mut self, key: CacheKey, row: u64, held: Fingerprint) {
+        let (generation, name) = (self.generation, fingerprint(&key));
+        self.forget(name);
+        if row != NO_ROW {
+            self.rows.entry(row).or_default().push(name);
+        }
+        self.pending.insert(name, Remembered { key, held, row, generation });
+    }
+
+    fn forget(&mut self, key: u64) -> Option<Remembered> {
+        let written = self.pending.remove(&key)?;
+        if let Some(keys) = self.rows.get_mut(&written.row) {
+            keys.retain(|other| *other != key);
+            if keys.is_empty() {
+                self.rows.remove(&written.row);
+            }
+        }
+        Some(written)
     }
 
     /// Says how far everything is written by now: what counts as reached once the open generation is settled.
@@ -117,7 +153,13 @@ impl<P> Settling<P> {
 
     /// The follower has passed the mark of this generation. Returns how far everything is settled.
     pub(super) fn passed(&mut self, generation: u64) -> Option<P> {
-        self.pending.retain(|_, written| written.generation > generation);
+        let settled: Vec<u64> = self
+            .pending
+            .iter()
+            .filter(|(_, written)| written.generation <= generation)
+            .map(|(key, _)| *key)
+            .collect();
+        settled.into_iter().for_each(|key| drop(self.forget(key)));
         let mut place = None;
         while let Some((_, reached)) = self.closed.pop_front_if(|(number, _)| *number <= generation) {
             place = Some(reached);
@@ -151,12 +193,12 @@ mod tests {
     #[test]
     fn a_change_that_comes_to_light_takes_the_write_back_until_it_is_settled() {
         let mut settling = Settling::new();
-        settling.remember(key("a"), held("1"));
-        settling.remember(key("b"), held("2"));
+        settling.remember(key("a"), 100, held("1"));
+        settling.remember(key("b"), 100, held("2"));
         settling.reach(10);
         assert_eq!(settling.close(), Some(1));
         assert_eq!(settling.close(), None, "nothing was reached in it");
-        settling.remember(key("c"), held("3"));
+        settling.remember(key("c"), 200, held("3"));
         settling.reach(20);
 
         let mut back = Vec::new();
@@ -173,5 +215,18 @@ mod tests {
         assert_eq!(settling.close(), Some(2));
         assert_eq!(settling.passed(2), Some(20));
         assert!(settling.is_settled());
+    }
+
+    #[test]
+    fn a_row_that_changes_takes_all_of_its_keys_back() {
+        let mut settling = Settling::<u8>::new();
+        for (name, row) in [("a", 1), ("b", 1), ("c", 2), ("a", 1)] {
+            settling.remember(key(name), row, held(name));
+        }
+        let mut back = Vec::new();
+        settling.heard(&[1], &mut back).unwrap();
+        back.sort_by(|(one, _), (other, _)| one.cmp(other));
+        assert_eq!(back, [(key("a"), held("a")), (key("b"), held("b"))]);
+        assert_eq!((settling.pending_count(), settling.rows.len()), (1, 1));
     }
 }

@@ -15,6 +15,7 @@ mod kafka_source;
 mod mutated_captures;
 mod outage;
 mod peers;
+mod preload;
 mod process;
 mod readme;
 mod redis_cluster;
