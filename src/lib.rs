@@ -58,7 +58,10 @@
 //!    `src/settings/tests/secrets.rs::mangled_files_are_read_or_refused`,
 //!    `tests/it/errors.rs::errors_are_told_once_a_kind_and_no_row_value_or_secret_is_logged`
 //! 10. What reads history never replaces a value that is newer than its own, and brings no deleted key back. Of
-//!     this the version guard is built; refill, preload and replay are not.
+//!     this the version guard and preload are built; refill and replay are not.
+//!     `tests/it/preload/live.rs::what_changed_since_the_export_is_neither_written_nor_replaced`,
+//!     `tests/it/preload/live.rs::a_write_that_a_change_raced_with_is_taken_back`,
+//!     `src/preload/settle.rs::a_change_that_comes_to_light_takes_the_write_back_until_it_is_settled`,
 //!     `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
 //!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`
 //! 11. Only keys that the entities' templates give are touched, and Stoker's own.
@@ -70,8 +73,9 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`cli`] | one file a command: run, check, explain, test, demo; exit codes |
+//! | [`cli`] | one file a command: run, preload, check, explain, test, demo; exit codes |
 //! | [`process`] | a running process: threads, channels, what the admin side sees |
+//! | [`preload`] | the load of an export beside live traffic: feed, follower, settled writes, sweep |
 //! | [`engine`] | awaits for one worker: the only loop that does |
 //! | [`source`] | the border to Kafka; `source::kafka` is the only user of librdkafka |
 //! | [`registry`] | the border to the schema registry: HTTP, and nothing else names hyper's client |

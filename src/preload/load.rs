@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -15,7 +14,7 @@ use tokio::time::{sleep, timeout};
 use super::checkpoint::Checkpoint;
 use super::feed::{Chunk, Feed, FeedError, Mapper, Place, Reach};
 use super::fit::share;
-use super::follow::{Ask, Follower, Heard, Tally};
+use super::listen::Following;
 use super::pace::Pace;
 use super::prepare::Prepared;
 use super::rejects::Rejects;
@@ -33,8 +32,6 @@ use crate::telemetry::chain;
 
 /// Chunks that wait to be written.
 const CHUNKS: usize = 2;
-/// What the follower has told and nobody has taken in yet.
-const HEARD: usize = 64;
 /// A mark costs a question to each partition: one at a time, and not more often.
 const MARK_EVERY: Duration = Duration::from_millis(200);
 /// How often the masters are asked how full they are.
@@ -43,10 +40,8 @@ const LOADS_EVERY: Duration = Duration::from_secs(1);
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How often it is shown how far it is.
 const SHOW_EVERY: Duration = Duration::from_millis(200);
-/// How long it waits for the follower to get any further before it gives up settling.
-const SETTLE_WITHIN: Duration = Duration::from_secs(120);
 /// How long it waits at a time before it looks around.
-const TICK: Duration = Duration::from_millis(50);
+pub(super) const TICK: Duration = Duration::from_millis(50);
 
 /// Writes whose end is not known where a load was killed: all that may be remembered, and the chunks on their way.
 const OVERLAP: usize = PENDING_MAX + 4 * 512;
@@ -57,11 +52,11 @@ pub(super) struct Load<'w> {
     pub(super) inputs: Arc<[Input]>,
     pub(super) sink: RedisSink,
     pub(super) settling: Settling<Place>,
-    follower: Option<Following>,
+    pub(super) follower: Option<Following>,
     pub(super) report: Report,
     pub(super) watch: &'w mut dyn Watch,
     pub(super) stop: &'w AtomicBool,
-    clock: SystemClock,
+    pub(super) clock: SystemClock,
     pace: Pace,
     rejects: Rejects,
     checkpoint: Option<(std::path::PathBuf, Checkpoint)>,
@@ -75,20 +70,7 @@ pub(super) struct Load<'w> {
     looked: Duration,
     saved: Duration,
     shown: Duration,
-    back: Vec<(CacheKey, Fingerprint)>,
-}
-
-/// The follower, and what is asked of it.
-struct Following {
-    asks: SyncSender<Ask>,
-    heard: Receiver<Heard>,
-    tally: Arc<Tally>,
-    stop: Arc<AtomicBool>,
-    thread: Option<JoinHandle<()>>,
-    is_ready: bool,
-    /// The mark that is not passed yet.
-    open: Option<u64>,
-    marked: Duration,
+    pub(super) back: Vec<(CacheKey, Fingerprint)>,
 }
 
 /// The thread that reads the export.
@@ -127,17 +109,7 @@ pub(super) async fn load(
     let rejects = Rejects::open(prepared.job.rejects.as_deref(), prepared.goes_on)
         .map_err(|error| Trouble::Usage(format!("the file of rejects cannot be written: {error}")))?;
     let clock = SystemClock::new();
-    let follower = prepared.follow.take().map(|(reader, pipeline, supply)| {
-        let (asks, asked) = sync_channel(1);
-        let (told, heard) = channel(HEARD);
-        let (tally, stop) = (Arc::new(Tally::default()), Arc::new(AtomicBool::new(false)));
-        let follower =
-            Follower { reader, pipeline, supply, tally: Arc::clone(&tally), stop: Arc::clone(&stop) };
-        let thread = std::thread::Builder::new().name("follower".to_owned());
-        let thread = thread.spawn(move || follower.run(&asked, &told)).ok();
-        let (open, marked) = (None, Duration::ZERO);
-        Following { asks, heard, tally, stop, thread, is_ready: false, open, marked }
-    });
+    let follower = prepared.follow.take().map(Following::start);
     let place = prepared.checkpoint.as_ref().map_or_else(Place::default, |(_, held)| held.place);
     let reach = Arc::new(Reach::default());
     let mut load = Load {
@@ -183,17 +155,6 @@ pub(super) async fn load(
 }
 
 impl Load<'_> {
-    /// Waits until everything is known that changed between the export's time and now.
-    async fn wait_for_topics(&mut self) -> Result<(), Ended> {
-        if self.follower.is_some() {
-            self.watch.note("reading what changed since the export");
-        }
-        while self.follower.as_ref().is_some_and(|follower| !follower.is_ready) {
-            self.listen_for(TICK).await?;
-        }
-        Ok(())
-    }
-
     async fn run(
         &mut self,
         feed: Feed,
@@ -455,80 +416,8 @@ impl Load<'_> {
         if self.report.rows_rejected > self.job.max_errors { Err(Ended::TooManyErrors) } else { Ok(()) }
     }
 
-    /// Takes in what the follower has told so far.
-    fn listen(&mut self) -> Result<(), Ended> {
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(Ended::Stopped);
-        }
-        while let Some(follower) = &mut self.follower {
-            match follower.heard.try_recv() {
-                Ok(heard) => self.take_in(heard)?,
-                Err(tokio::sync::mpsc::error::TryRecvError::Empty) => break,
-                Err(tokio::sync::mpsc::error::TryRecvError::Disconnected) => {
-                    return Err(Ended::ProtectionLost);
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The same, waiting for it.
-    async fn listen_for(&mut self, within: Duration) -> Result<(), Ended> {
-        match &mut self.follower {
-            None => sleep(within).await,
-            Some(follower) => match timeout(within, follower.heard.recv()).await {
-                Err(_) => {}
-                Ok(None) => return Err(Ended::ProtectionLost),
-                Ok(Some(heard)) => self.take_in(heard)?,
-            },
-        }
-        self.listen()
-    }
-
-    fn take_in(&mut self, heard: Heard) -> Result<(), Ended> {
-        match heard {
-            Heard::Keys(keys) => {
-                self.settling.heard(&keys, &mut self.back).map_err(|_| Ended::TooManyChanges)?;
-            }
-            Heard::Ready => {
-                if let Some(follower) = &mut self.follower {
-                    follower.is_ready = true;
-                }
-                self.watch.note(&format!(
-                    "{} rows and keys changed since the export",
-                    self.settling.changed_count()
-                ));
-            }
-            Heard::Passed(mark) => {
-                if let Some(follower) = &mut self.follower {
-                    follower.open = None;
-                }
-                if let Some(place) = self.settling.passed(mark) {
-                    self.settled(place)?;
-                }
-            }
-            Heard::Lost => return Err(Ended::ProtectionLost),
-            Heard::Waits(why) => self.watch.note(&format!("Kafka: {why}; it goes on when that is over")),
-        }
-        Ok(())
-    }
-
-    /// Asks the follower to mark where the topics end now, where no mark is open.
-    fn mark(&mut self) {
-        let Some(follower) = &mut self.follower else { return };
-        if follower.open.is_some() {
-            return;
-        }
-        if let Some(number) = self.settling.close() {
-            follower.open = Some(number);
-            follower.marked = self.clock.now().monotonic;
-            // Room for one is always there: none is open. Where nobody listens, hearing says so.
-            let _ = follower.asks.try_send(Ask::Mark(number));
-        }
-    }
-
     /// Everything up to there is done for good.
-    fn settled(&mut self, place: Place) -> Result<(), Ended> {
+    pub(super) fn settled(&mut self, place: Place) -> Result<(), Ended> {
         let now = self.clock.now().monotonic;
         if let Some((path, checkpoint)) = &mut self.checkpoint {
             checkpoint.place = place;
@@ -538,25 +427,6 @@ impl Load<'_> {
             }
         }
         Ok(())
-    }
-
-    /// Waits until every write is settled.
-    pub(super) async fn settle(&mut self) -> Result<(), Ended> {
-        let mut since = self.clock.now().monotonic;
-        let mut records = 0;
-        while self.follower.is_some() && !self.settling.is_settled() {
-            self.mark();
-            self.listen_for(TICK).await?;
-            self.take_back().await?;
-            let now = self.clock.now().monotonic;
-            let read = self.follower.as_ref().map_or(0, |it| it.tally.records.load(Ordering::Relaxed));
-            if read != records {
-                (since, records) = (now, read);
-            } else if now.saturating_sub(since) > SETTLE_WITHIN {
-                return Err(Ended::NotSettled);
-            }
-        }
-        self.take_back().await
     }
 
     /// Ends: what can still be settled is, the checkpoint says how far it got, and the report is made.

@@ -17,6 +17,7 @@ mod feed;
 mod fit;
 mod follow;
 mod known;
+mod listen;
 mod load;
 mod pace;
 mod prepare;

@@ -79,8 +79,8 @@ mod tests {
     fn near_the_limit_it_slows_down() {
         let mut pace = Pace::new(None, Duration::ZERO);
         pace.saw_share(0.7, 0.8);
-        assert_eq!(pace.pause(500, 5 * MS, 0 * MS), Duration::ZERO);
+        assert_eq!(pace.pause(500, 5 * MS, Duration::ZERO), Duration::ZERO);
         pace.saw_share(0.76, 0.8);
-        assert_eq!(pace.pause(500, 5 * MS, 0 * MS), 20 * MS);
+        assert_eq!(pace.pause(500, 5 * MS, Duration::ZERO), 20 * MS);
     }
 }

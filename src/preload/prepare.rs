@@ -12,7 +12,7 @@ use super::report::Watch;
 use super::sweep;
 use super::{AsOf, Job, Trouble};
 use crate::clock::SystemClock;
-use crate::entity::{Entity, Lifetime, Topics};
+use crate::entity::{Entity, Lifetime, ReplicaIdentity, Topics};
 use crate::export::{Identity, Input, find, modified_ms};
 use crate::pipeline::Pipeline;
 use crate::settings::Settings;
@@ -57,6 +57,23 @@ impl std::fmt::Debug for Prepared {
     }
 }
 
+/// The columns that are read of the files; `None` where it may be all of them.
+fn columns_of(entity: &Entity, known: &Known) -> Option<Vec<String>> {
+    let rules = &entity.rules;
+    // Where names are read in lower case, the files' own are not known.
+    let mut columns = entity.handler.columns().filter(|_| !rules.lower_case)?;
+    columns.extend(known.key_columns.iter().flatten().cloned());
+    columns.extend(rules.op_column.iter().map(|op| op.column.clone()));
+    if let ReplicaIdentity::Index(index) = &entity.replica_identity {
+        columns.extend(index.iter().cloned());
+    }
+    // Which row it is, all of its columns tell.
+    known.key_columns.as_ref()?;
+    columns.sort_unstable();
+    columns.dedup();
+    Some(columns)
+}
+
 /// Prepares a load: finds the files, asks the topics, looks at a sample. Writes nothing.
 ///
 /// `pipelines` makes pipelines over one entity that know the registry; `supply` tells them its schemas.
@@ -64,7 +81,7 @@ impl std::fmt::Debug for Prepared {
 /// # Errors
 /// What is asked for makes no sense, is not there, or cannot be reached.
 pub fn prepare(
-    job: Job,
+    mut job: Job,
     settings: Settings,
     pipelines: &dyn Fn(Arc<[Entity]>) -> Pipeline,
     mut supply: Supply,
@@ -117,11 +134,17 @@ pub fn prepare(
         watch.note("no change event tells how rows look: columns and types are those of the files");
     }
     known.shape.absent_is_null |= job.absent_is_null;
+    job.reading.columns = columns_of(&entity, &known);
+    let needed = job.reading.columns.clone();
 
     let lifetime = job.ttl.map(|(ttl, jitter)| Lifetime::after(ttl).jitter(jitter));
     let last_counts = job.over == Over::Anything;
     let mapper = Mapper { pipeline, known, as_of_ms, lifetime, last_counts };
     let Sampled { mapper, sample, rows_all, missing } = sampled(mapper, &inputs, &job, has_stdin)?;
+    let missing: Vec<String> = missing
+        .into_iter()
+        .filter(|column| needed.as_ref().is_none_or(|needed| needed.contains(column)))
+        .collect();
     for column in &missing {
         watch.note(&format!(
             "the export has no column {column:?}, which the topic's rows have: keys whose value needs it are not written"

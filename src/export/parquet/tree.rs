@@ -48,7 +48,8 @@ pub(super) fn plan(schema: &SchemaDescriptor, wanted: Option<&[String]>) -> Resu
     let mut planner = Planner { column: 0, leaves: Vec::new(), skipping: false };
     let mut planned = Planned { names: Vec::new(), trees: Vec::new(), leaves: Vec::new() };
     for field in schema.root_schema().get_fields() {
-        planner.skipping = wanted.is_some_and(|names| !names.iter().any(|name| name == field.name()));
+        planner.skipping =
+            wanted.is_some_and(|names| !names.iter().any(|name| name.eq_ignore_ascii_case(field.name())));
         let tree = planner.field(field, Levels::default(), 0)?;
         if !planner.skipping {
             planned.names.push(field.name().to_owned());
@@ -168,10 +169,7 @@ fn is_repeated(field: &Type) -> bool {
 /// True where the repeated group of a list is the item itself, and not a wrapper around it: the format's rules of
 /// backward compatibility.
 fn is_item(repeated: &Type) -> bool {
-    let one = match repeated.get_fields() {
-        [one] => one,
-        _ => return true,
-    };
+    let [one] = repeated.get_fields() else { return true };
     let is_list = repeated.get_basic_info().converted_type() == ConvertedType::LIST;
     if is_list || is_repeated(one) {
         return false;
@@ -257,7 +255,7 @@ impl Tree {
                     }
                     item.push(leaves, out)?;
                     count += 1;
-                    if !item.first(leaves)?.rep().is_some_and(|next| next > *rep) {
+                    if item.first(leaves)?.rep().is_none_or(|next| next <= *rep) {
                         break;
                     }
                 }
@@ -287,7 +285,7 @@ impl Tree {
                         out.push(']');
                     }
                     count += 1;
-                    if !key.first(leaves)?.rep().is_some_and(|next| next > *rep) {
+                    if key.first(leaves)?.rep().is_none_or(|next| next <= *rep) {
                         break;
                     }
                 }

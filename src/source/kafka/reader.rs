@@ -132,11 +132,13 @@ impl TopicReader {
             })
             .collect();
         let mut parts = Vec::with_capacity(names.len());
+        // Before the times are asked for: what is appended in between then has one, and what has none lies before.
+        let found = watermarks(&consumer, &names, within);
         let starts = match from {
             From::Time(ms) => times(&consumer, &names, ms, within)?,
             From::Tail(_) | From::Earliest => HashMap::new(),
         };
-        for (name, found) in names.iter().zip(watermarks(&consumer, &names, within)) {
+        for (name, found) in names.iter().zip(found) {
             let (low, end) = found.ok_or_else(|| unreachable(format!("no watermarks of {}", name.topic)))?;
             let start = match from {
                 From::Time(_) => starts.get(&(name.topic.clone(), name.partition)).copied().unwrap_or(end),

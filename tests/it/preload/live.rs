@@ -156,8 +156,11 @@ fn beside_a_lane_nothing_stale_stays_and_nothing_deleted_comes_back() {
                     step += 1;
                     let id = step.wrapping_mul(2_654_435_761) % ROWS;
                     versions[id] = step;
-                    let value =
-                        if step % 3 == 0 { delete(id, step) } else { update(id, &format!("v{step}"), step) };
+                    let value = if step.is_multiple_of(3) {
+                        delete(id, step)
+                    } else {
+                        update(id, &format!("v{step}"), step)
+                    };
                     topic.append(partition(id), Some(&record_key(id)), Some(&value));
                 }
                 topic.flush();
