@@ -188,11 +188,18 @@ impl Pipeline {
         }
     }
 
-    /// Shows each change of a record to `see`, as the entity at that index sees it, and handles nothing. A record that
-    /// cannot be decoded shows nothing.
-    pub fn look(&mut self, record: &Record<'_>, see: &mut dyn FnMut(usize, &Change<'_>)) {
+    /// Shows each change of a record to `see`, as the entity at that index sees it, and handles nothing.
+    ///
+    /// # Errors
+    /// The record cannot be decoded in one of its entities' formats; the others are shown.
+    pub fn look(
+        &mut self,
+        record: &Record<'_>,
+        see: &mut dyn FnMut(usize, &Change<'_>),
+    ) -> Result<(), DecodeError> {
         let entities = Arc::clone(&self.entities);
-        let Some(route) = route(&mut self.routes, record.topic, &entities) else { return };
+        let Some(route) = route(&mut self.routes, record.topic, &entities) else { return Ok(()) };
+        let mut looked = Ok(());
         for reader in &mut route.readers {
             let mut handling = Handling {
                 entities: &entities,
@@ -202,12 +209,17 @@ impl Pipeline {
                 mutations: &mut self.mutations,
                 undecided: &mut self.undecided,
             };
-            if let Ok(Decoded::Changes(changes)) = reader.decoder.decode_with(record, &self.schemas) {
-                for change in changes {
-                    handling.each_taker(change, |_, index, change| see(index, change));
+            match reader.decoder.decode_with(record, &self.schemas) {
+                Ok(Decoded::Changes(changes)) => {
+                    for change in changes {
+                        handling.each_taker(change, |_, index, change| see(index, change));
+                    }
                 }
+                Ok(Decoded::Ignored(_)) => {}
+                Err(error) => looked = Err(error),
             }
         }
+        looked
     }
 
     /// Handles one row that no record carried: `change` is what the entity at `index` is to see of it, and
@@ -247,7 +259,8 @@ impl Pipeline {
     pub fn rows_of(&mut self, record: &Record<'_>, tell: &mut dyn FnMut(usize, RowId)) {
         let entities = Arc::clone(&self.entities);
         let value_bytes_max = self.value_bytes_max;
-        self.look(record, &mut |index, change| {
+        // What cannot be decoded is told where it is handled.
+        let _ = self.look(record, &mut |index, change| {
             let Some(entity) = entities.get(index) else { return };
             let rows = Flow::new(entity, change, record, value_bytes_max).row_ids();
             rows.into_iter().flatten().for_each(|row| tell(index, row));

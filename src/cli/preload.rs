@@ -18,7 +18,7 @@ use crate::clock::SystemClock;
 use crate::entity::Handlers;
 use crate::export::{Dialect, Format, Reading};
 use crate::pipeline::Pipeline;
-use crate::preload::{self, AsOf, Ended, Job, Progress, Report, Supply, Trouble, Watch};
+use crate::preload::{self, AsOf, Ended, Job, Pipelines, Progress, Report, Supply, Trouble, Watch};
 use crate::settings::units;
 use crate::sink::redis::Over;
 use crate::telemetry::{self, chain};
@@ -28,7 +28,8 @@ const LINE_EVERY: Duration = Duration::from_secs(5);
 
 const ABOUT: &str = "\
 PATH is a file, a folder (read as a whole, sorted), a glob pattern, or - for standard input: Parquet, CSV, NDJSON or Avro,
-packed by gzip or zstd or not. Folders named column=value are columns. Of several paths the first has priority.
+packed by gzip or zstd or not. Folders named column=value are columns. topic:NAME is a topic up to its end. Of several
+paths the first has priority.
 
 What changed since the export shows it is left alone: say when that was by --as-of. Keys that are there already are left
 alone too, unless --overwrite is said. A load that was ended goes on where it was when it is started again.
@@ -157,11 +158,12 @@ pub(super) fn preload(args: &PreloadArgs, output: Output, handlers: &Handlers) -
     };
     let value_bytes = settings.limits.value_bytes;
     let known = Arc::clone(&schemas);
-    let pipelines = move |entities| known.known_to(Pipeline::new(entities).with_value_bytes_max(value_bytes));
+    let pipelines: Pipelines =
+        Arc::new(move |entities| known.known_to(Pipeline::new(entities).with_value_bytes_max(value_bytes)));
     let supply: Supply =
-        Box::new(move |pipeline, record| schemas.supply(pipeline, record).map_err(|error| chain(&error)));
+        Arc::new(move |pipeline, record| schemas.supply(pipeline, record).map_err(|error| chain(&error)));
     let mut screen = Screen::new();
-    let done = preload::prepare(args.job(), settings, &pipelines, supply, &mut screen)
+    let done = preload::prepare(args.job(), settings, pipelines, supply, &mut screen)
         .and_then(|prepared| preload::run(prepared, &mut screen, &stop));
     screen.end();
     match done {
@@ -256,12 +258,14 @@ struct Screen {
     is_terminal: bool,
     clock: SystemClock,
     told: Duration,
+    /// How far it was when it was first shown, and when: a load may go on in the middle.
+    first: Option<(Progress, Duration)>,
 }
 
 impl Screen {
     fn new() -> Screen {
         let is_terminal = std::io::stderr().is_terminal();
-        Screen { bar: None, is_terminal, clock: SystemClock::new(), told: Duration::ZERO }
+        Screen { bar: None, is_terminal, clock: SystemClock::new(), told: Duration::ZERO, first: None }
     }
 
     fn end(&mut self) {
@@ -274,9 +278,15 @@ impl Screen {
 impl Watch for Screen {
     fn progress(&mut self, progress: Progress) {
         let Progress { bytes, bytes_all, rows, written, left } = progress;
+        let now = self.clock.now().monotonic;
+        let (first, since) = *self.first.get_or_insert((progress, now));
+        let took = now.saturating_sub(since);
+        let rate =
+            u128::from(rows.saturating_sub(first.rows)).saturating_mul(1000).checked_div(took.as_millis());
         let counts = format!(
-            "{} rows, {} keys written, {} left alone",
+            "{} rows ({}/s), {} keys written, {} left alone",
             HumanCount(rows),
+            HumanCount(rate.and_then(|rate| u64::try_from(rate).ok()).unwrap_or(0)),
             HumanCount(written),
             HumanCount(left)
         );
@@ -288,19 +298,20 @@ impl Watch for Screen {
                     "  {spinner} {elapsed}: {msg}"
                 };
                 let style = ProgressStyle::with_template(template);
-                ProgressBar::new(bytes_all).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
+                let style = style.unwrap_or_else(|_| ProgressStyle::default_bar());
+                // The position first, so that what was done before counts for no speed.
+                ProgressBar::new(bytes_all).with_position(bytes).with_style(style)
             });
             bar.set_position(bytes);
             bar.set_message(counts);
             return;
         }
-        let now = self.clock.now().monotonic;
         if now.saturating_sub(self.told) < LINE_EVERY {
             return;
         }
         self.told = now;
         let of = if bytes_all > 0 { format!(" of {}", HumanBytes(bytes_all)) } else { String::new() };
-        let left = left_of(bytes, bytes_all, now);
+        let left = left_of(bytes.saturating_sub(first.bytes), bytes_all.saturating_sub(bytes), took);
         complain(format_args!("{}{of} read: {counts}{left}", HumanBytes(bytes)));
     }
 
@@ -312,10 +323,10 @@ impl Watch for Screen {
     }
 }
 
-/// What is left of the time, by what is done of the bytes.
-fn left_of(bytes: u64, bytes_all: u64, since: Duration) -> String {
-    let rest = u128::from(bytes_all.saturating_sub(bytes));
-    match since.as_millis().saturating_mul(rest).checked_div(u128::from(bytes)) {
+/// What is left of the time, where so many bytes took so long and the rest is to come.
+fn left_of(bytes: u64, rest: u64, took: Duration) -> String {
+    let rest = u128::from(rest);
+    match took.as_millis().saturating_mul(rest).checked_div(u128::from(bytes)) {
         Some(ms) if rest > 0 => {
             let left = Duration::from_millis(u64::try_from(ms).unwrap_or(u64::MAX));
             format!(", about {} left", HumanDuration(left))

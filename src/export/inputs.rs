@@ -1,9 +1,10 @@
-//! From what the command line names to the files to read, in the order in which they are read.
+//! From what the command line names to the inputs to read, in the order in which they are read.
 //!
 //! A folder is walked and sorted by path, so that every run reads it in the same order. What jobs leave beside their
 //! parts (`_SUCCESS`, `.crc`, hidden files) is passed over. Folders of table formats are refused: they keep files
 //! that no longer belong to the table, which only its own log or manifest tells.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::partition;
@@ -14,23 +15,58 @@ const DEPTH_MAX: usize = 32;
 const FILES_MAX: usize = 200_000;
 /// Standard input, on the command line.
 const STDIN: &str = "-";
+/// What a topic's name stands behind, on the command line.
+const TOPIC: &str = "topic:";
 
 /// One thing to read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// The file; `None` for standard input.
-    pub path: Option<PathBuf>,
+    /// Where it lies.
+    pub origin: Origin,
     /// The number of the argument that it came of: the first has priority.
     pub argument: usize,
     /// Columns of its folders' names.
     pub partition: Vec<(String, Option<String>)>,
 }
 
+/// Where an input lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// In a file.
+    File(PathBuf),
+    /// On standard input, which cannot be read twice.
+    Stdin,
+    /// In a partition of a topic. Its records are not this module's to read.
+    Topic {
+        /// The topic.
+        name: String,
+        /// The partition.
+        partition: i32,
+    },
+}
+
 impl Input {
     /// What reports call it.
     pub fn name(&self) -> String {
-        self.path.as_ref().map_or_else(|| "standard input".to_owned(), |path| path.display().to_string())
+        match &self.origin {
+            Origin::File(path) => path.display().to_string(),
+            Origin::Stdin => "standard input".to_owned(),
+            Origin::Topic { name, partition } => format!("{TOPIC}{name}/{partition}"),
+        }
     }
+
+    /// Its file, where it is one.
+    pub fn file(&self) -> Option<&Path> {
+        match &self.origin {
+            Origin::File(path) => Some(path),
+            Origin::Stdin | Origin::Topic { .. } => None,
+        }
+    }
+}
+
+/// The topics that these arguments name (`topic:NAME`).
+pub fn topics(arguments: &[String]) -> Vec<String> {
+    arguments.iter().filter_map(|argument| argument.strip_prefix(TOPIC)).map(str::to_owned).collect()
 }
 
 /// Why there is nothing to read.
@@ -55,16 +91,29 @@ pub enum InputsError {
     },
 }
 
-/// Finds what these arguments name: files, folders, glob patterns, `-`.
+/// Finds what these arguments name: files, folders, glob patterns, `-`, topics. `partitions` says of each topic how many
+/// partitions it has.
 ///
 /// # Errors
 /// The first one that names nothing, or something that is not read.
-pub fn find(arguments: &[String]) -> Result<Vec<Input>, InputsError> {
+pub fn find(arguments: &[String], partitions: &BTreeMap<String, i32>) -> Result<Vec<Input>, InputsError> {
     let mut inputs = Vec::new();
     for (number, argument) in arguments.iter().enumerate() {
         let before = inputs.len();
         if argument == STDIN {
-            inputs.push(Input { path: None, argument: number, partition: Vec::new() });
+            inputs.push(Input { origin: Origin::Stdin, argument: number, partition: Vec::new() });
+            continue;
+        }
+        if let Some(name) = argument.strip_prefix(TOPIC) {
+            let count = partitions.get(name).copied().unwrap_or(0);
+            if count == 0 {
+                return Err(refused(argument, "there is no such topic".to_owned()));
+            }
+            inputs.extend((0..count).map(|partition| Input {
+                origin: Origin::Topic { name: name.to_owned(), partition },
+                argument: number,
+                partition: Vec::new(),
+            }));
             continue;
         }
         if let Some((scheme, _)) = argument.split_once("://") {
@@ -81,7 +130,7 @@ pub fn find(arguments: &[String]) -> Result<Vec<Input>, InputsError> {
                 return Err(refused(argument, format!("more than {FILES_MAX} files")));
             }
             let partition = partition::of_path(&path);
-            inputs.push(Input { path: Some(path), argument: number, partition });
+            inputs.push(Input { origin: Origin::File(path), argument: number, partition });
             Ok(())
         };
         if path.exists() {
@@ -185,7 +234,7 @@ mod tests {
     fn names(folder: &tempfile::TempDir, arguments: &[&str]) -> Result<Vec<String>, String> {
         let root = format!("{}/", folder.path().display());
         let arguments: Vec<String> = arguments.iter().map(|argument| format!("{root}{argument}")).collect();
-        let found = find(&arguments).map_err(|error| error.to_string())?;
+        let found = find(&arguments, &BTreeMap::new()).map_err(|error| error.to_string())?;
         Ok(found.iter().map(|input| input.name().replace(&root, "")).collect())
     }
 
@@ -205,9 +254,14 @@ mod tests {
         assert_eq!(names(&folder, &["a"]).unwrap(), expected);
         assert_eq!(names(&folder, &["b.csv", "a"]).unwrap()[0], "b.csv");
         assert_eq!(names(&folder, &["a/part-*.csv"]).unwrap(), expected[1..]);
-        let inputs = find(&[format!("{}/a/_dt=1/part-2.csv", folder.path().display()), "-".into()]).unwrap();
+        let arguments =
+            [format!("{}/a/_dt=1/part-2.csv", folder.path().display()), "-".into(), "topic:t".into()];
+        assert_eq!(topics(&arguments), ["t"]);
+        let inputs = find(&arguments, &BTreeMap::from([("t".to_owned(), 2)])).unwrap();
         assert_eq!(inputs[0].partition, [("_dt".to_owned(), Some("1".to_owned()))]);
-        assert_eq!((inputs[1].path.clone(), inputs[1].argument), (None, 1));
+        assert_eq!((inputs[1].origin.clone(), inputs[1].argument), (Origin::Stdin, 1));
+        let names: Vec<String> = inputs[2..].iter().map(Input::name).collect();
+        assert_eq!((names.join(" "), inputs[3].argument), ("topic:t/0 topic:t/1".to_owned(), 2));
     }
 
     #[test]
@@ -230,6 +284,8 @@ mod tests {
             let error = names(&folder, &[argument]).unwrap_err();
             assert!(error.contains(says), "{argument}: {error}");
         }
-        assert!(find(&["s3://bucket/x".to_owned()]).unwrap_err().to_string().contains("s3://"));
+        assert!(
+            find(&["s3://bucket/x".to_owned()], &BTreeMap::new()).unwrap_err().to_string().contains("s3://")
+        );
     }
 }

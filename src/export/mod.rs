@@ -19,7 +19,7 @@ mod shape;
 mod testing;
 
 pub use self::identity::{Identity, modified_ms};
-pub use self::inputs::{Input, InputsError, find};
+pub use self::inputs::{Input, InputsError, Origin, find};
 pub use self::open::{Dialect, Format, Opened, Reading, open};
 pub use self::shape::{Form, Seen, Shape};
 

@@ -13,7 +13,7 @@ use super::ndjson::Ndjson;
 use super::packed::{Packing, unpack};
 use super::parquet::{self, Parquet};
 use super::partition::Partitioned;
-use super::{ExportError, Input, Rows};
+use super::{ExportError, Input, Origin, Rows};
 
 /// A format of files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -91,10 +91,13 @@ impl std::fmt::Debug for Opened {
 /// It cannot be read, its format is not told, or it is not what its format says.
 pub fn open(input: &Input, reading: &Reading) -> Result<Opened, ExportError> {
     let bytes_read = Arc::new(AtomicU64::new(0));
-    let named = reading.format.or_else(|| input.path.as_deref().and_then(Format::of_name));
-    let raw: Box<dyn Read + Send> = match &input.path {
-        None => Box::new(std::io::stdin()),
-        Some(path) => {
+    let named = reading.format.or_else(|| input.file().and_then(Format::of_name));
+    let raw: Box<dyn Read + Send> = match &input.origin {
+        Origin::Stdin => Box::new(std::io::stdin()),
+        Origin::Topic { .. } => {
+            return Err(ExportError::NotRead("a topic's records are no file".to_owned()));
+        }
+        Origin::File(path) => {
             let mut file = File::open(path)?;
             let mut head = [0; 4];
             let count = read_head(&mut file, &mut head)?;
@@ -186,7 +189,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(name);
         std::fs::write(&path, content).unwrap();
-        let input = Input { path: Some(path), argument: 0, partition: Vec::new() };
+        let input = Input { origin: Origin::File(path), argument: 0, partition: Vec::new() };
         let mut opened = open(&input, &Reading { format, ..Reading::default() })?;
         Ok(listed(&mut *opened.rows))
     }

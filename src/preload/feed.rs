@@ -11,8 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use super::known::Known;
 use super::settle::{NO_ROW, fingerprint, of_row};
+use super::topic::{Step, TopicInputs, TopicRows};
+use crate::batch::LaneName;
+use crate::change::Row;
 use crate::entity::Lifetime;
-use crate::export::{ExportError, Input, Next, Opened, Reading, open};
+use crate::export::{ExportError, Input, Next, Opened, Origin, Reading, open};
 use crate::mutation::Effect;
 use crate::pipeline::{Emitted, Pipeline};
 use crate::record::{NoHeaders, Record};
@@ -30,7 +33,7 @@ const ROWS_MAX: u64 = 4_096;
 pub(super) struct Place {
     /// Number of the input.
     pub(super) input: usize,
-    /// Rows of it that are passed.
+    /// Rows of it that are passed; of a partition the position.
     pub(super) row: u64,
 }
 
@@ -38,7 +41,7 @@ pub(super) struct Place {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reject {
     pub(super) input: usize,
-    /// Number of the row in its file, from 1.
+    /// Number of the row in its file, from 1; of a topic's the offset.
     pub(super) row: u64,
     /// Why, without values.
     pub(super) reason: String,
@@ -81,6 +84,21 @@ pub(super) struct Mapper {
     pub(super) lifetime: Option<Lifetime>,
     /// Whether the last of two writes of a key counts, and not the first.
     pub(super) last_counts: bool,
+    /// What it takes to read topics, where there are any among the inputs.
+    pub(super) topics: Option<Arc<TopicInputs>>,
+}
+
+/// A row, and what its source says of it.
+pub(super) struct Given<'a> {
+    pub(super) row: Row<'a>,
+    /// Its key, where the source tells it.
+    pub(super) key: Option<Row<'a>>,
+    /// The columns that all rows of the file have, where it says them.
+    pub(super) in_file: Option<&'a [String]>,
+    /// Its number or offset.
+    pub(super) number: u64,
+    /// When it was committed, Unix milliseconds; the export's time where the source does not say.
+    pub(super) commit_ms: Option<i64>,
 }
 
 /// How far the inputs are read: shared with whoever shows it.
@@ -92,8 +110,8 @@ pub(super) struct Reach {
 
 /// The inputs, from a place on.
 pub(super) struct Feed {
+    /// In the order in which they are read.
     inputs: Arc<[Input]>,
-    /// The order in which they are read: numbers of inputs.
     reading: Reading,
     mapper: Mapper,
     place: Place,
@@ -104,9 +122,24 @@ pub(super) struct Feed {
 }
 
 struct Current {
-    opened: Opened,
+    source: Source,
     columns: Option<Vec<String>>,
     file_bytes: u64,
+}
+
+enum Source {
+    File(Opened),
+    Topic(Box<TopicRows>),
+}
+
+impl Source {
+    /// How many rows it has where it says so, and how many of its bytes are read.
+    fn measure(&self) -> (Option<u64>, u64) {
+        match self {
+            Source::File(opened) => (opened.rows.count(), opened.bytes_read.load(Ordering::Relaxed)),
+            Source::Topic(_) => (None, 0),
+        }
+    }
 }
 
 impl Feed {
@@ -117,15 +150,14 @@ impl Feed {
         place: Place,
         reach: Arc<Reach>,
     ) -> Feed {
-        Feed { inputs, reading, mapper, place, current: None, reach, bytes_before: 0 }
+        let passed = inputs.iter().take(place.input);
+        let bytes_before = passed.map(bytes_of).fold(0, u64::saturating_add);
+        Feed { inputs, reading, mapper, place, current: None, reach, bytes_before }
     }
 
     /// What of the input at hand says how many rows it has, and how much of it is read.
     pub(super) fn measure(&self) -> (Option<u64>, u64) {
-        match &self.current {
-            Some(current) => (current.opened.rows.count(), current.opened.bytes_read.load(Ordering::Relaxed)),
-            None => (None, 0),
-        }
+        self.current.as_ref().map_or((None, 0), |current| current.source.measure())
     }
 
     /// The columns of the input at hand, where it says them.
@@ -150,15 +182,21 @@ impl Feed {
         }
         let Some(input) = self.inputs.get(self.place.input) else { return Ok(false) };
         let failed = |source| FeedError { name: input.name(), source };
-        let mut opened = open(input, &self.reading).map_err(failed)?;
-        opened.rows.skip(self.place.row).map_err(failed)?;
-        let columns = opened.rows.columns();
-        let file_bytes = input
-            .path
-            .as_ref()
-            .and_then(|path| std::fs::metadata(path).ok())
-            .map_or(0, |metadata| metadata.len());
-        self.current = Some(Current { opened, columns, file_bytes });
+        let file_bytes = bytes_of(input);
+        let (source, columns) = match (&input.origin, &self.mapper.topics) {
+            (Origin::Topic { name, partition }, Some(topics)) => {
+                let name = LaneName { topic: name.clone(), partition: *partition };
+                let from = i64::try_from(self.place.row).unwrap_or(i64::MAX);
+                (Source::Topic(Box::new(TopicRows::open(topics, name, from).map_err(failed)?)), None)
+            }
+            _ => {
+                let mut opened = open(input, &self.reading).map_err(failed)?;
+                opened.rows.skip(self.place.row).map_err(failed)?;
+                let columns = opened.rows.columns();
+                (Source::File(opened), columns)
+            }
+        };
+        self.current = Some(Current { source, columns, file_bytes });
         Ok(true)
     }
 
@@ -179,8 +217,21 @@ impl Feed {
             };
             let failed = |source| FeedError { name: input.name(), source };
             let before = chunk.puts.len();
-            let reject = match current.opened.rows.next().map_err(failed)? {
-                Next::End => {
+            let step = match &mut current.source {
+                Source::Topic(topic) => topic.next(&mut self.mapper, &mut chunk).map_err(failed)?,
+                Source::File(opened) => match opened.rows.next().map_err(failed)? {
+                    Next::End => Step::End,
+                    Next::Bad(reason) => Step::Row(Err(reason)),
+                    Next::Row(row) => {
+                        let in_file = current.columns.as_deref();
+                        let given =
+                            Given { row, key: None, in_file, number: self.place.row, commit_ms: None };
+                        Step::Row(self.mapper.map(given, &mut chunk))
+                    }
+                },
+            };
+            let read = match step {
+                Step::End => {
                     self.bytes_before = self.bytes_before.saturating_add(current.file_bytes);
                     self.reach.bytes.store(self.bytes_before, Ordering::Relaxed);
                     self.current = None;
@@ -189,18 +240,24 @@ impl Feed {
                     chunk.end = self.place;
                     continue;
                 }
-                Next::Bad(reason) => Some(reason),
-                Next::Row(row) => {
-                    self.mapper.map(row, current.columns.as_deref(), self.place.row, &mut chunk).err()
-                }
+                Step::Row(read) => read,
             };
             chunk.rows += 1;
-            self.place.row += 1;
+            let number = match &current.source {
+                Source::File(_) => {
+                    self.place.row += 1;
+                    self.place.row
+                }
+                Source::Topic(topic) => {
+                    self.place.row = u64::try_from(topic.reached()).unwrap_or(0);
+                    u64::try_from(topic.offset()).unwrap_or(0)
+                }
+            };
             chunk.end = self.place;
-            if let Some(reason) = reject {
+            if let Err(reason) = read {
                 chunk.puts.truncate(before);
                 chunk.rows_of.truncate(before);
-                chunk.rejects.push(Reject { input: self.place.input, row: self.place.row, reason });
+                chunk.rejects.push(Reject { input: self.place.input, row: number, reason });
                 continue;
             }
             if chunk.puts.len() == before {
@@ -209,12 +266,12 @@ impl Feed {
             bytes += self.mapper.keep_one_a_key(&mut chunk, before, &mut keys);
         }
         if let Some(current) = &self.current {
-            let read = match current.opened.rows.count() {
-                Some(count) if count > 0 => {
+            let read = match current.source.measure() {
+                (Some(count), _) if count > 0 => {
                     let share = u128::from(self.place.row.min(count)) * u128::from(current.file_bytes);
                     u64::try_from(share / u128::from(count)).unwrap_or(0)
                 }
-                _ => current.opened.bytes_read.load(Ordering::Relaxed).min(current.file_bytes),
+                (_, bytes) => bytes.min(current.file_bytes),
             };
             self.reach.bytes.store(self.bytes_before.saturating_add(read), Ordering::Relaxed);
         }
@@ -222,18 +279,19 @@ impl Feed {
     }
 }
 
+/// The size of an input's file; 0 of what is none.
+pub(super) fn bytes_of(input: &Input) -> u64 {
+    let metadata = input.file().and_then(|path| std::fs::metadata(path).ok());
+    metadata.map_or(0, |metadata| metadata.len())
+}
+
 impl Mapper {
     /// Adds a row's writes. Where it fails, the reason; what was added is to be taken out again.
-    fn map(
-        &mut self,
-        row: crate::change::Row<'_>,
-        in_file: Option<&[String]>,
-        number: u64,
-        chunk: &mut Chunk,
-    ) -> Result<(), String> {
+    pub(super) fn map(&mut self, given: Given<'_>, chunk: &mut Chunk) -> Result<(), String> {
+        let Given { row, key, in_file, number, commit_ms } = given;
         let row = self.known.shape.of_row(row, in_file);
         let is_withheld = row.has_unavailable();
-        let change = self.known.change(row, self.as_of_ms)?;
+        let change = self.known.change(row, key, commit_ms.or(self.as_of_ms))?;
         let record = Record {
             topic: &self.known.topic,
             partition: -1,

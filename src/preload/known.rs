@@ -5,6 +5,7 @@
 //! export gives the keys, the guard and the values that a change event would. Where there are none, the settings tell
 //! what they can, and keys that may be secondary go through the guard.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::change::{Cell, Change, Connector, Op, Row, TableName};
@@ -26,7 +27,10 @@ const ROWS_MAX: usize = 5_000;
 const COLUMNS_MAX: usize = 4_096;
 
 /// Tells a pipeline the registry's schemas that a record needs; the error is the registry's, in words.
-pub type Supply = Box<dyn FnMut(&mut Pipeline, &Record<'_>) -> Result<(), String> + Send>;
+pub type Supply = Arc<dyn Fn(&mut Pipeline, &Record<'_>) -> Result<(), String> + Send + Sync>;
+
+/// Makes pipelines over these entities that know the registry.
+pub type Pipelines = Arc<dyn Fn(Arc<[Entity]>) -> Pipeline + Send + Sync>;
 
 /// What is known of the entity's rows.
 #[derive(Debug, Clone, Default)]
@@ -66,7 +70,7 @@ impl Known {
         kafka: &KafkaSettings,
         topics: &[String],
         pipeline: &mut Pipeline,
-        supply: &mut Supply,
+        supply: &Supply,
         within: Duration,
     ) -> Result<Known, SourceError> {
         let mut reader = TopicReader::open(kafka, topics, From::Tail(TAIL), within)?;
@@ -80,7 +84,7 @@ impl Known {
                 let record = record.as_record();
                 // What the registry does not tell now, the follower will say.
                 if supply(pipeline, &record).is_ok() {
-                    pipeline.look(&record, &mut |_, change| rows.add(change));
+                    let _ = pipeline.look(&record, &mut |_, change| rows.add(change));
                 }
             }
         }
@@ -88,12 +92,17 @@ impl Known {
         Ok(known)
     }
 
-    /// The change that a row of the export is.
+    /// The change that a row of the export is. `own_key`: the row's key where its source tells one.
     ///
     /// # Errors
     /// A column of the row's key has no value: its name, and in which state it is.
-    pub(super) fn change<'a>(&'a self, row: Row<'a>, as_of_ms: Option<i64>) -> Result<Change<'a>, String> {
-        let mut key = None;
+    pub(super) fn change<'a>(
+        &'a self,
+        row: Row<'a>,
+        own_key: Option<Row<'a>>,
+        commit_ms: Option<i64>,
+    ) -> Result<Change<'a>, String> {
+        let mut key = own_key;
         if let Some(names) = &self.key_columns {
             let mut columns = Vec::with_capacity(names.len());
             for name in names {
@@ -118,7 +127,7 @@ impl Known {
             belief: crate::change::Belief::None,
             after: Some(row),
             source: None,
-            commit_ms: as_of_ms,
+            commit_ms,
             // Older than any: what a lane has written stays.
             version: self.positioned.then_some(Version::NONE),
             connector: Connector::Other,

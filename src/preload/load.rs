@@ -76,7 +76,7 @@ pub(super) struct Load<'w> {
 /// The thread that reads the export.
 struct Reading {
     chunks: Receiver<Chunk>,
-    thread: Option<JoinHandle<Result<Mapper, FeedError>>>,
+    thread: JoinHandle<Result<Mapper, FeedError>>,
 }
 
 /// Carries a load out. The report is what was done, also where it ended early.
@@ -166,15 +166,16 @@ impl Load<'_> {
             Err(ended) => return ended,
         };
         let loaded = self.take_chunks(&mut reading).await;
-        // Whoever stops early lets the thread go: it ends where nobody takes its chunks.
-        reading.chunks.close();
-        let Some(thread) = reading.thread.take() else { return Ended::Input("no thread".to_owned()) };
-        let read = tokio::task::spawn_blocking(move || thread.join());
-        let mapper = match (loaded, read.await) {
-            (Err(ended), _) => return ended,
-            (Ok(()), Ok(Ok(Ok(mapper)))) => mapper,
-            (Ok(()), Ok(Ok(Err(error)))) => return Ended::Input(chain(&error)),
-            (Ok(()), _) => return Ended::Input("the reader panicked".to_owned()),
+        if let Err(ended) = loaded {
+            // The thread may wait for a standard input that never comes: it ends where nobody takes its chunks, or
+            // with the process.
+            return ended;
+        }
+        // Nothing more comes of it: it is at its end.
+        let mapper = match reading.thread.join() {
+            Ok(Ok(mapper)) => mapper,
+            Ok(Err(error)) => return Ended::Input(chain(&error)),
+            Err(_) => return Ended::Input("the reader panicked".to_owned()),
         };
         self.report.files = self.inputs.len();
         if let Err(ended) = self.settle().await {
@@ -284,6 +285,8 @@ impl Load<'_> {
             while self.clock.now().monotonic < until {
                 let left = until.saturating_sub(self.clock.now().monotonic);
                 self.listen_for(left.min(TICK)).await?;
+                // At a low rate it may be a long one, and a change that races is not to wait for it.
+                self.tend().await?;
             }
         }
         Ok(())
@@ -501,7 +504,7 @@ fn read(mut feed: Feed) -> Result<Reading, Ended> {
         Ok(feed.into_mapper())
     });
     match thread {
-        Ok(thread) => Ok(Reading { chunks, thread: Some(thread) }),
+        Ok(thread) => Ok(Reading { chunks, thread }),
         Err(error) => Err(Ended::Input(format!("no thread: {error}"))),
     }
 }

@@ -25,6 +25,7 @@ mod rejects;
 mod report;
 mod settle;
 mod sweep;
+mod topic;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -32,7 +33,7 @@ use std::time::Duration;
 
 pub use self::checkpoint::CheckpointError;
 pub use self::fit::Fit;
-pub use self::known::Supply;
+pub use self::known::{Pipelines, Supply};
 pub use self::prepare::{Prepared, prepare};
 pub use self::report::{Ended, Progress, Protection, Report, Watch};
 use crate::error::WorldError;
@@ -45,7 +46,7 @@ use crate::source::kafka::SourceError;
 pub struct Job {
     /// The entity's name.
     pub entity: String,
-    /// Files, folders, patterns, `-`; the first has priority.
+    /// Files, folders, patterns, `-`, `topic:NAME`; the first has priority.
     pub paths: Vec<String>,
     /// How the files are read.
     pub reading: Reading,

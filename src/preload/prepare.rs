@@ -1,19 +1,21 @@
 //! Everything before the first write: what is asked for, what is there, whether it fits.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::checkpoint::Checkpoint;
-use super::feed::{Feed, Mapper, Place, Reach};
-use super::fit::{Fit, Sample, bytes_of};
-use super::known::{Known, Supply};
+use super::feed::{Feed, Mapper, Place, Reach, bytes_of};
+use super::fit::{self, Fit, Sample};
+use super::known::{Known, Pipelines, Supply};
 use super::report::Watch;
 use super::sweep;
+use super::topic::TopicInputs;
 use super::{AsOf, Job, Trouble};
 use crate::clock::SystemClock;
 use crate::entity::{Entity, Lifetime, ReplicaIdentity, Topics};
-use crate::export::{Identity, Input, find, modified_ms};
+use crate::export::{Identity, Input, Origin, find, inputs, modified_ms};
 use crate::pipeline::Pipeline;
 use crate::settings::Settings;
 use crate::sink::redis::{NodeLoad, Over};
@@ -83,22 +85,24 @@ fn columns_of(entity: &Entity, known: &Known) -> Option<Vec<String>> {
 pub fn prepare(
     mut job: Job,
     settings: Settings,
-    pipelines: &dyn Fn(Arc<[Entity]>) -> Pipeline,
-    mut supply: Supply,
+    pipelines: Pipelines,
+    supply: Supply,
     watch: &mut dyn Watch,
 ) -> Result<Prepared, Trouble> {
     let entity = entity_of(&job, &settings)?;
-    let mut inputs = find(&job.paths)?;
+    let partitions = partitions_of(&inputs::topics(&job.paths), &settings)?;
+    let mut inputs = find(&job.paths, &partitions)?;
     if job.over == Over::Anything {
         // What is written last stays: so the first path comes last.
         inputs.sort_by_key(|input| std::cmp::Reverse(input.argument));
     }
     let inputs: Arc<[Input]> = inputs.into();
-    let has_stdin = inputs.iter().any(|input| input.path.is_none());
+    let has_stdin = inputs.iter().any(|input| input.origin == Origin::Stdin);
+    let only_files = inputs.iter().all(|input| input.file().is_some());
     if job.sweep {
-        if has_stdin {
+        if !only_files {
             return Err(Trouble::Usage(
-                "--sweep reads the export again, which standard input cannot be".into(),
+                "--sweep reads the export again: standard input cannot be, and a topic may have been compacted".into(),
             ));
         }
         sweep::refuse_unclear(&entity, &settings)?;
@@ -123,9 +127,9 @@ pub fn prepare(
         }
         refuse_gaps(&reader)?;
         if !reader.parts().is_empty() {
-            known = Known::learn(&entity, &settings.kafka, &topics, &mut pipeline, &mut supply, KAFKA_WITHIN)
+            known = Known::learn(&entity, &settings.kafka, &topics, &mut pipeline, &supply, KAFKA_WITHIN)
                 .map_err(Trouble::Kafka)?;
-            follow = Some((reader, pipelines(Arc::clone(&only)), supply));
+            follow = Some((reader, pipelines(Arc::clone(&only)), Arc::clone(&supply)));
         }
     } else if job.as_of == AsOf::Unprotected {
         watch.note("without --as-of, nothing protects what changed since the export");
@@ -139,8 +143,12 @@ pub fn prepare(
 
     let lifetime = job.ttl.map(|(ttl, jitter)| Lifetime::after(ttl).jitter(jitter));
     let last_counts = job.over == Over::Anything;
-    let mapper = Mapper { pipeline, known, as_of_ms, lifetime, last_counts };
-    let Sampled { mapper, sample, rows_all, missing } = sampled(mapper, &inputs, &job, has_stdin)?;
+    let topics = (!partitions.is_empty()).then(|| {
+        let kafka = settings.kafka.clone();
+        Arc::new(TopicInputs { kafka, entity: entity.clone(), pipelines, supply })
+    });
+    let mapper = Mapper { pipeline, known, as_of_ms, lifetime, last_counts, topics };
+    let Sampled { mapper, sample, rows_all, missing } = sampled(mapper, &inputs, &job, only_files)?;
     let missing: Vec<String> = missing
         .into_iter()
         .filter(|column| needed.as_ref().is_none_or(|needed| needed.contains(column)))
@@ -156,17 +164,13 @@ pub fn prepare(
     if !has_stdin && !job.dry_run {
         (checkpoint, goes_on) = checkpointed(&job, &entity, &inputs, as_of_ms)?;
     }
-    let bytes_all = inputs
-        .iter()
-        .filter_map(|input| input.path.as_ref())
-        .filter_map(|path| std::fs::metadata(path).ok())
-        .fold(0_u64, |all, metadata| all.saturating_add(metadata.len()));
+    let bytes_all = inputs.iter().map(bytes_of).fold(0, u64::saturating_add);
     Ok(Prepared {
         job,
         settings,
         entity,
         inputs,
-        bytes_all: if has_stdin { 0 } else { bytes_all },
+        bytes_all: if only_files { bytes_all } else { 0 },
         mapper,
         follow,
         sample,
@@ -225,10 +229,11 @@ fn as_of(job: &Job, inputs: &[Input]) -> Result<Option<i64>, Trouble> {
         AsOf::FileTime => {
             let mut oldest: Option<i64> = None;
             for input in inputs {
-                let Some(path) = &input.path else {
-                    return Err(Trouble::Usage(
-                        "standard input has no file time: say --as-of TIME".to_owned(),
-                    ));
+                let Some(path) = input.file() else {
+                    return Err(Trouble::Usage(format!(
+                        "{} has no file time: say --as-of TIME",
+                        input.name()
+                    )));
                 };
                 let modified = std::fs::metadata(path).ok().as_ref().and_then(modified_ms);
                 let modified = modified.ok_or_else(|| {
@@ -239,6 +244,18 @@ fn as_of(job: &Job, inputs: &[Input]) -> Result<Option<i64>, Trouble> {
             Ok(oldest)
         }
     }
+}
+
+/// How many partitions each of these topics has.
+fn partitions_of(topics: &[String], settings: &Settings) -> Result<BTreeMap<String, i32>, Trouble> {
+    let mut partitions = BTreeMap::new();
+    if !topics.is_empty() {
+        let reader = TopicReader::open(&settings.kafka, topics, From::Earliest, KAFKA_WITHIN);
+        for part in reader.map_err(Trouble::Kafka)?.parts() {
+            *partitions.entry(part.name.topic.clone()).or_insert(0) += 1;
+        }
+    }
+    Ok(partitions)
 }
 
 fn refuse_gaps(reader: &TopicReader) -> Result<(), Trouble> {
@@ -259,11 +276,12 @@ struct Sampled {
     missing: Vec<String>,
 }
 
-/// Reads the first rows of some inputs. Standard input cannot be read twice: nothing is known of it.
-fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, has_stdin: bool) -> Result<Sampled, Trouble> {
+/// Reads the first rows of some inputs. Standard input cannot be read twice, and how many of a topic's records count
+/// nobody knows before: nothing is told of them.
+fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, only_files: bool) -> Result<Sampled, Trouble> {
     let mut sample = Sample::default();
     let mut missing = Vec::new();
-    if has_stdin {
+    if !only_files {
         return Ok(Sampled { mapper, sample, rows_all: None, missing });
     }
     let taken = inputs.len().clamp(1, SAMPLE_INPUTS);
@@ -272,8 +290,7 @@ fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, has_stdin: bool) -> 
     let (mut rows, mut bytes) = (0_u128, 0_u128);
     for number in 0..taken {
         let Some(input) = inputs.get(number * inputs.len() / taken) else { continue };
-        let file_bytes =
-            input.path.as_ref().and_then(|path| std::fs::metadata(path).ok()).map_or(0, |it| it.len());
+        let file_bytes = bytes_of(input);
         let one: Arc<[Input]> = Arc::from([input.clone()]);
         let reach = Arc::new(Reach::default());
         let mut feed = Feed::new(one, job.reading.clone(), mapper, Place::default(), reach);
@@ -300,7 +317,7 @@ fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, has_stdin: bool) -> 
             read = feed.measure().1.clamp(1, file_bytes.max(1));
             sample.rows += chunk.rows;
             sample.keys += u64::try_from(chunk.puts.len()).unwrap_or(0);
-            sample.bytes = chunk.puts.iter().map(bytes_of).fold(sample.bytes, u64::saturating_add);
+            sample.bytes = chunk.puts.iter().map(fit::bytes_of).fold(sample.bytes, u64::saturating_add);
         }
         let in_file = match counted {
             Some(count) => u128::from(count),
@@ -310,11 +327,7 @@ fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, has_stdin: bool) -> 
         bytes += u128::from(file_bytes);
         mapper = feed.into_mapper();
     }
-    let bytes_all: u128 = inputs
-        .iter()
-        .filter_map(|input| input.path.as_ref().and_then(|path| std::fs::metadata(path).ok()))
-        .map(|metadata| u128::from(metadata.len()))
-        .sum();
+    let bytes_all: u128 = inputs.iter().map(|input| u128::from(bytes_of(input))).sum();
     let rows_all = u64::try_from(rows * bytes_all / bytes.max(1)).ok();
     Ok(Sampled { mapper, sample, rows_all, missing })
 }
@@ -334,10 +347,12 @@ fn checkpointed(
         None => Checkpoint::beside(Path::new(first), &entity.name),
     };
     let mut files = Vec::with_capacity(inputs.len());
-    for input in inputs.iter().filter_map(|input| input.path.as_ref()) {
-        let identity = Identity::of(input)
-            .map_err(|error| Trouble::Input(format!("{}: cannot be read: {error}", input.display())))?;
-        files.push(identity);
+    for input in inputs {
+        files.push(match input.file() {
+            Some(path) => Identity::of(path)
+                .map_err(|error| Trouble::Input(format!("{}: cannot be read: {error}", path.display())))?,
+            None => Identity::named(input.name()),
+        });
     }
     let asked = format!(
         "as of {}, {}, {}",

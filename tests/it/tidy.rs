@@ -37,6 +37,7 @@ const EDGE: &[&str] = &[
     "clock",
     "engine",
     "export",
+    "preload",
     "process",
     "registry",
     "settings",

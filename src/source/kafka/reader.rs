@@ -91,8 +91,7 @@ impl TopicReader {
         from: From,
         within: Duration,
     ) -> Result<TopicReader, SourceError> {
-        let properties = Properties::new(kafka, Role::Outside, None).set("enable.partition.eof", "false");
-        let consumer: BaseConsumer = properties.client().create().map_err(SourceError::client)?;
+        let consumer = outside(kafka)?;
         let unreachable = |detail: String| SourceError::Unreachable { detail };
         let metadata = consumer.fetch_metadata(None, within).map_err(|error| unreachable(name(&error)))?;
         let mut counts: BTreeMap<String, i32> = BTreeMap::new();
@@ -147,6 +146,34 @@ impl TopicReader {
             };
             parts.push(Part { name: name.clone(), low, start: start.clamp(low, end.max(low)), end });
         }
+        TopicReader::assigned(consumer, parts, missing)
+    }
+
+    /// Opens one partition at a position; where that is not there, at the first or the last one that is. Blocks for
+    /// at most about `within`.
+    ///
+    /// # Errors
+    /// The client cannot be made, or Kafka does not answer in time.
+    pub fn open_at(
+        kafka: &KafkaSettings,
+        name: LaneName,
+        position: Position,
+        within: Duration,
+    ) -> Result<TopicReader, SourceError> {
+        let consumer = outside(kafka)?;
+        let found = watermarks(&consumer, std::slice::from_ref(&name), within).into_iter().next().flatten();
+        let (low, end) = found
+            .ok_or_else(|| SourceError::Unreachable { detail: format!("no watermarks of {}", name.topic) })?;
+        let start = position.clamp(low, end.max(low));
+        TopicReader::assigned(consumer, vec![Part { name, low, start, end }], Vec::new())
+    }
+
+    fn assigned(
+        consumer: BaseConsumer,
+        parts: Vec<Part>,
+        missing: Vec<String>,
+    ) -> Result<TopicReader, SourceError> {
+        let unreachable = |detail: String| SourceError::Unreachable { detail };
         let mut assigned = TopicPartitionList::new();
         for part in &parts {
             let Part { name, start, .. } = part;
@@ -224,6 +251,12 @@ impl TopicReader {
     pub fn has_passed(&self, ends: &[Position]) -> bool {
         self.next.iter().zip(ends).all(|(next, end)| next >= end)
     }
+}
+
+/// A consumer outside of any group.
+fn outside(kafka: &KafkaSettings) -> Result<BaseConsumer, SourceError> {
+    let properties = Properties::new(kafka, Role::Outside, None).set("enable.partition.eof", "false");
+    properties.client().create().map_err(SourceError::client)
 }
 
 /// Takes in positions behind what is never handed out: markers, aborted records.

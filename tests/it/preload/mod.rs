@@ -5,6 +5,7 @@ mod limits;
 mod live;
 mod resume;
 mod sweep;
+mod topic;
 
 use std::collections::BTreeMap;
 use std::fs::File;
