@@ -7,12 +7,13 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::partition;
+use super::remote::{self, Object};
+use super::{Identity, modified_ms, partition};
 
 /// Folders in each other that are walked.
 const DEPTH_MAX: usize = 32;
 /// Files of one export.
-const FILES_MAX: usize = 200_000;
+pub(super) const FILES_MAX: usize = 200_000;
 /// Standard input, on the command line.
 const STDIN: &str = "-";
 /// What a topic's name stands behind, on the command line.
@@ -34,6 +35,8 @@ pub struct Input {
 pub enum Origin {
     /// In a file.
     File(PathBuf),
+    /// In an object store.
+    Object(Object),
     /// On standard input, which cannot be read twice.
     Stdin,
     /// In a partition of a topic. Its records are not this module's to read.
@@ -50,16 +53,47 @@ impl Input {
     pub fn name(&self) -> String {
         match &self.origin {
             Origin::File(path) => path.display().to_string(),
+            Origin::Object(object) => object.url().to_owned(),
             Origin::Stdin => "standard input".to_owned(),
             Origin::Topic { name, partition } => format!("{TOPIC}{name}/{partition}"),
         }
     }
 
-    /// Its file, where it is one.
-    pub fn file(&self) -> Option<&Path> {
+    /// True where it can be read again and is the same then.
+    pub fn is_kept(&self) -> bool {
         match &self.origin {
-            Origin::File(path) => Some(path),
+            Origin::File(_) | Origin::Object(_) => true,
+            Origin::Stdin | Origin::Topic { .. } => false,
+        }
+    }
+
+    /// Its size as it lies there; 0 of what is neither a file nor an object.
+    pub fn bytes(&self) -> u64 {
+        match &self.origin {
+            Origin::File(path) => std::fs::metadata(path).map_or(0, |metadata| metadata.len()),
+            Origin::Object(object) => object.bytes(),
+            Origin::Stdin | Origin::Topic { .. } => 0,
+        }
+    }
+
+    /// When it was written, Unix milliseconds, where that is told.
+    pub fn modified_ms(&self) -> Option<i64> {
+        match &self.origin {
+            Origin::File(path) => std::fs::metadata(path).ok().as_ref().and_then(modified_ms),
+            Origin::Object(object) => object.modified_ms(),
             Origin::Stdin | Origin::Topic { .. } => None,
+        }
+    }
+
+    /// Which one it is. A partition's records stay where they are: it has nothing but its name.
+    ///
+    /// # Errors
+    /// The system's, where a file cannot be read.
+    pub fn identity(&self) -> std::io::Result<Identity> {
+        match &self.origin {
+            Origin::File(path) => Identity::of(path),
+            Origin::Object(object) => Ok(object.identity()),
+            Origin::Stdin | Origin::Topic { .. } => Ok(Identity::named(self.name())),
         }
     }
 }
@@ -117,12 +151,15 @@ pub fn find(arguments: &[String], partitions: &BTreeMap<String, i32>) -> Result<
             continue;
         }
         if let Some((scheme, _)) = argument.split_once("://") {
-            return Err(refused(
-                argument,
-                format!(
-                    "addresses of {scheme}:// are not read; copy the files to this machine, or pipe one into `-`"
-                ),
-            ));
+            inputs.extend(remote::find(argument, scheme)?.into_iter().map(|object| Input {
+                partition: partition::of_path(Path::new(object.url())),
+                origin: Origin::Object(object),
+                argument: number,
+            }));
+            if inputs.len() == before {
+                return Err(refused(argument, "no object to read is there".to_owned()));
+            }
+            continue;
         }
         let path = Path::new(argument);
         let mut add = |path: PathBuf| -> Result<(), InputsError> {
@@ -173,44 +210,61 @@ fn walk(
         .collect::<Result<_, _>>()
         .map_err(io)?;
     entries.sort();
-    if let Some((format, instead)) = table_format(path, &entries) {
-        let why = format!(
-            "this is a table of {format}, whose folder also holds files that are no longer part of it; {instead}"
-        );
+    if let Some(why) = refused_table(path, &entries) {
         return Err(refused(&path.display().to_string(), why));
     }
     for entry in entries {
         let name = entry.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        // A partition's folder may begin with anything, but Hive's own names do not hold a `=` then.
-        let is_aside = name.starts_with(['_', '.']) && !name.contains('=');
-        if !is_aside && !name.ends_with(".crc") {
+        if !is_aside(name) {
             walk(&entry, depth + 1, add)?;
         }
     }
     Ok(())
 }
 
-/// The table format whose folder this is, and what to do instead.
-fn table_format(folder: &Path, entries: &[PathBuf]) -> Option<(&'static str, &'static str)> {
-    const EXPORT: &str =
-        "export what is to be loaded as plain files (for example by COPY or INSERT … SELECT)";
-    let has = |name: &str| entries.iter().any(|entry| entry == &folder.join(name));
-    if has("_delta_log") {
-        return Some(("Delta Lake", EXPORT));
+/// True of what jobs leave beside their parts, by its name.
+pub(super) fn is_aside(name: &str) -> bool {
+    // A partition's folder may begin with anything, but Hive's own names do not hold a `=` then.
+    (name.starts_with(['_', '.']) && !name.contains('=')) || name.ends_with(".crc")
+}
+
+/// Why this folder is not read, where it is a table.
+fn refused_table(folder: &Path, entries: &[PathBuf]) -> Option<String> {
+    let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+    let mut names: Vec<String> = entries.iter().filter_map(|entry| name(entry)).collect();
+    if names.iter().any(|name| name == "metadata")
+        && let Ok(files) = std::fs::read_dir(folder.join("metadata"))
+    {
+        names.extend(files.flatten().filter_map(|file| Some(format!("metadata/{}", name(&file.path())?))));
     }
-    if has(".hoodie") {
-        return Some(("Hudi", EXPORT));
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    table_of(&names)
+}
+
+/// Why what has these paths is not read: it is a table, whose log or manifest tells which files belong to it.
+pub(super) fn table_of(paths: &[&str]) -> Option<String> {
+    let mut format = None;
+    for path in paths {
+        let mut parts = path.rsplit('/');
+        let file = parts.next().unwrap_or_default();
+        let is_metadata = file.ends_with(".metadata.json") || file == "version-hint.text";
+        if is_metadata && parts.next() == Some("metadata") {
+            format = Some("Iceberg");
+        }
+        for part in path.split('/') {
+            match part {
+                "_delta_log" => format = Some("Delta Lake"),
+                ".hoodie" => format = Some("Hudi"),
+                _ => {}
+            }
+        }
     }
-    let metadata = folder.join("metadata");
-    let is_iceberg = has("metadata")
-        && std::fs::read_dir(&metadata).is_ok_and(|files| {
-            files.flatten().any(|file| {
-                let name = file.file_name();
-                let name = name.to_string_lossy();
-                name.ends_with(".metadata.json") || name == "version-hint.text"
-            })
-        });
-    is_iceberg.then_some(("Iceberg", EXPORT))
+    format.map(|format| {
+        format!(
+            "this is a table of {format}, whose folder also holds files that are no longer part of it; export what is to \
+             be loaded as plain files (for example by COPY or INSERT … SELECT)"
+        )
+    })
 }
 
 fn refused(path: &str, why: String) -> InputsError {
@@ -285,7 +339,7 @@ mod tests {
             assert!(error.contains(says), "{argument}: {error}");
         }
         assert!(
-            find(&["s3://bucket/x".to_owned()], &BTreeMap::new()).unwrap_err().to_string().contains("s3://")
+            find(&["ftp://host/x".to_owned()], &BTreeMap::new()).unwrap_err().to_string().contains("ftp://")
         );
     }
 }

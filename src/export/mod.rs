@@ -14,6 +14,7 @@ mod open;
 mod packed;
 mod parquet;
 pub mod partition;
+mod remote;
 mod shape;
 #[cfg(test)]
 mod testing;
@@ -21,6 +22,7 @@ mod testing;
 pub use self::identity::{Identity, modified_ms};
 pub use self::inputs::{Input, InputsError, Origin, find};
 pub use self::open::{Dialect, Format, Opened, Reading, open};
+pub use self::remote::Object;
 pub use self::shape::{Form, Seen, Shape};
 
 use crate::change::Row;

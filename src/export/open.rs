@@ -91,9 +91,18 @@ impl std::fmt::Debug for Opened {
 /// It cannot be read, its format is not told, or it is not what its format says.
 pub fn open(input: &Input, reading: &Reading) -> Result<Opened, ExportError> {
     let bytes_read = Arc::new(AtomicU64::new(0));
-    let named = reading.format.or_else(|| input.file().and_then(Format::of_name));
+    let named = reading.format.or_else(|| Format::of_name(Path::new(&input.name())));
     let raw: Box<dyn Read + Send> = match &input.origin {
         Origin::Stdin => Box::new(std::io::stdin()),
+        Origin::Object(object) => {
+            let mut head = [0; 4];
+            let count = read_head(&mut object.read(), &mut head)?;
+            if head.get(..count) == Some(parquet::MAGIC) {
+                let rows = Parquet::new(object.at_any_place(), reading.columns.as_deref())?;
+                return Ok(opened(Box::new(rows), input, Format::Parquet, bytes_read));
+            }
+            Box::new(object.read())
+        }
         Origin::Topic { .. } => {
             return Err(ExportError::NotRead("a topic's records are no file".to_owned()));
         }
@@ -155,7 +164,7 @@ fn opened(rows: Box<dyn Rows>, input: &Input, format: Format, bytes_read: Arc<At
     Opened { rows, format, bytes_read }
 }
 
-fn read_head(file: &mut File, head: &mut [u8]) -> std::io::Result<usize> {
+fn read_head(file: &mut impl Read, head: &mut [u8]) -> std::io::Result<usize> {
     let mut count = 0;
     while let Some(rest) = head.get_mut(count..).filter(|rest| !rest.is_empty()) {
         match file.read(rest)? {

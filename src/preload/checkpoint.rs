@@ -61,9 +61,13 @@ impl Checkpoint {
         Checkpoint { version: VERSION, entity: entity.to_owned(), asked, files, place, begun_ms }
     }
 
-    /// The file beside the first path, hidden so that no walk through a folder reads it.
+    /// The file beside the first path, hidden so that no walk through a folder reads it; of an address in the folder at
+    /// hand.
     pub(super) fn beside(path: &Path, entity: &str) -> PathBuf {
         let name = format!(".stoker-preload-{entity}.json");
+        if path.to_str().is_some_and(|text| text.contains("://")) {
+            return PathBuf::from(name);
+        }
         // A pattern's folder may be one itself.
         let mut folder = path.parent().unwrap_or(Path::new(""));
         while folder.to_str().is_some_and(|text| text.contains(['*', '?', '['])) {
@@ -161,6 +165,8 @@ mod tests {
             ("exports/2026/", "exports/.stoker-preload-e.json"),
             ("exports/*/x.csv", "exports/.stoker-preload-e.json"),
             ("a.csv", ".stoker-preload-e.json"),
+            ("s3://bucket/a/b", ".stoker-preload-e.json"),
+            ("topic:t", ".stoker-preload-e.json"),
         ] {
             assert_eq!(Checkpoint::beside(Path::new(path), "e"), Path::new(expected), "{path}");
         }

@@ -151,7 +151,7 @@ impl Feed {
         reach: Arc<Reach>,
     ) -> Feed {
         let passed = inputs.iter().take(place.input);
-        let bytes_before = passed.map(bytes_of).fold(0, u64::saturating_add);
+        let bytes_before = passed.map(Input::bytes).fold(0, u64::saturating_add);
         Feed { inputs, reading, mapper, place, current: None, reach, bytes_before }
     }
 
@@ -182,7 +182,7 @@ impl Feed {
         }
         let Some(input) = self.inputs.get(self.place.input) else { return Ok(false) };
         let failed = |source| FeedError { name: input.name(), source };
-        let file_bytes = bytes_of(input);
+        let file_bytes = input.bytes();
         let (source, columns) = match (&input.origin, &self.mapper.topics) {
             (Origin::Topic { name, partition }, Some(topics)) => {
                 let name = LaneName { topic: name.clone(), partition: *partition };
@@ -277,12 +277,6 @@ impl Feed {
         }
         Ok((chunk.rows > 0 || !chunk.rejects.is_empty()).then_some(chunk))
     }
-}
-
-/// The size of an input's file; 0 of what is none.
-pub(super) fn bytes_of(input: &Input) -> u64 {
-    let metadata = input.file().and_then(|path| std::fs::metadata(path).ok());
-    metadata.map_or(0, |metadata| metadata.len())
 }
 
 impl Mapper {

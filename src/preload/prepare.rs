@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::checkpoint::Checkpoint;
-use super::feed::{Feed, Mapper, Place, Reach, bytes_of};
+use super::feed::{Feed, Mapper, Place, Reach};
 use super::fit::{self, Fit, Sample};
 use super::known::{Known, Pipelines, Supply};
 use super::report::Watch;
@@ -15,7 +15,7 @@ use super::topic::TopicInputs;
 use super::{AsOf, Job, Trouble};
 use crate::clock::SystemClock;
 use crate::entity::{Entity, Lifetime, ReplicaIdentity, Topics};
-use crate::export::{Identity, Input, Origin, find, inputs, modified_ms};
+use crate::export::{Input, Origin, find, inputs};
 use crate::pipeline::Pipeline;
 use crate::settings::Settings;
 use crate::sink::redis::{NodeLoad, Over};
@@ -98,9 +98,9 @@ pub fn prepare(
     }
     let inputs: Arc<[Input]> = inputs.into();
     let has_stdin = inputs.iter().any(|input| input.origin == Origin::Stdin);
-    let only_files = inputs.iter().all(|input| input.file().is_some());
+    let are_kept = inputs.iter().all(Input::is_kept);
     if job.sweep {
-        if !only_files {
+        if !are_kept {
             return Err(Trouble::Usage(
                 "--sweep reads the export again: standard input cannot be, and a topic may have been compacted".into(),
             ));
@@ -148,7 +148,7 @@ pub fn prepare(
         Arc::new(TopicInputs { kafka, entity: entity.clone(), pipelines, supply })
     });
     let mapper = Mapper { pipeline, known, as_of_ms, lifetime, last_counts, topics };
-    let Sampled { mapper, sample, rows_all, missing } = sampled(mapper, &inputs, &job, only_files)?;
+    let Sampled { mapper, sample, rows_all, missing } = sampled(mapper, &inputs, &job, are_kept)?;
     let missing: Vec<String> = missing
         .into_iter()
         .filter(|column| needed.as_ref().is_none_or(|needed| needed.contains(column)))
@@ -164,13 +164,13 @@ pub fn prepare(
     if !has_stdin && !job.dry_run {
         (checkpoint, goes_on) = checkpointed(&job, &entity, &inputs, as_of_ms)?;
     }
-    let bytes_all = inputs.iter().map(bytes_of).fold(0, u64::saturating_add);
+    let bytes_all = inputs.iter().map(Input::bytes).fold(0, u64::saturating_add);
     Ok(Prepared {
         job,
         settings,
         entity,
         inputs,
-        bytes_all: if only_files { bytes_all } else { 0 },
+        bytes_all: if are_kept { bytes_all } else { 0 },
         mapper,
         follow,
         sample,
@@ -229,15 +229,8 @@ fn as_of(job: &Job, inputs: &[Input]) -> Result<Option<i64>, Trouble> {
         AsOf::FileTime => {
             let mut oldest: Option<i64> = None;
             for input in inputs {
-                let Some(path) = input.file() else {
-                    return Err(Trouble::Usage(format!(
-                        "{} has no file time: say --as-of TIME",
-                        input.name()
-                    )));
-                };
-                let modified = std::fs::metadata(path).ok().as_ref().and_then(modified_ms);
-                let modified = modified.ok_or_else(|| {
-                    Trouble::Usage(format!("{}: the system does not say when it was written", path.display()))
+                let modified = input.modified_ms().ok_or_else(|| {
+                    Trouble::Usage(format!("{} has no file time: say --as-of TIME", input.name()))
                 })?;
                 oldest = Some(oldest.map_or(modified, |oldest| oldest.min(modified)));
             }
@@ -278,10 +271,10 @@ struct Sampled {
 
 /// Reads the first rows of some inputs. Standard input cannot be read twice, and how many of a topic's records count
 /// nobody knows before: nothing is told of them.
-fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, only_files: bool) -> Result<Sampled, Trouble> {
+fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, are_kept: bool) -> Result<Sampled, Trouble> {
     let mut sample = Sample::default();
     let mut missing = Vec::new();
-    if !only_files {
+    if !are_kept {
         return Ok(Sampled { mapper, sample, rows_all: None, missing });
     }
     let taken = inputs.len().clamp(1, SAMPLE_INPUTS);
@@ -290,7 +283,7 @@ fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, only_files: bool) ->
     let (mut rows, mut bytes) = (0_u128, 0_u128);
     for number in 0..taken {
         let Some(input) = inputs.get(number * inputs.len() / taken) else { continue };
-        let file_bytes = bytes_of(input);
+        let file_bytes = input.bytes();
         let one: Arc<[Input]> = Arc::from([input.clone()]);
         let reach = Arc::new(Reach::default());
         let mut feed = Feed::new(one, job.reading.clone(), mapper, Place::default(), reach);
@@ -327,7 +320,7 @@ fn sampled(mut mapper: Mapper, inputs: &[Input], job: &Job, only_files: bool) ->
         bytes += u128::from(file_bytes);
         mapper = feed.into_mapper();
     }
-    let bytes_all: u128 = inputs.iter().map(|input| u128::from(bytes_of(input))).sum();
+    let bytes_all: u128 = inputs.iter().map(|input| u128::from(input.bytes())).sum();
     let rows_all = u64::try_from(rows * bytes_all / bytes.max(1)).ok();
     Ok(Sampled { mapper, sample, rows_all, missing })
 }
@@ -348,11 +341,10 @@ fn checkpointed(
     };
     let mut files = Vec::with_capacity(inputs.len());
     for input in inputs {
-        files.push(match input.file() {
-            Some(path) => Identity::of(path)
-                .map_err(|error| Trouble::Input(format!("{}: cannot be read: {error}", path.display())))?,
-            None => Identity::named(input.name()),
-        });
+        let identity = input.identity();
+        files.push(
+            identity.map_err(|error| Trouble::Input(format!("{}: cannot be read: {error}", input.name())))?,
+        );
     }
     let asked = format!(
         "as of {}, {}, {}",

@@ -12,12 +12,11 @@ mod tests;
 mod tree;
 
 use std::borrow::Cow;
-use std::fs::File;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use ::parquet::errors::ParquetError;
-use ::parquet::file::reader::FileReader as _;
+use ::parquet::file::reader::{ChunkReader, FileReader};
 use ::parquet::file::serialized_reader::SerializedFileReader;
 
 use self::leaf::Leaf;
@@ -38,7 +37,7 @@ const SCRATCH_KEPT_BYTES: usize = 1 << 20;
 
 /// A file under its projection.
 pub(super) struct Parquet {
-    file: SerializedFileReader<File>,
+    file: Box<dyn FileReader>,
     names: Vec<String>,
     trees: Vec<Tree>,
     kinds: Vec<Kind>,
@@ -66,9 +65,12 @@ enum Pending {
 
 impl Parquet {
     /// Opens a file. `wanted`: the columns to read; all where it is `None`.
-    pub(super) fn new(file: File, wanted: Option<&[String]>) -> Result<Parquet, ExportError> {
+    pub(super) fn new(
+        file: impl ChunkReader + 'static,
+        wanted: Option<&[String]>,
+    ) -> Result<Parquet, ExportError> {
         guarded(|| {
-            let file = SerializedFileReader::new(file)?;
+            let file: Box<dyn FileReader> = Box::new(SerializedFileReader::new(file)?);
             let schema = file.metadata().file_metadata().schema_descr_ptr();
             let planned = plan(&schema, wanted)?;
             let leaves = planned.leaves.into_iter().map(|column| Leaf::new(column, &schema)).collect();

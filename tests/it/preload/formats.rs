@@ -76,9 +76,13 @@ fn avro() -> Vec<u8> {
 }
 
 /// One row group with these columns, each written by its own function.
-type Column = Box<dyn FnOnce(&mut SerializedRowGroupWriter<'_, File>)>;
+pub(super) type Column = Box<dyn FnOnce(&mut SerializedRowGroupWriter<'_, File>)>;
 
-fn column<T: parquet::data_type::DataType>(values: Vec<T::T>, defs: Vec<i16>, reps: Vec<i16>) -> Column {
+pub(super) fn column<T: parquet::data_type::DataType>(
+    values: Vec<T::T>,
+    defs: Vec<i16>,
+    reps: Vec<i16>,
+) -> Column {
     Box::new(move |group| {
         let mut column = group.next_column().unwrap().unwrap();
         let levels = |levels: &'_ Vec<i16>| (!levels.is_empty()).then(|| levels.clone());
@@ -87,7 +91,7 @@ fn column<T: parquet::data_type::DataType>(values: Vec<T::T>, defs: Vec<i16>, re
     })
 }
 
-fn parquet(path: &std::path::Path, message: &str, groups: Vec<Vec<Column>>) {
+pub(super) fn parquet(path: &std::path::Path, message: &str, groups: Vec<Vec<Column>>) {
     let schema = Arc::new(parse_message_type(message).unwrap());
     let properties = WriterProperties::builder().set_compression(parquet::basic::Compression::SNAPPY).build();
     let file = File::create(path).unwrap();

@@ -138,7 +138,7 @@ fn bad_usage_is_told_before_anything_is_done() {
         (&["--unprotected", "none"], "no file"),
         (&["--unprotected", "delta"], "Delta Lake"),
         (&["--unprotected", "a.xyz"], "--format"),
-        (&["--unprotected", "s3://b/x"], "s3://"),
+        (&["--unprotected", "ftp://b/x"], "ftp://"),
         (&["--unprotected", "--sweep", "-"], "--sweep"),
         (&["--as-of", "2100-01-01T00:00:00Z", "a.ndjson"], "future"),
         (&["--as-of", "file-time", "-"], "file time"),

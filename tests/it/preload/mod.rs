@@ -3,6 +3,7 @@
 mod formats;
 mod limits;
 mod live;
+mod objects;
 mod resume;
 mod sweep;
 mod topic;
@@ -24,6 +25,8 @@ const LONG: Duration = Duration::from_secs(120);
 /// A folder of its own with settings and exports.
 pub(crate) struct Desk {
     folder: tempfile::TempDir,
+    /// What the process finds in its environment, beside this one's.
+    env: Vec<(&'static str, String)>,
 }
 
 /// How a preload ended.
@@ -45,7 +48,7 @@ impl Desk {
     fn new(settings: &str) -> Desk {
         let folder = tempfile::Builder::new().prefix("stoker-preload-").tempdir().unwrap();
         std::fs::write(folder.path().join("stoker.toml"), settings).unwrap();
-        Desk { folder }
+        Desk { folder, env: Vec::new() }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -67,6 +70,7 @@ impl Desk {
             .args(["preload", "-c", "stoker.toml", "--entity", "t", "--output", "json"])
             .args(arguments)
             .current_dir(self.folder.path())
+            .envs(self.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())
