@@ -1,7 +1,7 @@
 //! CSV with a header line (RFC 4180): every cell is a text, and which of them is null a convention.
 
 use std::borrow::Cow;
-use std::io::BufRead;
+use std::io::{self, BufRead, Read};
 
 use csv::{ByteRecord, ErrorKind, Reader, ReaderBuilder};
 
@@ -11,6 +11,9 @@ use crate::types::{Kind, Raw, Typed};
 
 /// What is null beside an empty cell: PostgreSQL's and Snowflake's `\N`.
 const NULL: &[u8] = b"\\N";
+
+/// Bytes that one row may take, as a line of NDJSON may: a quote that is not closed reads on to the end of the file.
+const ROW_BYTES_MAX: usize = 64 << 20;
 
 /// How a file is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +31,7 @@ impl Default for Dialect {
 }
 
 pub(super) struct Csv {
-    reader: Reader<Box<dyn BufRead + Send>>,
+    reader: Reader<Bounded>,
     names: Vec<String>,
     record: ByteRecord,
     empty_is_text: bool,
@@ -37,6 +40,7 @@ pub(super) struct Csv {
 impl Csv {
     /// Reads the header.
     pub(super) fn new(input: Box<dyn BufRead + Send>, dialect: Dialect) -> Result<Csv, ExportError> {
+        let input = Bounded { input, left: ROW_BYTES_MAX };
         // `flexible`: a row of another length is that row's error, and not the file's.
         let mut reader = ReaderBuilder::new().delimiter(dialect.delimiter).flexible(true).from_reader(input);
         let header = reader.byte_headers().map_err(fault)?;
@@ -54,9 +58,36 @@ impl Csv {
     }
 }
 
+impl Csv {
+    /// Reads a row. False at the end.
+    fn advance(&mut self) -> Result<bool, ExportError> {
+        self.reader.get_mut().left = ROW_BYTES_MAX;
+        self.reader.read_byte_record(&mut self.record).map_err(fault)
+    }
+}
+
+/// What may be read until the next row begins.
+struct Bounded {
+    input: Box<dyn BufRead + Send>,
+    left: usize,
+}
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.input.read(buffer)?;
+        let left = self.left.checked_sub(count);
+        self.left = left.ok_or_else(|| {
+            let why =
+                format!("a row is longer than {} MiB: maybe a quote is not closed", ROW_BYTES_MAX >> 20);
+            io::Error::new(io::ErrorKind::InvalidData, why)
+        })?;
+        Ok(count)
+    }
+}
+
 impl Rows for Csv {
     fn next(&mut self) -> Result<Next<'_>, ExportError> {
-        if !self.reader.read_byte_record(&mut self.record).map_err(fault)? {
+        if !self.advance()? {
             return Ok(Next::End);
         }
         if self.record.len() != self.names.len() {
@@ -80,7 +111,7 @@ impl Rows for Csv {
 
     fn skip(&mut self, rows: u64) -> Result<u64, ExportError> {
         for passed in 0..rows {
-            if !self.reader.read_byte_record(&mut self.record).map_err(fault)? {
+            if !self.advance()? {
                 return Ok(passed);
             }
         }
@@ -129,5 +160,13 @@ mod tests {
     fn a_header_that_names_a_column_twice_is_refused() {
         let read = Csv::new(Box::new(&b"a,b,a\n1,2,3\n"[..]), Dialect::default());
         assert!(matches!(read, Err(ExportError::Content(_))));
+    }
+
+    #[test]
+    fn a_quote_that_is_not_closed_reads_no_further_than_a_row_may_be_long() {
+        let endless = io::BufReader::new(io::Read::chain(&b"id\n\"x"[..], io::repeat(b'x')));
+        let mut csv = Csv::new(Box::new(endless), Dialect::default()).unwrap();
+        let error = crate::telemetry::chain(&csv.next().unwrap_err());
+        assert!(error.contains("longer than 64 MiB"), "{error}");
     }
 }
