@@ -211,8 +211,7 @@ async fn delete(load: &mut Load<'_>, mut keys: Vec<CacheKey>) -> Result<(), Ende
         let mut worst = None;
         for (key, outcome) in keys.into_iter().zip(outcomes) {
             match outcome {
-                // Of another type than those that a preload writes nothing is known.
-                Ok(Some(held)) if held.digest.len() > 40 => found.push((key, held)),
+                Ok(Some(held)) if held.is_of_value() => found.push((key, held)),
                 Ok(_) => {}
                 Err(error) => {
                     open.push(key);

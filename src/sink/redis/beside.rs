@@ -5,26 +5,22 @@
 //! connections, fences and redirects as the lanes' batches; no watermark, no owner record. When to write and when to
 //! take back is the job's to decide. Read [`RedisSink::put`] first.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
-use std::sync::LazyLock;
+mod scripts;
+mod send;
 
-use futures_util::future::join_all;
-use redis::{Cmd, Pipeline, Value as Reply};
+use redis::{Cmd, Value as Reply};
 use sha1::{Digest as _, Sha1};
 use smallvec::smallvec;
 
+use self::scripts::{GUARD_IF_ABSENT, HASH_WRITE_IF_ABSENT, HELD, TAKE_BACK};
+use self::send::world;
 use super::RedisSink;
 use super::classify::Fault;
-use super::cluster::resolve;
-use super::command::{bytes_of, checked, encode};
-use super::connect::Link;
-use super::scripts::{GUARD, HASH_WRITE, Script};
+use super::command::{bytes_of, encode};
 use crate::batch::{Action, Refusal, Step, Unit};
-use crate::error::{ServerCode, WorldError};
+use crate::error::WorldError;
 use crate::mutation::{CacheKey, Expiry, Guard, Value};
 use crate::sink::own::TOMBSTONE_MS;
-use crate::sink::slots::slot_of;
 
 /// One write beside the lanes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +69,13 @@ pub struct Fingerprint {
     pub expires_at_ms: Option<i64>,
 }
 
+impl Fingerprint {
+    /// True where it is of a type that entities write; of others only the type is known.
+    pub fn is_of_value(&self) -> bool {
+        self.digest.len() == DIGEST_CHARS
+    }
+}
+
 /// What became of taking one key back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TakenBack {
@@ -99,6 +102,9 @@ pub struct NodeLoad {
     pub evicted_keys: u64,
 }
 
+/// Characters of a digest: a letter, and SHA-1 in hexadecimal.
+const DIGEST_CHARS: usize = 41;
+
 /// The digest of a value, the same as the server's scripts make: `s` or `h` and 40 hexadecimal digits.
 pub fn digest(value: &Value) -> String {
     match value {
@@ -121,66 +127,6 @@ fn sha1_hex(pieces: &[&[u8]]) -> String {
     }
     sha.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
-
-/// Tells what a key holds: `digest` and `expires_at`. A hash's fields are told apart by sorting their digests, which
-/// every collation of the server's sorts alike. Reading a string as text costs its length.
-const FINGERPRINT: &str = r"
-local function fingerprint(key)
-  local kind = redis.call('TYPE', key).ok
-  local digest = kind
-  if kind == 'string' then
-    digest = 's' .. redis.sha1hex(redis.call('GET', key))
-  elseif kind == 'hash' then
-    local flat, parts = redis.call('HGETALL', key), {}
-    for i = 1, #flat, 2 do
-      parts[#parts + 1] = redis.sha1hex(#flat[i] .. ':' .. flat[i] .. flat[i + 1])
-    end
-    table.sort(parts)
-    digest = 'h' .. redis.sha1hex(table.concat(parts))
-  end
-  local expires_at = redis.pcall('PEXPIRETIME', key)
-  if type(expires_at) ~= 'number' then expires_at = '' end
-  return digest, tostring(expires_at)
-end
-";
-
-/// `KEYS`: key. Returns digest and expiry, which is empty where the server cannot tell it; nothing where there is no
-/// such key.
-static HELD: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&format!(
-        "{FINGERPRINT}
-local digest, expires_at = fingerprint(KEYS[1])
-if digest == 'none' then return {{}} end
-return {{digest, expires_at}}
-"
-    ))
-});
-
-/// Deletes a key while it holds that. `KEYS`: key. `ARGV`: digest, expiry or nothing. Returns 1 where it was deleted,
-/// 0 where it holds something else, 2 where it is gone.
-static TAKE_BACK: LazyLock<Script> = LazyLock::new(|| {
-    Script::new(&format!(
-        "{FINGERPRINT}
-local digest, expires_at = fingerprint(KEYS[1])
-if digest == 'none' then return 2 end
-if digest ~= ARGV[1] then return 0 end
-if ARGV[2] ~= '' and expires_at ~= '' and expires_at ~= ARGV[2] then return 0 end
-redis.call('UNLINK', KEYS[1])
-return 1
-"
-    ))
-});
-
-/// The same script, for a key that is not there; returns -1 where it is.
-fn if_absent(script: &Script) -> Script {
-    Script::of_source(format!(
-        "if redis.call('EXISTS', KEYS[1]) == 1 then return -1 end\n{}",
-        script.source()
-    ))
-}
-
-static HASH_WRITE_IF_ABSENT: LazyLock<Script> = LazyLock::new(|| if_absent(&HASH_WRITE));
-static GUARD_IF_ABSENT: LazyLock<Script> = LazyLock::new(|| if_absent(&GUARD));
 
 impl RedisSink {
     /// Writes these keys. One answer each, in their order; an error says that the write may or may not have been done,
@@ -369,179 +315,6 @@ impl RedisSink {
             return Some(cmd);
         }
         None
-    }
-
-    /// Sends one command a key to where its slot is served: one pipeline a master. An answer is the reply, or what its
-    /// error means, with the server's clock less ours. `build` gets the index and that offset; where it gives none,
-    /// the command counts as refused.
-    async fn each_key(
-        &self,
-        keys: &[&[u8]],
-        build: &dyn Fn(usize, i64) -> Option<Cmd>,
-    ) -> Vec<(Result<Reply, Fault>, i64)> {
-        let mut answers: Vec<(Result<Reply, Fault>, i64)> =
-            keys.iter().map(|_| (Err(Fault::Refused(Refusal::Command)), 0)).collect();
-        if let Err(error) = self.refresh_if_stale().await {
-            answers.iter_mut().for_each(|answer| answer.0 = Err(Fault::World(error.clone())));
-            return answers;
-        }
-        let map = self.map();
-        let mut parts: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (index, key) in keys.iter().enumerate() {
-            match map.master_of(slot_of(key)) {
-                Some(master) => parts.entry(master).or_default().push(index),
-                None => {
-                    let error = WorldError::NotNow { code: ServerCode::ClusterDown };
-                    self.noticed(&error);
-                    set(&mut answers, index, Err(Fault::World(error)), 0);
-                }
-            }
-        }
-        let sending = parts.into_iter().map(|(address, indices)| async move {
-            let offset_ms = |sink: &RedisSink| sink.node(address).clock_offset_ms();
-            match self.link(address).await {
-                Ok(link) => {
-                    let offset_ms = offset_ms(self);
-                    let replies = self.send_keys(address, &link, &indices, offset_ms, build).await;
-                    (indices, replies, offset_ms)
-                }
-                Err(error) => {
-                    let failed = indices.iter().map(|_| Err(Fault::World(error.clone()))).collect();
-                    (indices, failed, 0)
-                }
-            }
-        });
-        for (indices, replies, offset_ms) in join_all(sending).await {
-            for (index, reply) in indices.into_iter().zip(replies) {
-                set(&mut answers, index, reply, offset_ms);
-            }
-        }
-        answers
-    }
-
-    async fn send_keys(
-        &self,
-        address: &str,
-        link: &Rc<Link>,
-        indices: &[usize],
-        offset_ms: i64,
-        build: &dyn Fn(usize, i64) -> Option<Cmd>,
-    ) -> Vec<Result<Reply, Fault>> {
-        let mut replies: Vec<Result<Reply, Fault>> =
-            indices.iter().map(|_| Err(Fault::Refused(Refusal::Command))).collect();
-        // Places that are open. Twice: what finds its script lost is sent again once they are loaded.
-        let mut open: Vec<usize> = (0..indices.len()).collect();
-        for attempt in 0..2 {
-            let mut pipeline = Pipeline::with_capacity(open.len());
-            open.retain(|place| match indices.get(*place).and_then(|index| build(*index, offset_ms)) {
-                Some(cmd) => {
-                    pipeline.add_command(cmd);
-                    true
-                }
-                None => false,
-            });
-            if open.is_empty() {
-                break;
-            }
-            let answered = match link.send(&pipeline).await {
-                Ok(answered) => answered,
-                Err(error) => {
-                    self.noticed(&error);
-                    for place in open {
-                        put(&mut replies, place, Err(Fault::World(error.clone())));
-                    }
-                    return replies;
-                }
-            };
-            let mut lost = Vec::new();
-            for (place, reply) in open.into_iter().zip(answered) {
-                match checked(&reply).map(|_| ()) {
-                    Ok(()) => put(&mut replies, place, Ok(reply)),
-                    Err(Fault::World(WorldError::NoScript)) if attempt == 0 => lost.push(place),
-                    Err(Fault::Ask { node }) => {
-                        let cmd = indices.get(place).and_then(|index| build(*index, offset_ms));
-                        if let Some(cmd) = cmd {
-                            put(&mut replies, place, self.ask(&resolve(&node, address), cmd).await);
-                        }
-                    }
-                    Err(fault) => put(&mut replies, place, Err(self.taken_in(fault, address, link))),
-                }
-            }
-            open = lost;
-            if !open.is_empty()
-                && let Err(error) = self.load_beside(link).await
-            {
-                for place in open {
-                    put(&mut replies, place, Err(Fault::World(error.clone())));
-                }
-                break;
-            }
-        }
-        replies
-    }
-
-    /// What an error says about the map and the connection.
-    fn taken_in(&self, fault: Fault, address: &str, link: &Link) -> Fault {
-        match fault {
-            Fault::Moved { slot, node } => Fault::World(self.moved(slot, &node, address)),
-            Fault::World(error) => {
-                self.noticed(&error);
-                if let WorldError::NotNow { code: ServerCode::ReadOnly | ServerCode::Auth } = error {
-                    link.give_up();
-                }
-                Fault::World(error)
-            }
-            other => other,
-        }
-    }
-
-    /// Sends one command to where its slot is going.
-    async fn ask(&self, address: &str, cmd: Cmd) -> Result<Reply, Fault> {
-        let link = self.link(address).await.map_err(Fault::World)?;
-        self.load_beside(&link).await.map_err(Fault::World)?;
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("ASKING");
-        pipeline.add_command(cmd);
-        let reply = link.send(&pipeline).await.map_err(Fault::World)?.pop();
-        let reply = reply.ok_or(Fault::World(WorldError::Protocol))?;
-        checked(&reply).map(|_| ()).map(|()| reply.clone())
-    }
-
-    async fn load_beside(&self, link: &Link) -> Result<(), WorldError> {
-        self.load_scripts(link).await?;
-        let mut pipeline = Pipeline::new();
-        for script in [&HELD, &TAKE_BACK, &HASH_WRITE_IF_ABSENT, &GUARD_IF_ABSENT] {
-            pipeline.cmd("SCRIPT").arg("LOAD").arg(script.source());
-        }
-        for reply in link.send(&pipeline).await? {
-            checked(&reply).map_err(world)?;
-        }
-        Ok(())
-    }
-}
-
-fn set(
-    answers: &mut [(Result<Reply, Fault>, i64)],
-    index: usize,
-    reply: Result<Reply, Fault>,
-    offset_ms: i64,
-) {
-    if let Some(answer) = answers.get_mut(index) {
-        *answer = (reply, offset_ms);
-    }
-}
-
-fn put(replies: &mut [Result<Reply, Fault>], place: usize, reply: Result<Reply, Fault>) {
-    if let Some(slot) = replies.get_mut(place) {
-        *slot = reply;
-    }
-}
-
-fn world(fault: Fault) -> WorldError {
-    match fault {
-        Fault::World(error) => error,
-        Fault::Moved { .. } | Fault::Ask { .. } => WorldError::Redirected,
-        Fault::Refused(_) => WorldError::Protocol,
     }
 }
 
