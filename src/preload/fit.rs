@@ -70,6 +70,11 @@ impl Fit {
     }
 }
 
+/// Bytes left up to that share on the fullest master; `None` where none has a limit.
+pub(super) fn least_room(loads: &[NodeLoad], fill: f64) -> Option<u64> {
+    loads.iter().filter_map(|load| room(load, fill)).min()
+}
+
 /// Bytes left up to that share; `None` without a limit.
 fn room(load: &NodeLoad, fill: f64) -> Option<u64> {
     if load.max_bytes == 0 {

@@ -1,4 +1,4 @@
-//! The load itself: takes chunks, writes them, hears of changes, takes back, settles, and knows when to end.
+//! The load itself: takes chunks, has them written, hears of changes, settles, and knows when to end.
 //!
 //! One task on one thread: what it hears is taken in between two chunks, never beside a write, so that a change is
 //! either known before a write is decided or finds it remembered. Start at [`load`].
@@ -9,25 +9,23 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{Receiver, channel};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::checkpoint::Checkpoint;
 use super::feed::{Chunk, Feed, FeedError, Mapper, Place, Reach};
-use super::fit::share;
+use super::fit::{least_room, share};
 use super::listen::Following;
 use super::pace::Pace;
 use super::prepare::Prepared;
 use super::rejects::Rejects;
 use super::report::{Ended, Progress, Protection, Report, Watch};
-use super::settle::{PENDING_MAX, Settling, fingerprint};
+use super::settle::{PENDING_MAX, Settling};
 use super::sweep;
 use super::{Job, Trouble};
 use crate::clock::SystemClock;
-use crate::error::{ServerCode, WorldError};
 use crate::export::Input;
 use crate::mutation::CacheKey;
-use crate::retry;
-use crate::sink::redis::{Fingerprint, NodeLoad, Put, PutOutcome, RedisSink, TakenBack, digest};
+use crate::sink::redis::{Fingerprint, NodeLoad, RedisSink};
 use crate::telemetry::chain;
 
 /// Chunks that wait to be written.
@@ -36,6 +34,9 @@ const CHUNKS: usize = 2;
 const MARK_EVERY: Duration = Duration::from_millis(200);
 /// How often the masters are asked how full they are.
 const LOADS_EVERY: Duration = Duration::from_secs(1);
+/// They are asked sooner where what was written since may have taken this part of the room that there was: a small Redis
+/// is full within a second.
+const ROOM_PART: u64 = 4;
 /// How often the checkpoint is written.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 /// How often it is shown how far it is.
@@ -63,11 +64,15 @@ pub(super) struct Load<'w> {
     /// True where it goes on with a load that was ended.
     goes_on: bool,
     /// Writes that a killed run before this one may have done, so far ahead.
-    overlap: usize,
+    pub(super) overlap: usize,
     evicted_before: Vec<(String, u64)>,
     reach: Arc<Reach>,
     bytes_all: u64,
     looked: Duration,
+    /// Bytes that were left on the fullest master then.
+    room: Option<u64>,
+    /// Bytes that were written since, about.
+    pub(super) unlooked: u64,
     saved: Duration,
     shown: Duration,
     pub(super) back: Vec<(CacheKey, Fingerprint)>,
@@ -124,6 +129,8 @@ pub(super) async fn load(
         pace: Pace::new(prepared.job.rate, clock.now().monotonic),
         goes_on: prepared.goes_on,
         overlap: if prepared.goes_on { OVERLAP } else { 0 },
+        room: loads.as_deref().and_then(|loads| least_room(loads, prepared.job.fill)),
+        unlooked: 0,
         evicted_before: evicted(loads.as_deref().unwrap_or_default()),
         inputs: Arc::clone(&prepared.inputs),
         settling: Settling::new(),
@@ -226,8 +233,10 @@ impl Load<'_> {
         if self.job.dry_run {
             return Ok(());
         }
-        if now.saturating_sub(self.looked) >= LOADS_EVERY {
+        let may_be_full = self.room.is_some_and(|room| self.unlooked >= room / ROOM_PART);
+        if may_be_full || now.saturating_sub(self.looked) >= LOADS_EVERY {
             self.looked = now;
+            self.unlooked = 0;
             // Where they do not answer, the next write says so.
             if let Ok(loads) = self.sink.loads().await {
                 self.judge(&loads)?;
@@ -243,6 +252,7 @@ impl Load<'_> {
     fn judge(&mut self, loads: &[NodeLoad]) -> Result<(), Ended> {
         let share = share(loads);
         self.pace.saw_share(share, self.job.fill);
+        self.room = least_room(loads, self.job.fill);
         if share >= self.job.fill {
             let percent = share * 100.0;
             return Err(Ended::Full(format!("{percent:.0} % of maxmemory is used")));
@@ -289,123 +299,6 @@ impl Load<'_> {
                 self.tend().await?;
             }
         }
-        Ok(())
-    }
-
-    /// Leaves out what is not to be written.
-    fn choose(&mut self, puts: Vec<Put>, rows_of: Vec<u64>) -> (Vec<Put>, Vec<u64>) {
-        let now_ms = self.clock.now().unix_ms;
-        let mut chosen = (Vec::with_capacity(puts.len()), Vec::with_capacity(puts.len()));
-        for (put, row) in puts.into_iter().zip(rows_of) {
-            let overlaps = self.overlap > 0;
-            self.overlap = self.overlap.saturating_sub(1);
-            if self.settling.is_changed(row) || self.settling.is_changed(fingerprint(&put.key)) {
-                self.report.keys_changed += 1;
-                if overlaps {
-                    // The run that was killed may have written it, and did not live to take it back.
-                    self.back
-                        .push((put.key, Fingerprint { digest: digest(&put.value), expires_at_ms: None }));
-                }
-            } else if put.expiry.at(now_ms).is_some_and(|at_ms| at_ms <= now_ms) {
-                self.report.keys_expired += 1;
-            } else {
-                chosen.0.push(put);
-                chosen.1.push(row);
-            }
-        }
-        chosen
-    }
-
-    /// Writes, as often as it takes, and remembers what is written. What is heard meanwhile waits.
-    async fn put(&mut self, mut puts: Vec<Put>, mut rows_of: Vec<u64>) -> Result<(), Ended> {
-        let mut attempt = 0;
-        while !puts.is_empty() {
-            let outcomes = self.sink.put(&puts, self.job.over).await;
-            let (mut open, mut open_rows) = (Vec::new(), Vec::new());
-            let mut worst: Option<WorldError> = None;
-            for ((put, row), outcome) in puts.into_iter().zip(rows_of).zip(outcomes) {
-                match outcome {
-                    Ok(PutOutcome::Written { expires_at_ms }) => {
-                        self.report.keys_written += 1;
-                        self.remember(put, row, Some(expires_at_ms));
-                    }
-                    // It may be there since the attempt that got no answer.
-                    Ok(PutOutcome::Exists) if attempt > 0 => {
-                        self.report.keys_present += 1;
-                        self.remember(put, row, None);
-                    }
-                    Ok(PutOutcome::Exists) => self.report.keys_present += 1,
-                    Ok(PutOutcome::Older) => self.report.keys_older += 1,
-                    Ok(PutOutcome::Refused(_)) => self.report.keys_refused += 1,
-                    Err(error) => {
-                        open.push(put);
-                        open_rows.push(row);
-                        worst = Some(worst.map_or(error.clone(), |worst| retry::worse(worst, error)));
-                    }
-                }
-            }
-            (puts, rows_of) = (open, open_rows);
-            let Some(error) = worst else { break };
-            attempt += 1;
-            if let Err(ended) = self.bear(&error, attempt).await {
-                // No answer may mean that they landed: what is known of them is that they may be there.
-                for (put, row) in puts.into_iter().zip(rows_of) {
-                    self.remember(put, row, None);
-                }
-                return Err(ended);
-            }
-        }
-        Ok(())
-    }
-
-    fn remember(&mut self, put: Put, row: u64, expires_at_ms: Option<i64>) {
-        if self.follower.is_some() {
-            let held = Fingerprint { digest: digest(&put.value), expires_at_ms };
-            self.settling.remember(put.key, row, held);
-        }
-    }
-
-    /// Takes back what a change raced with.
-    pub(super) async fn take_back(&mut self) -> Result<(), Ended> {
-        let mut back = std::mem::take(&mut self.back);
-        let mut attempt = 0;
-        while !back.is_empty() {
-            let outcomes = self.sink.take_back(&back).await;
-            let mut open = Vec::new();
-            let mut worst: Option<WorldError> = None;
-            for (it, outcome) in back.into_iter().zip(outcomes) {
-                match outcome {
-                    Ok(TakenBack::Deleted) => self.report.taken_back += 1,
-                    Ok(TakenBack::Other | TakenBack::Gone) => {}
-                    Err(error) => {
-                        open.push(it);
-                        worst = Some(worst.map_or(error.clone(), |worst| retry::worse(worst, error)));
-                    }
-                }
-            }
-            back = open;
-            let Some(error) = worst else { break };
-            attempt += 1;
-            if let Err(ended) = self.bear(&error, attempt).await {
-                self.report.unsettled += count(back.len());
-                return Err(ended);
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits before something is sent again, or ends where that does not help.
-    pub(super) async fn bear(&mut self, error: &WorldError, attempt: u32) -> Result<(), Ended> {
-        if let WorldError::NotNow { code: ServerCode::OutOfMemory | ServerCode::NoPermission } = error {
-            return Err(Ended::RedisRefuses(error.to_string()));
-        }
-        if attempt == 3 {
-            self.watch.note(&format!("Redis: {error}; it goes on when that is over"));
-        }
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(Ended::Stopped);
-        }
-        sleep(retry::pause(retry::verdict(error), attempt, 0)).await;
         Ok(())
     }
 
@@ -513,6 +406,6 @@ fn evicted(loads: &[NodeLoad]) -> Vec<(String, u64)> {
     loads.iter().map(|load| (load.address.clone(), load.evicted_keys)).collect()
 }
 
-fn count(number: usize) -> u64 {
+pub(super) fn count(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }

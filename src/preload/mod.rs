@@ -26,6 +26,7 @@ mod report;
 mod settle;
 mod sweep;
 mod topic;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -125,7 +126,7 @@ pub enum Trouble {
 /// Runs a load that is prepared. Blocks until it has ended, or shortly after `stop` is set.
 ///
 /// # Errors
-/// It could not be carried on; the report of what was done by then is told to `watch` before.
+/// It was not begun, or where it stands could not be kept. What ends it later is the report's to tell.
 pub fn run(prepared: Prepared, watch: &mut dyn Watch, stop: &AtomicBool) -> Result<Report, Trouble> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()

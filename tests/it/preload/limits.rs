@@ -105,7 +105,7 @@ fn it_says_before_the_first_write_that_it_would_not_fit_and_stops_where_it_is_to
     let ratio = estimate as f64 / took as f64;
     assert!((0.75..1.5).contains(&ratio), "estimated {estimate} bytes, and it took {took}");
 
-    let done = desk.run(&["--unprotected", "--even-if-full", "--rate", "20000", "a.ndjson"]);
+    let done = desk.run(&["--unprotected", "--even-if-full", "a.ndjson"]);
     assert_eq!((done.code, done.report["ended"]["why"].as_str()), (7, Some("full")), "{done:?}");
     let (full, evicted) = used(&mut client);
     assert!(full < 12 << 20 && evicted == 0, "{full} bytes, {evicted} evicted");
