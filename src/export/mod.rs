@@ -1,6 +1,6 @@
 //! Exports of a warehouse as rows: what `stoker preload` loads.
 //!
-//! Files in Parquet, CSV, NDJSON and Avro, packed or not; found by [`inputs`], opened by [`open`], read row by row
+//! Files in Parquet, CSV, NDJSON and Avro, packed or not; found by [`inputs`], opened by [`open()`], read row by row
 //! in memory that does not grow with the export. Rows are borrowed columns like those of a change; which type each
 //! of them has is the file's to say, and where it says none, the caller's ([`Shape`]). Nothing here knows entities,
 //! keys or Redis. Start at [`Rows`].

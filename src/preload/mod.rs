@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Rows become changes and go through the entity's handler, as those of a topic do. What changed since the export shows
-//! it is neither written nor overwritten nor swept; a write that a change races with is taken back ([`settle`]). It
+//! it is neither written nor overwritten nor swept; a write that a change races with is taken back (`settle`). It
 //! writes if absent, unless told to overwrite; stops before Redis is full; goes on where it was ended. Memory does not
 //! grow with the export. Start at [`run`], then read `load`.
 

@@ -165,3 +165,34 @@ fn a_cluster_is_loaded_and_swept_on_all_of_its_masters() {
     let left: usize = cluster.masters.iter().map(|master| held(&mut master.client()).len()).sum();
     assert_eq!(left, 1_500);
 }
+
+/// A user that may do exactly what the README allows and docs/preload.md adds.
+#[test]
+fn the_rights_in_redis_are_enough() {
+    let read =
+        |name: &str| std::fs::read_to_string(format!("{}/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let (readme, page) = (read("README.md"), read("docs/preload.md"));
+    let rule = readme.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
+    let (_, rights) = page.split_once("## Rights").unwrap();
+    let mut words: Vec<&str> = rule.split(' ').collect();
+    words.push("~t:*");
+    words.extend(
+        rights
+            .split(|letter: char| letter.is_whitespace() || "`,;".contains(letter))
+            .filter(|word| word.starts_with('+')),
+    );
+    let redis = RedisServer::start();
+    let mut client = redis.client();
+    client.run::<()>(&words);
+    client.run::<()>(&["SET", "t:999", "old"]);
+    let settings = alone(redis.port, "").replace("redis://", "redis://stoker:secret@");
+    let desk = Desk::new(&settings);
+    desk.file("a.ndjson", rows(0..100));
+    for overwrite in [&[][..], &["--overwrite"]] {
+        let done = desk.run(&[&["--unprotected", "--sweep", "a.ndjson"][..], overwrite].concat());
+        assert_eq!(done.code, 0, "{done:?}");
+    }
+    assert_eq!(held(&mut client).len(), 300);
+    let refused: Vec<redis::Value> = client.run(&["ACL", "LOG"]);
+    assert!(refused.is_empty(), "{refused:?}");
+}
