@@ -65,13 +65,18 @@ impl Desk {
 
     /// Starts a preload of entity `t` from this folder.
     fn start(&self, arguments: &[&str]) -> Running {
+        self.start_with(arguments, Stdio::null())
+    }
+
+    /// The same, with that standard input.
+    fn start_with(&self, arguments: &[&str], input: Stdio) -> Running {
         let (out, err) = (self.path("out.json"), self.path("err.txt"));
         let child = Command::new(env!("CARGO_BIN_EXE_stoker"))
             .args(["preload", "-c", "stoker.toml", "--entity", "t", "--output", "json"])
             .args(arguments)
             .current_dir(self.folder.path())
             .envs(self.env.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
+            .stdin(input)
             .stdout(File::create(&out).unwrap())
             .stderr(File::create(&err).unwrap())
             .spawn()
@@ -105,6 +110,12 @@ impl Running {
         let report = serde_json::from_str(&text).unwrap_or(Value::Null);
         let code = status.unwrap().code().unwrap_or_else(|| panic!("{status:?}:\n{err}"));
         Done { code, report, err }
+    }
+
+    /// Asks it to end.
+    fn terminate(&self) {
+        let status = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status();
+        assert!(status.unwrap().success());
     }
 
     /// Ends it without any warning.

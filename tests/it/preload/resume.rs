@@ -1,5 +1,6 @@
 //! What was ended goes on: after kill -9, and only with the same files.
 
+use std::io::Write as _;
 use std::time::Duration;
 
 use super::{Desk, alone, held, rows};
@@ -60,11 +61,39 @@ fn a_signal_ends_it_and_says_where_it_goes_on() {
     let mut client = redis.client();
     let running = desk.start(&["--unprotected", "--rate", "6000", "a.ndjson"]);
     assert!(wait_for(Duration::from_secs(60), || client.run::<u64>(&["DBSIZE"]) > 1_000));
-    let status = std::process::Command::new("kill").args(["-TERM", &running.child.id().to_string()]).status();
-    assert!(status.unwrap().success());
+    running.terminate();
     let done = running.end();
     assert_eq!((done.code, done.report["ended"]["why"].as_str()), (7, Some("stopped")), "{done:?}");
     assert!(done.report["checkpoint"].as_str().unwrap().ends_with(".stoker-preload-t.json"));
     let done = desk.run(&["--unprotected", "a.ndjson"]);
     assert_eq!((done.code, held(&mut client).len()), (0, 60_000), "{done:?}");
+}
+
+#[test]
+fn a_pipe_is_loaded_to_its_end_and_a_signal_does_not_wait_for_it() {
+    let redis = RedisServer::start();
+    let desk = Desk::new(&alone(redis.port, ""));
+    let mut client = redis.client();
+    for is_ended in [true, false] {
+        client.run::<()>(&["FLUSHALL"]);
+        let mut running = desk.start_with(&["--unprotected", "-"], std::process::Stdio::piped());
+        let mut input = running.child.stdin.take().unwrap();
+        input.write_all(rows(0..1_000).as_bytes()).unwrap();
+        let begun = wait_for(Duration::from_secs(60), || client.run::<u64>(&["DBSIZE"]) > 1_000);
+        assert!(begun, "{}", running.said());
+        if is_ended {
+            drop(input);
+            let done = running.end();
+            assert_eq!(
+                (done.code, done.count("rows"), held(&mut client).len()),
+                (0, 1_000, 3_000),
+                "{done:?}"
+            );
+        } else {
+            running.terminate();
+            let done = running.end();
+            assert_eq!((done.code, done.report["ended"]["why"].as_str()), (7, Some("stopped")), "{done:?}");
+            drop(input);
+        }
+    }
 }
