@@ -15,7 +15,7 @@ mod with {
     use std::sync::Arc;
 
     use axum::extract::{Path, State};
-    use axum::http::{HeaderMap, StatusCode};
+    use axum::http::{HeaderMap, StatusCode, Uri};
     use axum::response::{IntoResponse, Response};
     use axum::routing::get;
 
@@ -25,7 +25,10 @@ mod with {
 
     type Objects = Arc<BTreeMap<String, Vec<u8>>>;
 
-    async fn list(State(objects): State<Objects>) -> String {
+    async fn list(State(objects): State<Objects>, asked: Uri) -> String {
+        let query = asked.query().unwrap_or_default();
+        let prefix = query.split('&').find_map(|part| part.strip_prefix("prefix=")).unwrap_or_default();
+        let prefix = prefix.replace("%2F", "/");
         let each = |(key, bytes): (&String, &Vec<u8>)| {
             format!(
                 "<Contents><Key>{key}</Key><LastModified>2026-11-01T00:00:00.000Z</LastModified>\
@@ -33,7 +36,7 @@ mod with {
                 bytes.len()
             )
         };
-        let all: String = objects.iter().map(each).collect();
+        let all: String = objects.iter().filter(|(key, _)| key.starts_with(&prefix)).map(each).collect();
         format!("<ListBucketResult><IsTruncated>false</IsTruncated>{all}</ListBucketResult>")
     }
 
@@ -116,6 +119,7 @@ mod with {
         assert_eq!(held["t:0"], r#"{"id":0,"name":"n0","dt":"1"}"#);
         assert_eq!(held["t:19999"], format!(r#"{{"id":19999,"name":"{:0>300}","dt":"2"}}"#, 19_999));
         let done = desk.run(&["--unprotected", "s3://bucket/nothing"]);
-        assert!(done.code == 2 && !done.err.contains("hunter2"), "{done:?}");
+        assert!(done.code == 2 && done.err.contains("no object to read"), "{done:?}");
+        assert!(!done.err.contains("hunter2"), "{done:?}");
     }
 }
