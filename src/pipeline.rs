@@ -181,13 +181,7 @@ impl Pipeline {
     pub fn handle(&mut self, record: &Record<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
         self.undecided.clear();
         let entities = Arc::clone(&self.entities);
-        if !self.routes.contains_key(record.topic) {
-            if self.routes.len() >= ROUTES_MAX {
-                self.routes.clear();
-            }
-            self.routes.insert(record.topic.to_owned(), Route::of(record.topic, &entities));
-        }
-        let Some(route) = self.routes.get_mut(record.topic) else { return };
+        let Some(route) = route(&mut self.routes, record.topic, &entities) else { return };
         if route.readers.is_empty() {
             emit(Emitted::Ignored { entity: None, why: Ignored::NoEntity });
         }
@@ -217,6 +211,102 @@ impl Pipeline {
             }
         }
     }
+
+    /// Shows each change of a record to `see`, as the entity at that index sees it, and handles nothing.
+    ///
+    /// # Errors
+    /// The record cannot be decoded in one of its entities' formats; the others are shown.
+    pub fn look(
+        &mut self,
+        record: &Record<'_>,
+        see: &mut dyn FnMut(usize, &Change<'_>),
+    ) -> Result<(), DecodeError> {
+        let entities = Arc::clone(&self.entities);
+        let Some(route) = route(&mut self.routes, record.topic, &entities) else { return Ok(()) };
+        let mut looked = Ok(());
+        for reader in &mut route.readers {
+            let mut handling = Handling {
+                entities: &entities,
+                readers: &reader.entities,
+                record,
+                value_bytes_max: self.value_bytes_max,
+                tells_rows: false,
+                mutations: &mut self.mutations,
+                undecided: &mut self.undecided,
+            };
+            match reader.decoder.decode_with(record, &self.schemas) {
+                Ok(Decoded::Changes(changes)) => {
+                    for change in changes {
+                        handling.each_taker(change, |_, index, change| see(index, change));
+                    }
+                }
+                Ok(Decoded::Ignored(_)) => {}
+                Err(error) => looked = Err(error),
+            }
+        }
+        looked
+    }
+
+    /// Handles one row that no record carried: `change` is what the entity at `index` is to see of it, and
+    /// `record` says where it comes from. Calls `emit` once, as [`Pipeline::handle`] does for a change of one entity.
+    ///
+    /// The entity's filters of topic and table are not asked, its rules for rows are. Returns which row it is, where
+    /// that can be told.
+    pub fn handle_row(
+        &mut self,
+        index: usize,
+        change: Change<'_>,
+        record: &Record<'_>,
+        emit: &mut dyn FnMut(Emitted<'_>),
+    ) -> Option<RowId> {
+        self.undecided.clear();
+        let entities = Arc::clone(&self.entities);
+        let entity = entities.get(index)?;
+        // Of a life as short as the entity's here.
+        let mut change = change;
+        let mut handling = Handling {
+            entities: &entities,
+            readers: &[index],
+            record,
+            value_bytes_max: self.value_bytes_max,
+            tells_rows: false,
+            mutations: &mut self.mutations,
+            undecided: &mut self.undecided,
+        };
+        entity.rules.apply(&mut change, &entity.columns);
+        let before = change.before.take();
+        see(&mut change, before, entity);
+        handling.one(index, &change, emit);
+        Flow::new(entity, &change, record, self.value_bytes_max).rows_by_key().pop()
+    }
+
+    /// Tells which rows a record is about, as the entity at that index sees it: each as it is, and as it was. A record
+    /// that cannot be decoded tells none.
+    pub fn rows_of(&mut self, record: &Record<'_>, tell: &mut dyn FnMut(usize, RowId)) {
+        let entities = Arc::clone(&self.entities);
+        let value_bytes_max = self.value_bytes_max;
+        // What cannot be decoded is told where it is handled.
+        let _ = self.look(record, &mut |index, change| {
+            let Some(entity) = entities.get(index) else { return };
+            let rows = Flow::new(entity, change, record, value_bytes_max).rows_by_key();
+            rows.into_iter().for_each(|row| tell(index, row));
+        });
+    }
+}
+
+/// The route of a topic, made where it is not known yet.
+fn route<'r>(
+    routes: &'r mut HashMap<String, Route, ahash::RandomState>,
+    topic: &str,
+    entities: &[Entity],
+) -> Option<&'r mut Route> {
+    if !routes.contains_key(topic) {
+        if routes.len() >= ROUTES_MAX {
+            routes.clear();
+        }
+        routes.insert(topic.to_owned(), Route::of(topic, entities));
+    }
+    routes.get_mut(topic)
 }
 
 impl Route {

@@ -9,6 +9,7 @@ pub mod demo;
 mod exit;
 pub mod explain;
 pub mod finding;
+pub mod preload;
 pub mod probe;
 pub mod run;
 pub mod schemas;
@@ -53,6 +54,8 @@ pub enum Output {
 enum Command {
     /// Keeps the caches hot until a signal
     Run(run::RunArgs),
+    /// Loads an export of a warehouse, then ends
+    Preload(preload::PreloadArgs),
     /// Looks for problems of the settings and of what they name, all at once
     Check(check::CheckArgs),
     /// Shows what records would do to the cache, without Kafka and without Redis
@@ -97,6 +100,7 @@ fn unwritten(error: &std::io::Error) -> Exit {
 fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
     match &args.command {
         Command::Run(run) => run::run(run, handlers, run::engine),
+        Command::Preload(preload) => preload::preload(preload, args.output, handlers),
         Command::Check(check) => {
             check::check(check, args.output, handlers, &[probe::kafka, probe::registry, probe::redis])
         }

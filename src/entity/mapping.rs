@@ -3,6 +3,7 @@
 //! Evaluates conditions, makes values, and takes lifetimes from columns; what of that deletes or is guarded is
 //! [`super::flow`]'s to say, as for handlers in Rust. Start at [`Mapping`].
 
+mod columns;
 mod nested;
 mod part;
 
@@ -54,6 +55,10 @@ fn key_template(write: &WriteSpec) -> KeyTemplate {
 impl EntityHandler for Mapping {
     fn keys(&self) -> &[KeyTemplate] {
         &self.keys
+    }
+
+    fn columns(&self) -> Option<Vec<String>> {
+        columns::of(&self.spec)
     }
 
     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError> {

@@ -23,7 +23,7 @@ mod redis_url;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod units;
+pub(crate) mod units;
 mod validate;
 
 use std::borrow::Cow;

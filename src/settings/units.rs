@@ -17,7 +17,7 @@ const DURATION_UNITS: [(&str, u64); 5] =
 const SIZE_UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
 
 /// A duration of whole milliseconds.
-pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
     const WRONG: &str = "is not a duration: write a whole number with its unit (ms, s, m, h or d), as in \"250ms\" or \"15m\"";
     scaled(text, &DURATION_UNITS).map(Duration::from_millis).ok_or(WRONG)
 }
@@ -30,7 +30,7 @@ pub(super) fn size(text: &str) -> Result<usize, &'static str> {
 }
 
 /// A share, 0 to 1.
-pub(super) fn share(text: &str) -> Result<f64, &'static str> {
+pub(crate) fn share(text: &str) -> Result<f64, &'static str> {
     const WRONG: &str = "is not a share: write a number from 0 to 100 with a percent sign, as in \"10%\"";
     let number = text.strip_suffix('%').ok_or(WRONG)?;
     let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');

@@ -20,6 +20,7 @@ mod mutated_captures;
 mod outage;
 mod patching;
 mod peers;
+mod preload;
 mod process;
 mod readme;
 mod redis_cluster;

@@ -33,8 +33,20 @@ const CORE: &[&str] = &[
 const PLAIN_DATA: &[&str] = &["change", "mutation", "patch", "record", "version"];
 
 /// Modules at the edge, where IO is done, and those that read settings and arguments.
-const EDGE: &[&str] =
-    &["admin", "cli", "clock", "engine", "process", "registry", "settings", "sink", "source", "telemetry"];
+const EDGE: &[&str] = &[
+    "admin",
+    "cli",
+    "clock",
+    "engine",
+    "export",
+    "preload",
+    "process",
+    "registry",
+    "settings",
+    "sink",
+    "source",
+    "telemetry",
+];
 
 /// What a file under some paths must not name.
 struct Rule {

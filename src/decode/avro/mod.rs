@@ -139,6 +139,20 @@ pub(super) fn value<'a>(
     }
 }
 
+/// The first record of a run of them, and how many bytes it has. For rows of a file, whatever their columns' names.
+pub(super) fn first_row<'a>(
+    plan: &'a Plan,
+    bytes: &'a [u8],
+    scratch: &'a mut Scratch,
+) -> Result<(Row<'a>, usize), DecodeError> {
+    let fault = |fault: Fault| fault.into_error("row");
+    let mut walk = Walk::new(plan, bytes, scratch.empty());
+    let pending = walk.row(plan.root()).map_err(fault)?;
+    let length = bytes.len().saturating_sub(walk.reader.left());
+    let pending = pending.ok_or_else(|| DecodeError::new("avro", "the row is null"))?;
+    Ok((row(pending, &scratch.json), length))
+}
+
 /// What a row is under a format: the same as a row of JSON.
 fn change<'a>(format: Format, row: Row<'a>, key: Key<'a>, topic: &str) -> Result<Decoded<'a>, DecodeError> {
     if let Some(ignored) = auxiliary::recognise(&row, &key, topic, matches!(format, Format::Debezium)) {
