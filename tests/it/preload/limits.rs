@@ -1,5 +1,6 @@
 //! What it does not do: write over what is there, fill Redis, load what it cannot read.
 
+use super::members::{board_rows, without_topic};
 use super::{Desk, alone, held, rows};
 use crate::support::redis::{RedisCluster, RedisServer};
 
@@ -175,7 +176,7 @@ fn the_rights_in_redis_are_enough() {
     let rule = readme.lines().find(|line| line.starts_with("ACL SETUSER ")).unwrap();
     let (_, rights) = page.split_once("## Rights").unwrap();
     let mut words: Vec<&str> = rule.split(' ').collect();
-    words.push("~t:*");
+    words.extend(["~t:*", "~in:*", "~board:*"]);
     words.extend(
         rights
             .split(|letter: char| letter.is_whitespace() || "`,;".contains(letter))
@@ -193,6 +194,16 @@ fn the_rights_in_redis_are_enough() {
         assert_eq!(done.code, 0, "{done:?}");
     }
     assert_eq!(held(&mut client).len(), 300);
+    for more in ["", "guard = { by = \"source\" }"] {
+        client.run::<()>(&["DEL", "in:0", "in:1", "in:2", "board:0", "board:1", "board:2"]);
+        let settings = without_topic(redis.port, more).replace("redis://", "redis://stoker:secret@");
+        let desk = Desk::new(&settings);
+        desk.file("a.ndjson", board_rows(0..50));
+        for overwrite in [&[][..], &["--overwrite"]] {
+            let done = desk.run(&[&["--unprotected", "a.ndjson"][..], overwrite].concat());
+            assert_eq!((done.code, done.count("keys_written")), (0, 100), "{done:?}");
+        }
+    }
     let refused: Vec<redis::Value> = client.run(&["ACL", "LOG"]);
     assert!(refused.is_empty(), "{refused:?}");
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::{Desk, alone, as_of, long_ago};
+use super::{Desk, as_of, long_ago};
 use crate::support::redis::{Client, RedisServer};
 use crate::support::rig::Rig;
 use crate::support::scene::{LONG, envelope, record_key};
@@ -48,6 +48,19 @@ fn settings(topic: &str, redis: u16, more: &str) -> String {
     )
 }
 
+/// Settings of boards that nothing protects.
+pub(super) fn without_topic(redis: u16, more: &str) -> String {
+    format!(
+        "[kafka]\nbrokers = \"127.0.0.1:1\"\ngroup = \"g\"\n[redis]\nurl = \"redis://127.0.0.1:{redis}/0\"\n{}",
+        boards("t", more)
+    )
+}
+
+/// Rows as NDJSON, of regions 0 to 2.
+pub(super) fn board_rows(ids: std::ops::Range<usize>) -> String {
+    exported(ids.map(|id| (id, (id % REGIONS, id))))
+}
+
 fn image(id: usize, (region, points): Row) -> String {
     format!(r#"{{"id":{id},"region":{region},"points":{points}}}"#)
 }
@@ -86,10 +99,7 @@ fn held(client: &mut Client) -> BTreeMap<usize, Vec<Row>> {
 #[test]
 fn members_are_added_if_absent_or_moved() {
     let redis = RedisServer::start();
-    let desk = Desk::new(
-        &alone(redis.port, &boards("u", ""))
-            .replace("name = \"t\"\ntopics = [\"t\"]", "name = \"o\"\ntopics = [\"o\"]"),
-    );
+    let desk = Desk::new(&without_topic(redis.port, ""));
     let mut client = redis.client();
     client.run::<()>(&["ZADD", "board:1", "99", "1", "5", "other"]);
     client.run::<()>(&["SADD", "in:1", "1"]);
@@ -138,7 +148,7 @@ fn beside_a_lane(name: &str, more: &str, overwrite: &[&str]) {
         wait_for(LONG, || count(&mut client, "ZCARD", "board") + count(&mut client, "SCARD", "in") == ROWS);
     assert!(there, "{}", instance.story());
     let desk = Desk::new(&settings);
-    desk.file("a.ndjson", exported((0..ROWS).map(|id| (id, first(id)))));
+    desk.file("a.ndjson", board_rows(0..ROWS));
 
     let stop = AtomicBool::new(false);
     let rows = std::thread::scope(|scope| {
@@ -245,12 +255,18 @@ fn a_member_that_left_and_came_back_while_it_was_loaded_is_as_the_topic_says() {
     let done = running.end();
     assert_eq!((done.code, done.count("unsettled")), (0, 0), "{done:?}");
     assert!(done.count("taken_back") > 0, "{done:?}");
+    let left_alone = usize::try_from(done.count("keys_changed")).unwrap();
     let held = held(&mut client);
     let untouched = (0..ROWS).filter(|id| id % 500 >= 100);
     for id in untouched {
         assert_eq!(held.get(&id), Some(&vec![(0, id)]), "row {id}");
     }
-    // What had been settled before is a lane's to write, and none runs; what was not is right in either order.
-    let back = held.iter().filter(|(id, rows)| *id % 500 < 100 && *id % 2 == 1 && rows[0].1 == **id).count();
-    assert!(back < gone / 2, "{back} of {} that left are still there", gone / 2);
+    // What came back is there, whichever of its changes raced; what was not yet written is left to the lanes: none runs.
+    let came_back = |id: &usize| id % 500 < 100 && id % 2 == 0;
+    let missing = (0..ROWS).filter(came_back).filter(|id| !held.contains_key(id)).count();
+    // Each row has two members, every other row came back, and a chunk may end between two.
+    assert!(missing * 4 <= left_alone + 24, "{missing} that came back are not there: {done:?}");
+    // What had been settled before is a lane's to remove.
+    let still = held.keys().filter(|id| *id % 500 < 100 && *id % 2 == 1).count();
+    assert!(still < gone / 4, "{still} of {} that left are still there", gone / 2);
 }
