@@ -157,6 +157,8 @@ impl<P: Copy> Settling<P> {
     /// has changed since the export.
     pub(super) fn heard_truncate(&mut self, back: &mut Vec<Back>) {
         self.truncated = true;
+        // What is a member from now on, later changes say.
+        self.members.clear();
         let pending: Vec<u64> = self.pending.keys().copied().collect();
         pending.into_iter().for_each(|key| self.back_of(key, back));
     }
@@ -185,7 +187,7 @@ impl<P: Copy> Settling<P> {
             }
             return;
         };
-        let told = self.members.get(&name).filter(|_| !self.truncated);
+        let told = self.members.get(&name);
         let Some(Remembered { key, held: Held::Member(put, guard), generation, righted, .. }) =
             self.pending.get_mut(&name)
         else {
@@ -433,5 +435,38 @@ mod tests {
         assert_eq!(taken.len(), 2);
         assert!(taken.contains(&back("a", "1")));
         assert!(settling.is_changed(7) && settling.is_truncated());
+
+        // A row that came after it.
+        taken.clear();
+        let m = fingerprint(&member("m", MemberKind::Set));
+        settling.heard_members([(m, Some(Value::member()))]).unwrap();
+        settling.heard(&[m], &mut taken).unwrap();
+        assert!(matches!(&taken[..], [Back::Member(PutRight { put: None, now: Some(_), .. })]), "{taken:?}");
+    }
+
+    #[test]
+    fn what_a_killed_load_may_have_written_or_removed_is_put_right() {
+        let overlapped = |told: Option<Value>| {
+            let mut settling = Settling::<u8>::new(true);
+            let ann = member("ann", MemberKind::SortedSet);
+            settling.heard_members([(fingerprint(&ann), told)]).unwrap();
+            let mut back = Vec::new();
+            settling.overlapped(ann, 100, Held::Member(Some(score(1.0)), None), &mut back);
+            settling.reach(1);
+            assert_eq!((settling.pending_count(), settling.close()), (1, Some(1)), "it is settled later");
+            let steps = back.into_iter().map(|back| match back {
+                Back::Member(PutRight { put, now, .. }) => (put, now),
+                Back::Whole(..) => unreachable!("a member"),
+            });
+            steps.collect::<Vec<_>>()
+        };
+        let (one, two) = (|| Some(score(1.0)), || Some(score(2.0)));
+        assert_eq!(overlapped(None), [(one(), None)]);
+        assert_eq!(overlapped(two()), [(None, two()), (one(), two())]);
+
+        let mut settling = Settling::<u8>::new(false);
+        let mut taken = Vec::new();
+        settling.overlapped(key("a"), 100, held("1"), &mut taken);
+        assert_eq!((taken, settling.pending_count()), (vec![back("a", "1")], 0));
     }
 }

@@ -220,15 +220,15 @@ fn beside_a_lane_guarded_boards_hold_what_the_rows_are() {
     beside_a_lane("preload_boards_guarded", "guard = { by = \"source\" }", &["--overwrite"]);
 }
 
-/// No lane runs here: rows leave while their chunk is on its way, and some come back.
-#[test]
-fn a_member_that_left_and_came_back_while_it_was_loaded_is_as_the_topic_says() {
+/// No lane runs here: while their chunk is on its way, rows leave and come back, and others leave without a word of where
+/// they were.
+fn left_while_it_was_loaded(name: &str, more: &str) {
     const ROWS: usize = 3_000;
     let redis = RedisServer::start();
-    let topic = Topic::create(Rig::shared().brokers(), "preload_came_back", 1);
+    let topic = Topic::create(Rig::shared().brokers(), name, 1);
     topic.append_at(0, &record_key(0), Some(&update(0, None, (0, 0), 1)), long_ago());
     topic.flush();
-    let desk = Desk::new(&settings(&topic.name, redis.port, ""));
+    let desk = Desk::new(&settings(name, redis.port, more));
     desk.file("a.ndjson", exported((0..ROWS).map(|id| (id, (0, id)))));
     let as_of = as_of();
     let running = desk.start(&["--as-of", &as_of, "--rate", "4000", "a.ndjson"]);
@@ -240,13 +240,14 @@ fn a_member_that_left_and_came_back_while_it_was_loaded_is_as_the_topic_says() {
         redis.signal("-STOP");
         for id in next..next + 100 {
             gone += 1;
-            topic.append(
-                0,
-                Some(&record_key(id)),
-                Some(&envelope("d", &image(id, (0, id)), "null", 100 + id)),
-            );
-            if id % 2 == 0 {
-                topic.append(0, Some(&record_key(id)), Some(&update(id, None, (0, 7), 9_000 + id)));
+            let records = if id % 2 == 0 {
+                let left = envelope("d", &image(id, (0, id)), "null", 100 + id);
+                vec![left, update(id, None, (0, 7), 9_000 + id)]
+            } else {
+                vec![update(id, None, (1, id), 9_000 + id)]
+            };
+            for record in records {
+                topic.append(0, Some(&record_key(id)), Some(&record));
             }
         }
         topic.flush();
@@ -269,4 +270,14 @@ fn a_member_that_left_and_came_back_while_it_was_loaded_is_as_the_topic_says() {
     // What had been settled before is a lane's to remove.
     let still = held.keys().filter(|id| *id % 500 < 100 && *id % 2 == 1).count();
     assert!(still < gone / 4, "{still} of {} that left are still there", gone / 2);
+}
+
+#[test]
+fn members_that_leave_while_they_are_loaded_are_gone_and_those_that_come_back_are_there() {
+    left_while_it_was_loaded("preload_left", "");
+}
+
+#[test]
+fn guarded_members_that_leave_while_they_are_loaded_are_gone() {
+    left_while_it_was_loaded("preload_left_guarded", "guard = { by = \"source\" }");
 }

@@ -7,14 +7,12 @@ use redis::Value as Reply;
 
 use super::super::RedisSink;
 use super::super::command::guarded;
-use super::super::scripts::GUARD;
-use super::scripts::PUT_RIGHT;
+use super::scripts::{GUARD_IF_REMEMBERED, PUT_RIGHT};
 use super::send::world;
 use super::{Fault, TakenBack};
 use crate::batch::Step;
 use crate::error::WorldError;
 use crate::mutation::{CacheKey, Guard, MemberKind, Value};
-use crate::version::Version;
 
 /// A member that is to be put right.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,8 +21,8 @@ pub struct PutRight {
     pub key: CacheKey,
     /// What was put there; `None` where it was removed since.
     pub put: Option<Value>,
-    /// Present where it went through the version guard: then it is removed while that remembers its row, and nothing
-    /// else is done, for the guard keeps what is newer.
+    /// Present where it went through the version guard: then it is removed while that remembers just this write, and
+    /// nothing else is done, for the guard keeps what is newer.
     pub guard: Option<Guard>,
     /// What the newest change says of it; `None` where it is no member.
     pub now: Option<Value>,
@@ -39,9 +37,10 @@ impl RedisSink {
             .each_key(&named, &|index, offset_ms| {
                 let PutRight { key, put, guard, now } = members.get(index)?;
                 if let Some(guard) = guard {
-                    let step = Step::DeleteOwned { version: Version::NONE, owner: guard.owner.clone() };
+                    let Guard { version, owner } = guard.clone();
+                    let step = Step::DeleteOwned { version, owner };
                     let at_ms = now_ms.saturating_add(offset_ms);
-                    return Some(guarded(&GUARD, key, &[step], &self.own, None, at_ms));
+                    return Some(guarded(&GUARD_IF_REMEMBERED, key, &[step], &self.own, None, at_ms));
                 }
                 let member = key.member()?;
                 let mut cmd = PUT_RIGHT.call(&[key.as_bytes()]);

@@ -73,6 +73,18 @@ if there then return -1 end
     ])
 });
 
+/// [`GUARD`] of one member's one step, while the guard remembers just that version and owner.
+pub(super) static GUARD_IF_REMEMBERED: LazyLock<Script> = LazyLock::new(|| {
+    Script::of(&[
+        r"
+local put = ARGV[7] .. ' ' .. ARGV[8]
+local remembered = redis.call('GET', KEYS[2]) or ''
+if remembered ~= put and string.sub(remembered, 1, #put + 1) ~= put .. ' ' then return 0 end
+",
+        GUARD.source(),
+    ])
+});
+
 /// Brings a member to what the newest change says of it, while it is what was put. `KEYS`: key. `ARGV`: `s` of a set
 /// or `z` of a sorted set, member, what was put (its score, or `in` of a set; empty where it was removed), and the
 /// same of what it is to be. Returns 1 where it was removed, 3 where it was put right, 0 where it is left alone.
@@ -102,6 +114,6 @@ return 3
 });
 
 /// All of them, to be loaded.
-pub(super) fn all() -> [&'static Script; 4] {
-    [&HELD, &TAKE_BACK, &GUARD_IF_ABSENT, &PUT_RIGHT]
+pub(super) fn all() -> [&'static Script; 5] {
+    [&HELD, &TAKE_BACK, &GUARD_IF_ABSENT, &GUARD_IF_REMEMBERED, &PUT_RIGHT]
 }
