@@ -66,6 +66,7 @@
 //!     `tests/it/preload/live.rs::what_changed_since_the_export_is_neither_written_nor_replaced`,
 //!     `tests/it/preload/live.rs::a_write_that_a_change_raced_with_is_taken_back`,
 //!     `src/preload/settle.rs::a_change_that_comes_to_light_takes_the_write_back_until_it_is_settled`,
+//!     `tests/it/preload/members.rs::beside_a_lane_boards_hold_what_the_rows_are`,
 //!     `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
 //!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`,
 //!     `tests/it/guard_race.rs::the_newest_position_wins_every_race`

@@ -263,7 +263,7 @@ fn left_while_it_was_loaded(name: &str, more: &str) {
         assert_eq!(held.get(&id), Some(&vec![(0, id)]), "row {id}");
     }
     // What came back is there, whichever of its changes raced; what was not yet written is left to the lanes: none runs.
-    let came_back = |id: &usize| id % 500 < 100 && id % 2 == 0;
+    let came_back = |id: &usize| id % 500 < 100 && id.is_multiple_of(2);
     let missing = (0..ROWS).filter(came_back).filter(|id| !held.contains_key(id)).count();
     // Each row has two members, every other row came back, and a chunk may end between two.
     assert!(missing * 4 <= left_alone + 24, "{missing} that came back are not there: {done:?}");
