@@ -93,3 +93,25 @@ fn a_partition_goes_on_where_it_was_ended() {
         assert!(done.code == 2 && done.err.contains(says), "{done:?}");
     }
 }
+
+#[test]
+fn a_truncate_in_a_topic_is_an_error_where_it_deletes() {
+    let redis = RedisServer::start();
+    let topic = Topic::create(Rig::shared().brokers(), "preload_topic_truncated", 1);
+    topic.append(0, Some(&record_key(1)), Some(&update(1, "gone")));
+    topic.append(0, None, Some(&envelope("t", "null", "null", 2)));
+    topic.append(0, Some(&record_key(2)), Some(&update(2, "there")));
+    topic.flush();
+    let export = format!("topic:{}", topic.name);
+    for (truncate, code, rejected) in [("ignore", 0, 0), ("delete", 7, 1)] {
+        let settings = settings(&topic.name, redis.port)
+            .replace("key_columns", &format!("truncate = \"{truncate}\"\nkey_columns"));
+        let desk = Desk::new(&settings);
+        let done = desk.run(&["--unprotected", "--overwrite", &export]);
+        assert_eq!((done.code, done.count("rows_rejected")), (code, rejected), "{done:?}");
+        if rejected > 0 {
+            let first = done.report["first_reject"].as_str().unwrap();
+            assert!(first.contains("row 1: ") && first.contains("truncated"), "{first}");
+        }
+    }
+}
