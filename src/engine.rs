@@ -39,6 +39,8 @@ pub trait Observer {
     fn observe(&self, counts: Counts, lanes: Vec<LaneView>);
     /// A batch is about to be sent: what was known of its keys holds no more.
     fn batch_sent(&self, _batch: &Batch) {}
+    /// Keys of that entity are about to be deleted with a table that was truncated.
+    fn purge_sent(&self, _entity: usize) {}
     /// A lane is left or lost: from now on another owner may write its keys.
     fn lane_left(&self, _lane: LaneId) {}
     /// A claim was answered; the error is why it failed.
@@ -169,6 +171,7 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                     Input::Applied(batch, outcomes)
                 })),
                 Action::Purge(purge) => waiting.push(Box::pin(async move {
+                    observer.purge_sent(purge.entity);
                     let purged = sink.purge(&purge).await;
                     Input::Purged(purge, purged)
                 })),

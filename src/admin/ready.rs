@@ -49,6 +49,8 @@ pub enum Reason {
         partition: i32,
         /// Share of the history that is covered, in percent.
         covered_percent: u8,
+        /// Entities whose sets and sorted sets lack members meanwhile.
+        incomplete: Vec<String>,
     },
     /// A lane has not said yet how far behind it is.
     LagUnknown {
@@ -103,7 +105,12 @@ fn lane_reason(lane: &LaneStatus, age_max_ms: i64, now_ms: i64) -> Option<Reason
     }
     if lane.owes {
         let ratio = lane.refill.as_ref().map_or(0.0, |refill| refill.covered_ratio);
-        return Some(Reason::LaneRefilling { topic, partition, covered_percent: percent(ratio) });
+        return Some(Reason::LaneRefilling {
+            topic,
+            partition,
+            covered_percent: percent(ratio),
+            incomplete: lane.incomplete.clone(),
+        });
     }
     match lane.unapplied_age_ms(now_ms) {
         None => Some(Reason::LagUnknown { topic, partition }),
@@ -185,8 +192,14 @@ mod tests {
         assert_eq!(reasons(|_, lane| lane.high = None), std::slice::from_ref(&unknown));
         assert_eq!(reasons(|_, lane| lane.high = Some(50)), [unknown], "behind, and nothing read yet");
         assert_eq!(reasons(|_, lane| lane.oldest_unapplied_ms = Some(NOW_MS - 5_001)), [behind]);
-        let refilling = Reason::LaneRefilling { topic: "t".to_owned(), partition: 0, covered_percent: 0 };
-        assert_eq!(reasons(|_, lane| lane.owes = true), [refilling]);
+        let incomplete = vec!["board".to_owned()];
+        let refilling =
+            Reason::LaneRefilling { topic: "t".to_owned(), partition: 0, covered_percent: 0, incomplete };
+        let owes = |_: &mut Snapshot, lane: &mut LaneStatus| {
+            lane.owes = true;
+            lane.incomplete = vec!["board".to_owned()];
+        };
+        assert_eq!(reasons(owes), [refilling]);
         let backoff = |_: &mut Snapshot, lane: &mut LaneStatus| {
             lane.state = LaneState::Backoff;
             lane.last_error = error;

@@ -97,6 +97,8 @@ pub struct LaneStatus {
     pub last_error: Option<String>,
     /// True while history is still to be refilled.
     pub owes: bool,
+    /// Entities whose sets and sorted sets lack members meanwhile. They are never empty for long, and so look whole.
+    pub incomplete: Vec<String>,
     /// How far the refill is, while one runs.
     pub refill: Option<RefillStatus>,
     /// What the version guard decided, one an entity that it guards here.
@@ -222,6 +224,7 @@ impl LaneStatus {
             oldest_unapplied_ms: None,
             last_error: None,
             owes: false,
+            incomplete: Vec::new(),
             refill: None,
             guards: Vec::new(),
         }

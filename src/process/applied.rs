@@ -52,6 +52,11 @@ impl<'a> Applied<'a> {
         self.check.left(lane);
     }
 
+    /// Keys of that entity are about to be deleted with a table that was truncated.
+    pub(super) fn purged(&self, entity: usize) {
+        self.check.purged(entity);
+    }
+
     pub(super) fn answered(&self, batch: &Batch, outcomes: &Outcomes) {
         self.check.answered(batch, outcomes, self.clock.now());
     }

@@ -49,6 +49,14 @@ impl Board {
         Board { workers: (0..workers).map(|_| Mutex::default()).collect(), entities }
     }
 
+    /// Entities that read the topic and keep sets or sorted sets.
+    fn with_members(&self, topic: &str) -> Vec<String> {
+        let keeps = |entity: &&Entity| {
+            entity.topics.matches(topic) && entity.handler.keys().iter().any(|key| key.member().is_some())
+        };
+        self.entities.iter().filter(keeps).map(|entity| entity.name.to_string()).collect()
+    }
+
     fn guard(&self, view: &GuardView) -> Option<GuardStatus> {
         Some(GuardStatus {
             entity: self.entities.get(view.entity)?.name.to_string(),
@@ -94,6 +102,7 @@ impl Board {
                     lane.position = (lane.state != LaneState::TakingOver).then_some(view.applied);
                     lane.oldest_unapplied_ms = view.oldest_ms;
                     lane.owes = view.owes;
+                    lane.incomplete = if view.owes { self.with_members(&name.topic) } else { Vec::new() };
                     lane.refill = view.refill.map(|(view, mode)| RefillStatus::new(&view, mode));
                     lane.guards = view.guards.iter().filter_map(|guard| self.guard(guard)).collect();
                     if lane.state == LaneState::AwaitingSchema {
@@ -421,6 +430,12 @@ impl Observer for Watcher<'_> {
     fn batch_sent(&self, batch: &Batch) {
         if let Some(check) = self.check {
             check.sent(batch);
+        }
+    }
+
+    fn purge_sent(&self, entity: usize) {
+        if let Some(check) = self.check {
+            check.purged(entity);
         }
     }
 

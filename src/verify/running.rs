@@ -95,6 +95,11 @@ impl RunningCheck {
         self.inner.borrow_mut().pending.retain(|_, pending| pending.lane != lane);
     }
 
+    /// Keys of that entity are about to be deleted, for its table was truncated: nothing is said of them.
+    pub fn purged(&self, entity: usize) {
+        self.inner.borrow_mut().pending.retain(|_, pending| pending.entity != entity);
+    }
+
     /// A batch was answered.
     pub fn answered(&self, batch: &Batch, outcomes: &Outcomes, now: Now) {
         let mut inner = self.inner.borrow_mut();
@@ -230,6 +235,16 @@ mod tests {
     fn look(check: &RunningCheck, seconds: u64, text: Option<&str>) -> Vec<Option<Checked>> {
         let now = at(seconds).monotonic;
         check.due(now).iter().map(|due| check.looked(due, &glance(text), now)).collect()
+    }
+
+    #[test]
+    fn nothing_is_said_of_what_a_truncate_deletes() {
+        let check = after_a_write();
+        check.purged(1);
+        assert_eq!(look(&check, 1, Some("a")).len(), 1, "another entity's");
+        let check = after_a_write();
+        check.purged(0);
+        assert!(look(&check, 1, None).is_empty());
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn refill(bench: &Bench, more: &[&str]) -> (i32, Value) {
     arguments.extend(more);
     let Ran { code, out, err } = stoker(&arguments, "");
     let report = out.lines().last().map(|line| serde_json::from_str(line).unwrap());
-    (code, report.unwrap_or_else(|| Value::String(err)))
+    (code, report.unwrap_or(Value::String(err)))
 }
 
 /// Begins one, and lets it go on.
@@ -157,4 +157,89 @@ fn a_member_that_dies_in_the_middle_is_followed_by_another() {
     let ended = asked.wait().unwrap().code();
     assert_eq!((ended, scene.missing(0..600, 1)), (Some(0), 0), "{}", other.story());
     other.await_ready();
+}
+
+/// Rows, the popular ones much oftener: every row is one of the first `1 / 2^n` in one of `n` draws.
+fn popular(rng: &mut u64, rows: usize) -> usize {
+    let mut draw = || {
+        *rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*rng >> 33) as usize
+    };
+    let below = rows >> (draw() % 10);
+    draw() % below.max(1)
+}
+
+/// FLUSHALL under load, with live changes and deletes going on. From then on no reader may see a value that is older
+/// than what was applied before, and no row that was deleted before; in the end the cache is the fold of the topic.
+#[test]
+fn after_flushall_under_load_nothing_old_and_nothing_deleted_ever_shows() {
+    const ROWS: usize = 2_000;
+    const PARTITIONS: usize = 4;
+    let scene = Scene::new("refill_load", PARTITIONS as i32);
+    let partition = |id: usize| (id % PARTITIONS) as i32;
+    // The version of each row; none where it is deleted.
+    let mut now: Vec<Option<usize>> = vec![None; ROWS];
+    let (mut rng, mut version) = (7_u64, 0_usize);
+    let mut change = |now: &mut Vec<Option<usize>>, count: usize| {
+        for _ in 0..count {
+            version += 1;
+            let id = popular(&mut rng, ROWS);
+            let deletes = now[id].is_some() && version.is_multiple_of(10);
+            if deletes {
+                let key = format!(r#"{{"id":{id}}}"#);
+                scene.topic.append(partition(id), Some(&key), Some(&envelope("d", "null", "null", version)));
+                scene.topic.append(partition(id), Some(&key), None);
+            } else {
+                scene.append(partition(id), id, version);
+            }
+            now[id] = (!deletes).then_some(version);
+        }
+        scene.topic.flush();
+    };
+    let mut client = scene.redis.client();
+    let keys: Vec<String> = (0..ROWS).map(|id| format!("{}:{id}", scene.name)).collect();
+    let read = |client: &mut crate::support::redis::Client| -> Vec<Option<usize>> {
+        let mut mget = vec!["MGET"];
+        mget.extend(keys.iter().map(String::as_str));
+        let held: Vec<Option<String>> = client.run(&mget);
+        let version = |json: String| -> usize {
+            let row: Value = serde_json::from_str(&json).unwrap();
+            row["version"].as_u64().unwrap() as usize
+        };
+        held.into_iter().map(|json| json.map(version)).collect()
+    };
+
+    change(&mut now, 30_000);
+    let bench = scene.draft.bench();
+    let instance = bench.start();
+    assert!(wait_for(LONG, || read(&mut client) == now), "{}", instance.story());
+    scene.await_committed(PARTITIONS as i32, &instance);
+
+    let before = now.clone();
+    client.run::<()>(&["FLUSHALL"]);
+    let (mut looks, mut whole) = (0, false);
+    for round in 0..10_000 {
+        if round < 20 {
+            change(&mut now, 200);
+        }
+        let held = read(&mut client);
+        looks += 1;
+        for (id, held) in held.iter().enumerate() {
+            match (held, before[id]) {
+                (Some(held), Some(least)) => {
+                    assert!(*held >= least, "row {id}: {held}, and {least} was there before")
+                }
+                (Some(held), None) => assert!(*held > 30_000, "row {id} was deleted, and {held} came back"),
+                (None, _) => {}
+            }
+        }
+        whole = round >= 20 && held == now;
+        if whole {
+            break;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    assert!(whole, "after {looks} looks it is not whole:\n{}", instance.story());
+    assert!(instance.log().contains("history is refilled"), "{}", instance.story());
+    assert_eq!(instance.stop(), 0);
 }

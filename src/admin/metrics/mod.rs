@@ -103,6 +103,9 @@ fn set_gauges(snapshot: &Snapshot, ready: bool, now_ms: i64) {
     }
     gauge!(table::PAUSED).set(snapshot.lanes.values().filter(|lane| lane.paused).count() as f64);
     gauge!(table::REFILL_LANES).set(snapshot.lanes.values().filter(|lane| lane.owes).count() as f64);
+    for entity in snapshot.lanes.values().flat_map(|lane| &lane.incomplete) {
+        gauge!(table::INCOMPLETE, "entity" => entity.clone()).set(1.0);
+    }
     for lane in snapshot.lanes.values() {
         let labels = [("topic", lane.topic.clone()), ("partition", lane.partition.to_string())];
         if let Some(lag) = lane.lag() {

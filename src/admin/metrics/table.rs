@@ -96,6 +96,9 @@ metrics! {
         "Lanes whose history is still to be refilled.", "Above 0 the cache is not whole yet: see the share that is covered.";
     REFILL_COVERED = "stoker_refill_covered_ratio", Gauge, "share of the history", ["topic", "partition"],
         "How much of a partition's history this pass of a refill has covered.", "";
+    INCOMPLETE = "stoker_incomplete_members", Gauge, "1", ["entity"],
+        "Entities whose sets and sorted sets lack members while history is refilled.",
+        "Readers that take a set for whole should wait until it is gone.";
     REFILLS = "stoker_refills_total", Counter, "refills", ["result"],
         "Refills of lanes that ended: done, or no_room.",
         "no_room: Redis is out of memory; give it more, then ask for a refill.";

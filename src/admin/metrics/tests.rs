@@ -16,6 +16,7 @@ fn lane(snapshot: &mut Snapshot) {
         high: Some(10),
         oldest_unapplied_ms: Some(1_000),
         owes: true,
+        incomplete: vec!["board".into()],
         refill: Some(RefillStatus::new(&view, RefillMode::IfAbsent)),
         guards: vec![GuardStatus {
             entity: "customer".into(),
