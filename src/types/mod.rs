@@ -25,7 +25,7 @@ mod golden_tests;
 mod property_tests;
 
 pub use date_part::{DatePart, render_date_part};
-pub use json::{json_string, unescape};
+pub use json::{json_string, plain_length, unescape};
 pub use kind::{NAMES, TypeName};
 pub use moment::unix_ms;
 pub use render::{raw_bytes, render_json, render_key, render_text};
