@@ -8,6 +8,7 @@ use super::Decoded;
 use super::connect::Plans;
 use super::debezium::Envelope;
 use super::key::Key;
+use super::layout::Layouts;
 use super::members::{missing, text, token};
 use super::position::Source;
 use crate::change::{Cell, Row};
@@ -33,6 +34,7 @@ pub(super) fn decode<'a>(
     row: Row<'a>,
     key: Key<'a>,
     plans: &'a mut Plans,
+    layouts: &mut Layouts,
     texts: &'a mut Vec<String>,
 ) -> Result<Decoded<'a>, DecodeError> {
     if !text(&row, "type").is_some_and(|kind| kind.starts_with("io.debezium.")) {
@@ -46,7 +48,8 @@ pub(super) fn decode<'a>(
         ));
     }
     let document = plans.unwrap(data).map_err(|wrong| wrong.into_error("value", 0))?;
-    let envelope = Envelope::scan(document).map_err(|stop| super::fault("json", stop, "event's data", 0))?;
+    let envelope =
+        Envelope::scan(document, layouts).map_err(|stop| super::fault("json", stop, "event's data", 0))?;
     let mut source = Source::default();
     let mut op = None;
     for column in &row.columns {

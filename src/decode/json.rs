@@ -8,6 +8,7 @@
 
 use std::borrow::Cow;
 
+use super::layout::Layout;
 use crate::types::plain_length;
 
 /// Nesting that is read; serde_json's default bound, so that what was accepted here can be parsed there.
@@ -72,6 +73,36 @@ impl<'a> Scanner<'a> {
             let name = self.name()?;
             take(self, name)?;
             more = self.more(b'}')?;
+        }
+        Ok(())
+    }
+
+    /// The same of an object whose members are most likely those that the layout tells; it is kept up to date.
+    pub(super) fn each_member_like(
+        &mut self,
+        layout: &mut Layout,
+        mut take: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut more = self.open(b'{', b'}')?;
+        let mut index = 0;
+        while more {
+            self.peek();
+            let text = self.text.get(self.at..).unwrap_or_default();
+            let name = match layout.guess(index, text).and_then(|(name, end)| Some((text.get(name)?, end))) {
+                Some((name, end)) => {
+                    self.at += end;
+                    Cow::Borrowed(name)
+                }
+                None => {
+                    let start = self.at;
+                    let name = self.name()?;
+                    layout.learn(index, self.since(start)?);
+                    name
+                }
+            };
+            take(self, name)?;
+            more = self.more(b'}')?;
+            index += 1;
         }
         Ok(())
     }

@@ -17,6 +17,7 @@ mod flattened;
 mod json;
 mod json_schema;
 mod key;
+mod layout;
 mod maxwell;
 mod members;
 mod mongo;
@@ -40,6 +41,7 @@ use self::connect::{ConnectFault, Document, Plans};
 use self::debezium::Envelope;
 use self::json::Fault;
 use self::key::Key;
+use self::layout::Layouts;
 use self::schemas::Planned;
 pub use self::schemas::{RegisteredSchema, SchemaKind, Schemas, UnknownSchema};
 pub use self::wire::{ApicurioIds, IdBytes, SchemaId, SchemaRef, Side, Wire, guid_text};
@@ -146,6 +148,8 @@ pub struct Decoder {
     value_scratch: avro::Scratch,
     /// Plans of schemas inside an envelope (CloudEvents).
     inner_plans: Plans,
+    inner_layouts: Layouts,
+    layouts: Layouts,
     /// A document that came as a JSON text.
     inner: String,
     /// Texts that a format keeps escaped or encoded, for rows to borrow from: a record's at a time.
@@ -163,6 +167,8 @@ impl Decoder {
             key_scratch: avro::Scratch::default(),
             value_scratch: avro::Scratch::default(),
             inner_plans: plans(),
+            inner_layouts: Layouts::default(),
+            layouts: Layouts::default(),
             inner: String::new(),
             texts: Vec::new(),
         }
@@ -192,16 +198,18 @@ impl Decoder {
         schemas: &'a Schemas,
     ) -> Result<Decoded<'a>, DecodeError> {
         let format = self.format;
-        let texts = &mut self.texts;
+        let (texts, layouts) = (&mut self.texts, &mut self.layouts);
         if matches!(format, Format::Auto | Format::Ticdc) && ticdc_open::is_one(record) {
             return ticdc_open::decode(record, texts);
         }
         let key = match schemas.framed(record, Side::Key) {
             Some(framed) => match schemas.plan(framed.schema.id, format)? {
                 Planned::Avro(plan) => avro::key(plan, framed.datum, &mut self.key_scratch)?,
-                Planned::Json(plan) => Key::read(&mut self.key_plans, Some(framed.datum), Some(plan))?,
+                Planned::Json(plan) => {
+                    Key::read(&mut self.key_plans, Some(framed.datum), Some(plan), &mut layouts.key)?
+                }
             },
-            None => Key::read(&mut self.key_plans, record.key, None)?,
+            None => Key::read(&mut self.key_plans, record.key, None, &mut layouts.key)?,
         };
         let Some(bytes) = record.value else { return format.tombstone(key, texts) };
         if bytes.is_empty() {
@@ -254,14 +262,14 @@ impl Decoder {
         }
         let begins = matches!(format, Format::Debezium) || begins_like_envelope(document);
         if begins {
-            let envelope = Envelope::scan(document).map_err(json)?;
+            let envelope = Envelope::scan(document, layouts).map_err(json)?;
             if envelope.is_one() {
                 return format.envelope(envelope, key, texts);
             }
         }
-        let row = rows::scan_document(document).map_err(json)?;
+        let row = rows::scan_document(document, &mut layouts.document).map_err(json)?;
         if !begins && row.columns.iter().any(|column| column.name == "op") {
-            let envelope = Envelope::scan(document).map_err(json)?;
+            let envelope = Envelope::scan(document, layouts).map_err(json)?;
             if envelope.is_one() {
                 return format.envelope(envelope, key, texts);
             }
@@ -293,7 +301,10 @@ impl Decoder {
                 Shape::Cockroach => cockroach::decode(row, key, record),
                 Shape::Sequin => sequin::decode(row, key, record),
                 Shape::Mongo => mongo::decode(row, key),
-                Shape::CloudEvents => cloudevents::decode(row, key, &mut self.inner_plans, texts),
+                Shape::CloudEvents => {
+                    let (plans, layouts) = (&mut self.inner_plans, &mut self.inner_layouts);
+                    cloudevents::decode(row, key, plans, layouts, texts)
+                }
                 Shape::Qlik => Err(format.meets_unbuilt(shape.name())),
             },
             (_, Some(Shape::Qlik)) => Err(format.meets_unbuilt(Shape::Qlik.name())),
