@@ -28,10 +28,12 @@ impl Version {
     pub fn from_parts(parts: &[u64]) -> Version {
         let mut digits = SmallVec::with_capacity(parts.len() * 16);
         for part in parts {
-            for shift in (0..16).rev() {
-                let nibble = ((part >> (shift * 4)) & 0xf) as usize;
-                digits.push(b"0123456789abcdef"[nibble]);
+            let mut text = [0; 16];
+            for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(part.to_be_bytes()) {
+                *pair =
+                    [byte >> 4, byte & 0xf].map(|nibble| nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
             }
+            digits.extend_from_slice(&text);
         }
         Version(digits)
     }
