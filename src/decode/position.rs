@@ -55,6 +55,15 @@ impl<'a> Source<'a> {
         Ok(source)
     }
 
+    /// The block whose text is that, and whose members are these.
+    pub(super) fn of(raw: Option<&'a str>, members: impl Iterator<Item = (&'a str, &'a str)>) -> Source<'a> {
+        let mut source = Source { raw, ..Source::default() };
+        for (name, token) in members {
+            source.set(name, token);
+        }
+        source
+    }
+
     /// Takes one field. False where no connector has a field of that name.
     pub(super) fn set(&mut self, name: &str, token: &'a str) -> bool {
         let field = match name {

@@ -16,17 +16,14 @@ mod to_json;
 mod unavailable;
 mod walk;
 
-use std::borrow::Cow;
-
 pub(super) use self::plan::Plan;
 use self::plan::Shape;
-use self::walk::{Columns, Pending, Walk};
+use self::walk::{Columns, Walk};
 use super::debezium::{Envelope, Image};
-use super::json::Scanner;
 use super::key::Key;
 use super::position::Source;
 use super::{Decoded, Format, Ignored, auxiliary, flattened, rows};
-use crate::change::{Cell, Column, Row};
+use crate::change::{Cell, Row};
 use crate::error::DecodeError;
 use crate::types::{Raw, Typed};
 
@@ -112,14 +109,11 @@ pub(super) fn value<'a>(
             let Some(pending) = pending else { return format.tombstone(key, texts) };
             let json = &scratch.json;
             let text = |range: Option<std::ops::Range<usize>>| range.and_then(|range| json.get(range));
-            let source = match text(pending.source) {
-                Some(block) if block.starts_with('{') => {
-                    Some(Source::scan(&mut Scanner::new(block, 0)).map_err(|stop| {
-                        DecodeError::new("avro", format!("the source block cannot be read: {}", stop.what))
-                    })?)
-                }
-                _ => None,
-            };
+            let source = pending.source.map(|block| {
+                let members = block.members.into_iter();
+                let tokens = members.filter_map(|(name, range)| Some((name, json.get(range)?)));
+                Source::of(text(Some(block.whole)), tokens)
+            });
             let envelope = Envelope {
                 op: text(pending.op),
                 before: image(pending.before, json),
@@ -165,21 +159,17 @@ fn image<'a>(pending: walk::Image<'a>, json: &'a str) -> Image<'a> {
 }
 
 fn row<'a>(pending: Columns<'a>, json: &'a str) -> Row<'a> {
-    let column = |(name, pending): (&'a str, Pending<'a>)| {
-        let cell = match pending {
-            Pending::Ready(cell) => cell,
-            Pending::Json(range, kind) => {
-                let token = json.get(range).unwrap_or("null");
-                match token {
-                    "null" => Cell::Null,
-                    _ if super::placeholder::is_unavailable(token, kind) => Cell::Unavailable,
-                    _ => Cell::Present(Typed { raw: Raw::Json(token), kind }),
-                }
-            }
+    let Columns { mut list, written } = pending;
+    for (index, range, kind) in written {
+        let Some(column) = list.get_mut(index) else { continue };
+        let token = json.get(range).unwrap_or("null");
+        column.cell = match token {
+            "null" => Cell::Null,
+            _ if super::placeholder::is_unavailable(token, kind) => Cell::Unavailable,
+            _ => Cell::Present(Typed { raw: Raw::Json(token), kind }),
         };
-        Column { name: Cow::Borrowed(name), cell }
-    };
-    Row { columns: pending.into_iter().map(column).collect(), declared: &[] }
+    }
+    Row { columns: list, declared: &[] }
 }
 
 /// The record that Debezium writes beside changes, by its schema's name (Debezium 3.7).

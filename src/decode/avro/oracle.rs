@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::walk::Walk;
 use super::*;
+use crate::change::Column;
 
 /// A schema and a value of it. Names are numbered afterwards, since each may be given once.
 fn typed() -> BoxedStrategy<(serde_json::Value, Value)> {

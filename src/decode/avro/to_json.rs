@@ -3,18 +3,27 @@
 //! What of it means something else than it says (times, decimals, bytes) is told by the kind beside it, which the
 //! renderer of JSON columns reads; nothing is converted twice.
 
+use std::ops::Range;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use smallvec::SmallVec;
 
 use super::Fault;
-use super::schema::{Form, NodeId};
+use super::schema::{Field, Form, NodeId};
 use super::walk::{DEPTH_MAX, Walk, widened};
-use crate::types::{Kind, json_string};
+use crate::types::{Kind, json_string, plain_length};
 
 /// JSON of one record's nested parts. Names make it longer than the datum; no cached value is nearly as long.
 const JSON_BYTES_MAX: usize = 64 << 20;
 
-impl Walk<'_, '_> {
+/// Members for which there is room without allocating: a source block's.
+const MEMBERS_EXPECTED: usize = 24;
+
+/// Names and where their values stand in the JSON.
+pub(super) type Members<'a> = SmallVec<[(&'a str, Range<usize>); MEMBERS_EXPECTED]>;
+
+impl<'a> Walk<'a, '_> {
     /// Appends a value whose union is resolved.
     pub(super) fn value(&mut self, node: NodeId, form: &Form, depth: usize) -> Result<(), Fault> {
         if self.json.len() > JSON_BYTES_MAX {
@@ -66,8 +75,7 @@ impl Walk<'_, '_> {
                 self.json.push('{');
                 for (index, field) in fields.iter().enumerate() {
                     self.comma(index);
-                    self.push_text(&field.name);
-                    self.json.push(':');
+                    self.json.push_str(&field.label);
                     self.resolved(field.node, depth)?;
                 }
                 self.json.push('}');
@@ -75,6 +83,21 @@ impl Walk<'_, '_> {
             Form::Union(_) => return Err(self.reader.fault("unions in each other")),
         }
         Ok(())
+    }
+
+    /// Appends a record as an object, and tells where each member's value stands.
+    pub(super) fn members(&mut self, fields: &'a [Field]) -> Result<Members<'a>, Fault> {
+        let mut members = SmallVec::new();
+        self.json.push('{');
+        for (index, field) in fields.iter().enumerate() {
+            self.comma(index);
+            self.json.push_str(&field.label);
+            let start = self.json.len();
+            self.resolved(field.node, 1)?;
+            members.push((field.name.as_str(), start..self.json.len()));
+        }
+        self.json.push('}');
+        Ok(members)
     }
 
     fn resolved(&mut self, node: NodeId, depth: usize) -> Result<(), Fault> {
@@ -171,8 +194,7 @@ impl Walk<'_, '_> {
     }
 
     fn push_number(&mut self, number: i64) {
-        use std::fmt::Write as _;
-        let _ = write!(self.json, "{number}");
+        self.json.push_str(itoa::Buffer::new().format(number));
     }
 
     /// JSON has no infinities: Connect writes them as texts.
@@ -185,6 +207,12 @@ impl Walk<'_, '_> {
     }
 
     fn push_text(&mut self, text: &str) {
+        if plain_length(text.as_bytes()) == text.len() {
+            self.json.push('"');
+            self.json.push_str(text);
+            self.json.push('"');
+            return;
+        }
         let mut quoted = Vec::with_capacity(text.len() + 2);
         json_string(text, &mut quoted);
         self.json.push_str(std::str::from_utf8(&quoted).unwrap_or("\"\""));

@@ -3,14 +3,16 @@
 //! Work is bounded by the datum's size, whatever the schema: items without bytes (nulls, empty records) are
 //! counted, for a block may announce 2^63 of them.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use super::Fault;
 use super::plan::{Member, Plan};
 use super::read::Reader;
 use super::schema::{Form, NodeId};
+use super::to_json;
 use super::unavailable::{is_bytes, is_text};
-use crate::change::Cell;
+use crate::change::{Cell, Column};
 use crate::types::{Kind, Raw, Typed};
 
 /// Values that may be read beside those that the datum has bytes for. A record of some thousand columns has as
@@ -25,9 +27,8 @@ const UNIONS_MAX: usize = 4;
 /// What flattening puts before the names of the columns that it adds; they are read as JSON tokens.
 const ADDED_PREFIX: &str = "__";
 
-/// A column before the scratch that its text lies in can be borrowed.
-#[derive(Debug)]
-pub(super) enum Pending<'a> {
+/// A cell before the scratch that its text lies in can be borrowed.
+enum Pending<'a> {
     /// Borrows from the datum or the plan.
     Ready(Cell<'a>),
     /// JSON in the scratch.
@@ -35,7 +36,13 @@ pub(super) enum Pending<'a> {
 }
 
 /// Columns of a record.
-pub(super) type Columns<'a> = Vec<(&'a str, Pending<'a>)>;
+#[derive(Debug)]
+pub(super) struct Columns<'a> {
+    /// All of them, in order.
+    pub(super) list: Vec<Column<'a>>,
+    /// Those that have an inside, by index: their JSON in the scratch, which could not be borrowed yet.
+    pub(super) written: Vec<(usize, Range<usize>, &'a Kind)>,
+}
 
 /// A row image.
 #[derive(Debug, Default)]
@@ -47,6 +54,15 @@ pub(super) enum Image<'a> {
     Other,
 }
 
+/// A record as JSON in the scratch.
+#[derive(Debug)]
+pub(super) struct Block<'a> {
+    /// All of it.
+    pub(super) whole: Range<usize>,
+    /// Its members' values.
+    pub(super) members: to_json::Members<'a>,
+}
+
 /// What an envelope holds.
 #[derive(Debug, Default)]
 pub(super) struct Members<'a> {
@@ -54,8 +70,8 @@ pub(super) struct Members<'a> {
     pub(super) after: Image<'a>,
     /// A JSON token in the scratch.
     pub(super) op: Option<Range<usize>>,
-    /// The source block's JSON in the scratch.
-    pub(super) source: Option<Range<usize>>,
+    /// The source block, where it is a record.
+    pub(super) source: Option<Block<'a>>,
 }
 
 /// Reads one datum.
@@ -101,11 +117,19 @@ impl<'a, 's> Walk<'a, 's> {
         match self.resolve(node)?.1 {
             Form::Null => Ok(None),
             Form::Record(fields) => {
-                let mut columns = Vec::with_capacity(fields.len());
-                for field in fields {
-                    columns.push((field.name.as_str(), self.column(&field.name, field.node)?));
+                let mut list = Vec::with_capacity(fields.len());
+                let mut written = Vec::new();
+                for (index, field) in fields.iter().enumerate() {
+                    let cell = match self.column(&field.name, field.node)? {
+                        Pending::Ready(cell) => cell,
+                        Pending::Json(range, kind) => {
+                            written.push((index, range, kind));
+                            Cell::Null
+                        }
+                    };
+                    list.push(Column { name: Cow::Borrowed(&field.name), cell });
                 }
-                Ok(Some(columns))
+                Ok(Some(Columns { list, written }))
             }
             _ => Err(self.reader.fault("expected a record")),
         }
@@ -124,7 +148,7 @@ impl<'a, 's> Walk<'a, 's> {
                 Member::Before => found.before = self.image(field.node)?,
                 Member::After => found.after = self.image(field.node)?,
                 Member::Op => found.op = Some(self.written(field.node)?),
-                Member::Source => found.source = Some(self.written(field.node)?),
+                Member::Source => found.source = self.block(field.node)?,
                 Member::Unread => {
                     // Written and taken back: what is skipped must be well-formed all the same.
                     let range = self.written(field.node)?;
@@ -145,6 +169,17 @@ impl<'a, 's> Walk<'a, 's> {
                 Image::Other
             }
         })
+    }
+
+    fn block(&mut self, node: NodeId) -> Result<Option<Block<'a>>, Fault> {
+        let start = self.json.len();
+        let (node, form) = self.resolve(node)?;
+        let Form::Record(fields) = form else {
+            self.value(node, form, 0)?;
+            return Ok(None);
+        };
+        let members = self.members(fields)?;
+        Ok(Some(Block { whole: start..self.json.len(), members }))
     }
 
     fn written(&mut self, node: NodeId) -> Result<Range<usize>, Fault> {
