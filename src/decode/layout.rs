@@ -38,7 +38,7 @@ impl Layout {
             return;
         }
         let plain = name.strip_prefix('"').and_then(|rest| rest.strip_suffix("\":"));
-        if !plain.is_some_and(|name| !name.contains(['"', '\\'])) {
+        if plain.is_none_or(|name| name.contains(['"', '\\'])) {
             return;
         }
         let length = self.names.len();
