@@ -100,11 +100,11 @@ fn whole_core(format: Format) -> f64 {
 /// a batch's own list.
 fn most(format: Format) -> (f64, f64) {
     match format {
-        Format::Debezium | Format::DebeziumWithSchema => (2.1, 6.1),
-        Format::Flattened => (3.1, 7.1),
-        Format::Avro => (30.1, 34.1),
-        Format::Maxwell => (7.1, 12.1),
-        Format::Canal => (18.1, 23.1),
+        Format::Debezium | Format::DebeziumWithSchema => (2.1, 4.1),
+        Format::Flattened => (3.1, 5.1),
+        Format::Avro => (4.1, 6.1),
+        Format::Maxwell => (7.1, 10.1),
+        Format::Canal => (18.1, 21.1),
     }
 }
 
