@@ -120,7 +120,8 @@ pub enum Belief {
 pub struct Row<'a> {
     /// Columns in the event's order. Names are unique: where a record repeats one, decoders keep the last.
     pub columns: Vec<Column<'a>>,
-    /// Types that the entity declares for columns whose format carries none.
+    /// Types that the entity declares: for columns whose format carries none, and [`Kind::Uint`] also for those that
+    /// it calls [`Kind::Int`]. A schema cannot tell MySQL's BIGINT UNSIGNED, whose upper half arrives negative.
     pub declared: &'a [(String, Kind)],
 }
 
@@ -162,17 +163,17 @@ impl<'a> Row<'a> {
     }
 
     fn typed(&self, column: &Column<'a>) -> Cell<'a> {
-        match column.cell {
-            Cell::Present(Typed { raw, kind: Kind::Untyped }) => {
-                let kind = self
-                    .declared
-                    .iter()
-                    .find(|(name, _)| *name == column.name)
-                    .map_or(&Kind::Untyped, |(_, kind)| kind);
-                Cell::Present(Typed { raw, kind })
-            }
-            cell => cell,
+        let Cell::Present(Typed { raw, kind }) = column.cell else { return column.cell };
+        if !matches!(kind, Kind::Untyped | Kind::Int) {
+            return column.cell;
         }
+        let declared = self.declared.iter().find(|(name, _)| *name == column.name);
+        let kind = match (kind, declared) {
+            (Kind::Untyped, Some((_, declared))) => declared,
+            (_, Some((_, Kind::Uint))) => &Kind::Uint,
+            _ => kind,
+        };
+        Cell::Present(Typed { raw, kind })
     }
 
     /// True where any column is [`Cell::Unavailable`].
@@ -185,5 +186,28 @@ impl<'a> Cell<'a> {
     /// A present cell of a raw JSON part without a type.
     pub fn json(token: &'a str) -> Cell<'a> {
         Cell::Present(Typed { raw: Raw::Json(token), kind: &Kind::Untyped })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declared_type_fills_what_the_format_leaves_open_and_uint_refines_a_schemas_integer() {
+        let declared = [("id".to_owned(), Kind::Uint), ("n".to_owned(), Kind::Double)];
+        for (name, carried, expected) in [
+            ("id", Kind::Untyped, Kind::Uint),
+            ("id", Kind::Int, Kind::Uint),
+            ("id", Kind::Text, Kind::Text),
+            ("n", Kind::Untyped, Kind::Double),
+            ("n", Kind::Int, Kind::Int),
+            ("other", Kind::Int, Kind::Int),
+        ] {
+            let cell = Cell::Present(Typed { raw: Raw::Int(-1), kind: &carried });
+            let columns = vec![Column { name: name.into(), cell }];
+            let row = Row { columns, declared: &declared };
+            assert_eq!(row.cell(name), Cell::Present(Typed { raw: Raw::Int(-1), kind: &expected }), "{name}");
+        }
     }
 }

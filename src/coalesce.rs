@@ -10,8 +10,9 @@ use std::collections::HashMap;
 
 use smallvec::{SmallVec, smallvec};
 
-use crate::batch::{Action, Step, Unit};
-use crate::mutation::{CacheKey, Effect, Guard, Mutation, Value};
+use crate::batch::{Action, PatchStep, Step, Unit};
+use crate::mutation::{CacheKey, Effect, Expiry, Guard, Mutation, Value};
+use crate::patch::Patch;
 
 /// Bytes that a unit costs beside key and value: the command's words, the index entry.
 const UNIT_OVERHEAD_BYTES: usize = 64;
@@ -31,6 +32,7 @@ fn compose_plain(earlier: Option<Action>, later: Effect) -> Action {
     let value = match later {
         Effect::Write(value, expiry) => return Action::Write(value, expiry),
         Effect::Delete => return Action::Delete,
+        Effect::Patch(patch, expiry) => return compose_patch(earlier, patch, expiry),
         Effect::DeleteIf(value) => value,
     };
     match earlier {
@@ -43,8 +45,31 @@ fn compose_plain(earlier: Option<Action>, later: Effect) -> Action {
             }
             Action::DeleteIf(values)
         }
-        Some(Action::Guarded(_)) | None => Action::DeleteIf(smallvec![value]),
+        Some(Action::Patch(mut steps)) => {
+            steps.push(PatchStep::DeleteIf(value));
+            Action::Patch(steps)
+        }
+        Some(Action::Guarded(_) | Action::WriteIfAbsent(..)) | None => Action::DeleteIf(smallvec![value]),
     }
+}
+
+fn compose_patch(earlier: Option<Action>, patch: Patch, expiry: Expiry) -> Action {
+    let mut steps: SmallVec<[PatchStep; 1]> = match earlier {
+        Some(Action::Write(value, _)) => {
+            return patch.overlay(&value).map_or(Action::Delete, |value| Action::Write(value, expiry));
+        }
+        Some(Action::Delete) => return Action::Delete,
+        Some(Action::DeleteIf(values)) => values.into_iter().map(PatchStep::DeleteIf).collect(),
+        Some(Action::Patch(steps)) => steps,
+        Some(Action::Guarded(_) | Action::WriteIfAbsent(..)) | None => SmallVec::new(),
+    };
+    if let Some(PatchStep::Overlay(earlier, last_expiry)) = steps.last_mut() {
+        let Some(both) = earlier.then(&patch) else { return Action::Delete };
+        (*earlier, *last_expiry) = (both, expiry);
+    } else {
+        steps.push(PatchStep::Overlay(patch, expiry));
+    }
+    Action::Patch(steps)
 }
 
 fn compose_guarded(earlier: Option<Action>, effect: Effect, guard: Guard) -> Action {
@@ -53,10 +78,18 @@ fn compose_guarded(earlier: Option<Action>, effect: Effect, guard: Guard) -> Act
         Effect::Write(value, expiry) => Step::Write { version, owner, value, expiry },
         // The guard's own memory of the owner is a stronger proof than the value.
         Effect::Delete | Effect::DeleteIf(_) => Step::Delete { version, owner, covers: None },
+        Effect::Patch(patch, expiry) => Step::Patch { version, owner, patch, expiry },
     };
     let mut steps = match earlier {
         Some(Action::Guarded(steps)) => steps,
-        Some(Action::Write(..) | Action::Delete | Action::DeleteIf(_)) | None => SmallVec::new(),
+        Some(
+            Action::Write(..)
+            | Action::WriteIfAbsent(..)
+            | Action::Delete
+            | Action::DeleteIf(_)
+            | Action::Patch(_),
+        )
+        | None => SmallVec::new(),
     };
     push_step(&mut steps, step);
     Action::Guarded(steps)
@@ -103,6 +136,47 @@ fn push_step(steps: &mut SmallVec<[Step; 1]>, later: Step) {
         ) if owner == other && first.is_none() == second.is_none() => {
             steps.push(Step::Delete { version: first.max(second), owner, covers });
         }
+        // At one version of one row both apply or none does.
+        (
+            Step::Write { version: written, owner, value, .. },
+            Step::Patch { version, owner: patcher, patch, expiry },
+        ) if owner == patcher && version == written && !version.is_none() => {
+            steps.push(match patch.overlay(&value) {
+                Some(value) => Step::Write { version, owner, value, expiry },
+                None => Step::Delete { version, owner, covers: Some(written) },
+            });
+        }
+        (Step::Delete { version, owner, covers }, Step::Patch { version: patched, owner: patcher, .. })
+            if owner == patcher && version == patched =>
+        {
+            steps.push(Step::Delete { version, owner, covers });
+        }
+        (
+            Step::Patch { version: first, owner, patch, .. },
+            Step::Patch { version, owner: patcher, patch: later, expiry },
+        ) if owner == patcher && version == first => steps.push(match patch.then(&later) {
+            Some(patch) => Step::Patch { version, owner, patch, expiry },
+            None => Step::Delete { version, owner, covers: None },
+        }),
+        // The usual case: one column is never told, all others are each time.
+        (
+            Step::Patch { version: first, owner, patch, .. },
+            Step::Patch { version, owner: patcher, patch: later, expiry },
+        ) if owner == patcher && version > first && !first.is_none() && patch.is_covered_by(&later) => {
+            steps.push(Step::Patch { version, owner, patch: later, expiry });
+        }
+        // Where a patch is not newer than what follows, that decides alone.
+        (Step::Patch { version: patched, .. }, write @ Step::Write { .. })
+            if !patched.is_none() && write_version(&write) >= Some(&patched) =>
+        {
+            steps.push(write);
+        }
+        (
+            Step::Patch { version: patched, owner, .. },
+            Step::Delete { version, owner: deleter, covers: None },
+        ) if owner == deleter && version >= patched && version.is_none() == patched.is_none() => {
+            steps.push(Step::Delete { version, owner, covers: None });
+        }
         (last, later) => {
             steps.push(last);
             steps.push(later);
@@ -113,7 +187,7 @@ fn push_step(steps: &mut SmallVec<[Step; 1]>, later: Step) {
 fn write_version(step: &Step) -> Option<&crate::version::Version> {
     match step {
         Step::Write { version, .. } => Some(version),
-        Step::Delete { .. } => None,
+        Step::Delete { .. } | Step::DeleteOwned { .. } | Step::Patch { .. } => None,
     }
 }
 
@@ -124,11 +198,12 @@ pub fn same_content(a: &Value, b: &Value) -> bool {
         (Value::Hash(a), Value::Hash(b)) => {
             a.len() == b.len() && a.iter().all(|field| b.iter().any(|other| other == field))
         }
-        (Value::String { .. }, Value::Hash(_)) | (Value::Hash(_), Value::String { .. }) => false,
+        (Value::Member { score: a }, Value::Member { score: b }) => a == b,
+        (Value::String { .. } | Value::Hash(_) | Value::Member { .. }, _) => false,
     }
 }
 
-/// Units that are being filled: one per key.
+/// Units that are being filled: one per key, or key and member.
 #[derive(Debug, Default)]
 pub struct Filling {
     units: Vec<Unit>,
@@ -163,6 +238,19 @@ impl Filling {
         false
     }
 
+    /// True where there is a unit of that key.
+    pub fn has(&self, key: &CacheKey) -> bool {
+        self.by_key.contains_key(key)
+    }
+
+    /// Adds a unit of history, which no record's position waits for. The key must not have one yet.
+    pub fn add_history(&mut self, key: CacheKey, action: Action, entity: usize) {
+        let unit = Unit { key: key.clone(), action, offsets: SmallVec::new(), entity };
+        self.bytes += unit_bytes(&unit);
+        self.by_key.insert(key, self.units.len());
+        self.units.push(unit);
+    }
+
     /// Takes the units out, keeping the room.
     pub fn take(&mut self) -> Vec<Unit> {
         self.by_key.clear();
@@ -188,24 +276,32 @@ impl Filling {
 
 fn unit_bytes(unit: &Unit) -> usize {
     let values = match &unit.action {
-        Action::Write(value, _) => value.size_bytes(),
+        Action::Write(value, _) | Action::WriteIfAbsent(value, _) => value.size_bytes(),
         Action::Delete => 0,
         Action::DeleteIf(values) => values.iter().map(Value::size_bytes).sum(),
+        Action::Patch(steps) => steps
+            .iter()
+            .map(|step| match step {
+                PatchStep::Overlay(patch, _) => UNIT_OVERHEAD_BYTES + patch.size_bytes(),
+                PatchStep::DeleteIf(value) => value.size_bytes(),
+            })
+            .sum(),
         Action::Guarded(steps) => steps
             .iter()
             .map(|step| match step {
                 Step::Write { value, .. } => UNIT_OVERHEAD_BYTES + value.size_bytes(),
-                Step::Delete { .. } => UNIT_OVERHEAD_BYTES,
+                Step::Patch { patch, .. } => UNIT_OVERHEAD_BYTES + patch.size_bytes(),
+                Step::Delete { .. } | Step::DeleteOwned { .. } => UNIT_OVERHEAD_BYTES,
             })
             .sum(),
     };
-    UNIT_OVERHEAD_BYTES + unit.key.as_bytes().len() + values + unit.offsets.len() * size_of::<i64>()
+    UNIT_OVERHEAD_BYTES + unit.key.size_bytes() + values + unit.offsets.len() * size_of::<i64>()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mutation::{Expiry, RowId, StringKind};
+    use crate::mutation::{Expiry, Member, MemberKind, RowId, StringKind};
     use crate::version::Version;
 
     fn text(text: &str) -> Value {
@@ -262,6 +358,27 @@ mod tests {
                 owner: RowId::new(b"a"),
                 covers: Some(Version::from_parts(&[5])),
             }]
+        );
+    }
+
+    #[test]
+    fn members_of_one_key_are_units_of_their_own() {
+        let mut filling = Filling::default();
+        let mut add = |member: &str, effect, offset| {
+            let member = Member { kind: MemberKind::Set, bytes: member.as_bytes().into() };
+            filling.add(Mutation { key: CacheKey::of_member(b"k", member), effect, guard: None }, offset, 0)
+        };
+        assert!(!add("7", Effect::Write(Value::member(), Expiry::Never), 1));
+        assert!(!add("8", Effect::Write(Value::member(), Expiry::Never), 2));
+        assert!(add("7", Effect::Delete, 3));
+        let units = filling.take();
+        let actions: Vec<_> = units.iter().map(|unit| (unit.key.to_string(), &unit.action)).collect();
+        assert_eq!(
+            actions,
+            [
+                ("k member 7".to_owned(), &Action::Delete),
+                ("k member 8".to_owned(), &Action::Write(Value::member(), Expiry::Never)),
+            ]
         );
     }
 

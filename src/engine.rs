@@ -13,13 +13,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::mpsc::error::TryRecvError;
 
-use crate::batch::{Batch, LaneName, Outcomes};
+use crate::batch::{Batch, LaneId, LaneName, Outcomes};
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter, PendingLetter, Stage, Unsent};
 use crate::decode::{RegisteredSchema, SchemaRef, UnknownSchema};
 use crate::entity::Entity;
 use crate::error::WorldError;
 use crate::record::{AsRecord, OwnedRecord};
+use crate::refill::LaneReport;
 use crate::registry::{FetchError, RegistryClient};
 use crate::sink::Sink;
 use crate::source::{Progress, Released, ToSource, ToWorker};
@@ -27,6 +28,8 @@ use crate::worker::{Action, Counts, Input, LaneView, NotTold, Worker};
 
 /// How often counters and lane views are handed to the [`Observer`] at least.
 const OBSERVE_INTERVAL: Duration = Duration::from_millis(250);
+/// How often is looked whether somebody asks for a refill, and told how far it is.
+const ASKED_INTERVAL: Duration = Duration::from_secs(1);
 /// A stashed message to the source is tried again after so long.
 const SOURCE_RETRY: Duration = Duration::from_millis(20);
 
@@ -34,6 +37,10 @@ const SOURCE_RETRY: Duration = Duration::from_millis(20);
 pub trait Observer {
     /// Counters since the last call, and the lanes as they stand.
     fn observe(&self, counts: Counts, lanes: Vec<LaneView>);
+    /// A batch is about to be sent: what was known of its keys holds no more.
+    fn batch_sent(&self, _batch: &Batch) {}
+    /// A lane is left or lost: from now on another owner may write its keys.
+    fn lane_left(&self, _lane: LaneId) {}
     /// A claim was answered; the error is why it failed.
     fn claim_answered(&self, error: Option<&WorldError>);
     /// A batch was answered after so long, at that Unix millisecond.
@@ -49,6 +56,8 @@ pub struct Channels<R> {
     pub control: Receiver<ToWorker<R>>,
     /// Records: taken only while the worker has room.
     pub records: Receiver<ToWorker<R>>,
+    /// Records of history: taken only while nothing else is there.
+    pub history: Receiver<ToWorker<R>>,
     /// Records that were received and not handed out yet; `None` at the start.
     pub received: Option<ToWorker<R>>,
     /// What the worker asks of the source.
@@ -62,7 +71,7 @@ impl<R> Channels<R> {
     /// Polling the control channel first is not enough: a word and the records behind it may both arrive
     /// between the look at the one channel and the look at the other. So records that were received wait until
     /// the control channel was found empty afterwards. May be dropped and called again at any time.
-    async fn next(&mut self, hungry: bool) -> Option<ToWorker<R>> {
+    async fn next(&mut self, hungry: bool, curious: bool) -> Option<ToWorker<R>> {
         loop {
             match self.control.try_recv() {
                 Ok(word) => return Some(word),
@@ -76,6 +85,7 @@ impl<R> Channels<R> {
                 biased;
                 word = self.control.recv() => return word,
                 Some(records) = self.records.recv(), if hungry => self.received = Some(records),
+                Some(history) = self.history.recv(), if curious => self.received = Some(history),
             }
         }
     }
@@ -108,12 +118,23 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
     let mut answers: Vec<(SyncSender<Released>, Released)> = Vec::new();
     let mut stash: VecDeque<ToSource> = VecDeque::new();
     let mut observed_at = Duration::ZERO;
+    let mut asked = Asking::default();
 
     loop {
         let now = clock.now();
         if now.monotonic >= observed_at + OBSERVE_INTERVAL {
             observed_at = now.monotonic;
-            observer.observe(worker.take_counts(), worker.views());
+            let views = worker.views();
+            if let Some((id, reports)) = asked.due(&views, now.monotonic) {
+                waiting.push(Box::pin(async move {
+                    // What cannot be told or heard now is in a second.
+                    if let Some(id) = id {
+                        let _ = sink.tell_refill(&id, &reports, now.unix_ms).await;
+                    }
+                    sink.refill_asked().await.map_or(Input::Tick, Input::RefillAsked)
+                }));
+            }
+            observer.observe(worker.take_counts(), views);
         }
         let mut wake = worker.next_wake().unwrap_or(Duration::MAX).min(observed_at + OBSERVE_INTERVAL);
         if !stash.is_empty() {
@@ -122,13 +143,14 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
         let input = tokio::select! {
             biased;
             Some(answer) = waiting.next(), if !waiting.is_empty() => answer,
-            message = channels.next(worker.hungry()) => match message {
+            message = channels.next(worker.hungry(), worker.curious()) => match message {
                 Some(message) => Input::Source(message),
                 None => break,
             },
             () = tokio::time::sleep(wake.saturating_sub(now.monotonic)) => Input::Tick,
         };
         let now = clock.now();
+        asked.heard(&input);
         worker.apply(input, now, &mut actions);
         for action in actions.drain(..) {
             match action {
@@ -139,11 +161,16 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                 })),
                 Action::Apply(batch) => waiting.push(Box::pin(async move {
                     let started = clock.now().monotonic;
+                    observer.batch_sent(&batch);
                     let outcomes = sink.apply(&batch).await;
                     let now = clock.now();
                     let took = now.monotonic.saturating_sub(started);
                     observer.batch_answered(&batch, &outcomes, took, now.unix_ms);
                     Input::Applied(batch, outcomes)
+                })),
+                Action::Purge(purge) => waiting.push(Box::pin(async move {
+                    let purged = sink.purge(&purge).await;
+                    Input::Purged(purge, purged)
                 })),
                 Action::SendLetters { lane, name, flight, letters: pending } => {
                     let entities = Arc::clone(worker.entities());
@@ -158,11 +185,17 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
                     .push(Box::pin(async move { Input::Schema(schema, fetch(registry, &schema).await) })),
                 Action::Store(lane, stored) => progress.store(lane, stored),
                 Action::Source(message) => stash.push_back(message),
-                Action::Leave(lane) => waiting.push(Box::pin(async move {
-                    sink.release(lane).await;
-                    Input::Left(lane)
-                })),
-                Action::Abandon(lane) => sink.abandon(lane),
+                Action::Leave(lane) => {
+                    observer.lane_left(lane);
+                    waiting.push(Box::pin(async move {
+                        sink.release(lane).await;
+                        Input::Left(lane)
+                    }));
+                }
+                Action::Abandon(lane) => {
+                    observer.lane_left(lane);
+                    sink.abandon(lane);
+                }
                 Action::Answer(done, released) => answers.push((done, released)),
             }
         }
@@ -184,6 +217,39 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
     }
     observer.observe(worker.take_counts(), worker.views());
 }
+
+/// When a worker looks again whether somebody asks for a refill.
+#[derive(Debug, Default)]
+struct Asking {
+    asked_at: Option<Duration>,
+    /// True while a request stands: then its lanes tell how far they are.
+    stands: bool,
+}
+
+impl Asking {
+    /// What is to be told, and of which request, where it is time to look. A worker without lanes does not.
+    fn due(&mut self, views: &[LaneView], now: Duration) -> Option<Telling> {
+        let due = self.asked_at.is_none_or(|at| now >= at + ASKED_INTERVAL);
+        if !due || views.is_empty() {
+            return None;
+        }
+        self.asked_at = Some(now);
+        let reported = || views.iter().filter_map(|view| Some((&view.name, view.asked.as_ref()?)));
+        let id = reported().map(|(_, (id, _))| id).max().filter(|_| self.stands).map(Arc::clone);
+        let of_it = reported().filter(|(_, (of, _))| Some(of) == id.as_ref());
+        let reports = of_it.map(|(name, (_, report))| (name.clone(), *report)).collect();
+        Some((id, reports))
+    }
+
+    fn heard<R>(&mut self, input: &Input<R>) {
+        if let Input::RefillAsked(asked) = input {
+            self.stands = asked.is_some();
+        }
+    }
+}
+
+/// A request's name, and what is told of it.
+type Telling = (Option<Arc<str>>, Vec<(LaneName, LaneReport)>);
 
 async fn fetch(registry: Option<&RegistryClient>, schema: &SchemaRef) -> Result<RegisteredSchema, NotTold> {
     let Some(registry) = registry else {
@@ -264,7 +330,8 @@ mod tests {
                 let (control_sender, control) = tokio::sync::mpsc::channel(64);
                 let (records_sender, records) = tokio::sync::mpsc::channel(4);
                 let (to_source, _) = std::sync::mpsc::sync_channel(1);
-                let channels = Channels::<()> { control, records, received: None, to_source };
+                let (_, history) = tokio::sync::mpsc::channel(1);
+                let channels = Channels::<()> { control, records, history, received: None, to_source };
                 scope.spawn(move || assign_and_deliver(&control_sender, &records_sender));
                 scope.spawn(move || expect_order(channels));
             }
@@ -283,7 +350,7 @@ mod tests {
     fn expect_order(mut channels: Channels<()>) {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let mut known = None;
-        while let Some(message) = runtime.block_on(channels.next(true)) {
+        while let Some(message) = runtime.block_on(channels.next(true, false)) {
             match message {
                 ToWorker::Lost(lanes) => known = lanes.first().copied(),
                 ToWorker::Records(deliveries) => {

@@ -12,22 +12,36 @@
 //! A state machine without IO: methods are events, [`Act`]s are what the worker must have done. At most one
 //! batch is in flight; what was not acknowledged is sent again before anything newer; a position is stored
 //! only when everything below it is applied and the watermarks on all masters say so.
+//!
+//! Where a master has lost its data, the lane goes on from what it last applied, and *owes* what lies before: a
+//! [`Refill`] writes it, newest first, in the room that live changes leave in the batches.
 
+mod history;
+mod purge;
+
+use std::sync::Arc;
 use std::time::Duration;
 
 use smallvec::SmallVec;
 
+use self::history::Asked;
+pub use self::purge::PURGE_PAUSE;
+use self::purge::{Purging, Told};
 use crate::batch::{
-    Action, Batch, Claim, Epoch, LaneId, Outcome, Outcomes, Refusal, Standing, Taken, Unit, WatermarkSeen,
+    Action, Batch, Claim, Epoch, LaneId, Outcome, Outcomes, Owed, Purge, Purged, RefillMode, Refusal,
+    Standing, Taken, Unit, WatermarkSeen,
 };
 use crate::clock::Now;
 use crate::coalesce::Filling;
 use crate::dead_letter::{PendingLetter, Unsent};
-use crate::error::WorldError;
-use crate::mutation::Mutation;
+use crate::entity::template::Template;
+use crate::error::{ServerCode, WorldError};
+use crate::mutation::{Effect, Guard, Mutation};
 use crate::record::Position;
+use crate::refill::{HistoryRequest, Refill, RefillCounts, RefillOptions};
 use crate::retry::{Verdict, pause, verdict};
-use crate::source::{Assignment, RewindTo, Stored};
+use crate::source::{Assignment, Stored};
+use crate::version::Version;
 
 /// How often the watermarks on all masters are brought up, and with them the position that may be committed.
 /// One second: a restart repeats at most that much, and a cluster's other masters see one command a second.
@@ -38,8 +52,13 @@ pub const LOOK_INTERVAL: Duration = Duration::from_secs(5);
 /// pausing throws prefetched records away and costs a second.
 pub const STALLED_AFTER: Duration = Duration::from_secs(3);
 /// Rewinds after losses are at least so far apart, so that a Redis that loses its data over and over is not
-/// filled over and over.
+/// filled over and over. Doubled with each loss that comes within [`LOSSES_WITHIN`] of the one before, up to
+/// [`REWIND_INTERVAL_MAX`].
 pub const REWIND_INTERVAL: Duration = Duration::from_secs(10);
+/// The longest pause between two rewinds.
+pub const REWIND_INTERVAL_MAX: Duration = Duration::from_secs(600);
+/// A loss so long after the one before it is one by itself.
+pub const LOSSES_WITHIN: Duration = Duration::from_secs(3600);
 /// After another owner took a lane that Kafka still assigns to this process, it is claimed again after so long:
 /// longer than a group needs to notice that a member is gone (45 s session).
 pub const RECLAIM_AFTER: Duration = Duration::from_secs(60);
@@ -53,6 +72,8 @@ pub struct LaneOptions {
     pub batch_bytes: usize,
     /// What becomes of a unit that Redis refuses for good.
     pub on_refused: OnRefused,
+    /// Bounds of a refill.
+    pub refill: RefillOptions,
 }
 
 /// What becomes of a record that failed.
@@ -73,6 +94,8 @@ pub enum Act {
     Claim(Claim),
     /// Apply a batch; answered by [`Lane::applied`].
     Apply(Batch),
+    /// Delete some of the keys of a truncated table; answered by [`Lane::purged`].
+    Purge(Purge),
     /// Set records aside; answered by [`Lane::letters_sent`].
     SendLetters {
         /// Which flight they belong to.
@@ -83,11 +106,37 @@ pub enum Act {
     /// This position may be committed.
     Store(Stored),
     /// Read again from there; answered by [`Lane::rewound`].
-    Rewind(RewindTo),
+    Rewind(Position, Loss),
+    /// Read a window of history; answered by [`Lane::history_read`].
+    ReadHistory(HistoryRequest),
+    /// A refill began, or ended.
+    Refill(RefillNews),
     /// Forget the lane in the sink: another owner has it, or what it held is void.
     Abandon,
     /// A record was refused under the stop policy.
     StopRefused(i64, Refusal),
+}
+
+/// What a rewind makes good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Loss {
+    /// A master's data is gone: what was not acknowledged is read again, and what lies before refilled.
+    Missing,
+    /// A master holds less than it acknowledged.
+    Behind,
+    /// Another owner had the lane.
+    Owner,
+}
+
+/// What is told of a refill.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefillNews {
+    /// It begins, or goes on after a restart or a rewind.
+    Began(Owed),
+    /// All of the history is covered.
+    Done(RefillCounts),
+    /// Redis has no room: what is not covered stays out, until its next change.
+    NoRoom(RefillCounts),
 }
 
 /// What is counted when a batch comes back.
@@ -97,6 +146,39 @@ pub struct Tally {
     pub refused: Vec<(i64, usize, Refusal)>,
     /// The error of the world, if one was met.
     pub error: Option<WorldError>,
+    /// What the guard decided, by entity.
+    pub guarded: SmallVec<[GuardTally; 1]>,
+}
+
+/// How many units of an entity the guard looked at, and refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GuardTally {
+    /// Index of the entity.
+    pub entity: usize,
+    /// Units that were applied or refused.
+    pub seen: u64,
+    /// Units that were refused.
+    pub rejected: u64,
+}
+
+impl Tally {
+    fn count_guarded(&mut self, unit: &Unit, result: &Outcome) {
+        let rejected = u64::from(*result == Outcome::Rejected);
+        if unit.offsets.is_empty() {
+            // Of history: that something newer is there is what a refill expects.
+            return;
+        }
+        if !matches!(unit.action, Action::Guarded(_)) || (rejected == 0 && *result != Outcome::Applied) {
+            return;
+        }
+        match self.guarded.iter_mut().find(|tally| tally.entity == unit.entity) {
+            Some(tally) => {
+                tally.seen += 1;
+                tally.rejected += rejected;
+            }
+            None => self.guarded.push(GuardTally { entity: unit.entity, seen: 1, rejected }),
+        }
+    }
 }
 
 /// Which part of its life a lane is in.
@@ -111,7 +193,7 @@ pub enum Phase {
     /// Waiting for the source to read again.
     Rewinding,
     /// Asks the source to read again then (a loss too soon after the last one).
-    RewindLater(Duration, RewindTo),
+    RewindLater(Duration, Position, Loss),
     /// Another owner has it; claims it again then, if it is still assigned.
     GivenUp(Duration),
 }
@@ -133,6 +215,8 @@ pub enum Activity {
     GivenUp,
     /// Its next record names a registry schema that is not known yet.
     AwaitingSchema,
+    /// Deletes the keys of a table that was truncated.
+    Purging,
 }
 
 /// One partition's lane.
@@ -156,13 +240,31 @@ pub struct Lane {
     stored: Position,
     flight: Option<Flight>,
     flight_count: u64,
+    /// A truncate: nothing behind it is taken before its keys are gone.
+    purging: Option<Purging>,
+    purge_count: u64,
     everywhere_at: Option<Duration>,
     rewound_at: Option<Duration>,
+    /// The pause between that rewind and the next one.
+    rewind_pause: Duration,
     moved_at: Duration,
     attempts: u32,
     must_rewind: bool,
     /// True once a command was refused under the stop policy.
     stopped: bool,
+    /// History that some master lacks.
+    owed: Option<Owed>,
+    /// The same as it was stored last, or as the group's commit says.
+    owed_stored: Option<Owed>,
+    refill: Option<Refill>,
+    asked: Option<Asked>,
+    /// No value that it writes lives longer after its commit than this; `None` where nothing bounds that.
+    longest_life: Option<Duration>,
+    /// Keys of history that may be sent now, and those that were since the last time this was asked.
+    history_allowed: usize,
+    history_sent: usize,
+    /// A refill begins once the lane is here again: it must have seen what it had seen before it went back.
+    caught_up_at: Position,
 }
 
 /// A sealed batch and its letters, until both are done.
@@ -171,6 +273,7 @@ struct Flight {
     number: u64,
     batch: Sealed,
     end: Position,
+    owed: Option<Owed>,
     everywhere: bool,
     oldest_ms: Option<i64>,
     letters: Vec<PendingLetter>,
@@ -192,10 +295,16 @@ enum Sealed {
 }
 
 impl Lane {
+    /// The same, where no value that it writes lives longer after its commit than this.
+    pub fn with_longest_life(mut self, longest_life: Option<Duration>) -> Lane {
+        self.longest_life = longest_life;
+        self
+    }
+
     /// A lane for a new assignment. It claims its partition at once.
     pub fn new(assignment: Assignment, options: LaneOptions, now: Now, out: &mut Vec<Act>) -> Lane {
-        let Assignment { lane, name, committed, start, low, above } = assignment;
-        let claim = Claim { lane, name, above, committed, start, low };
+        let Assignment { lane, name, committed, start, low, above, owed } = assignment;
+        let claim = Claim { lane, name, above, committed, start, low, owed };
         out.push(Act::Claim(claim.clone()));
         Lane {
             options,
@@ -213,12 +322,23 @@ impl Lane {
             stored: committed.filter(|committed| *committed <= start).unwrap_or(Position::MIN),
             flight: None,
             flight_count: 0,
+            purging: None,
+            purge_count: 0,
             everywhere_at: None,
             rewound_at: None,
+            rewind_pause: REWIND_INTERVAL,
             moved_at: now.monotonic,
             attempts: 0,
             must_rewind: false,
             stopped: false,
+            owed: None,
+            owed_stored: claim.owed.map(|owed| Owed { step: 0, ..owed }),
+            refill: None,
+            asked: None,
+            longest_life: None,
+            history_allowed: usize::MAX,
+            history_sent: 0,
+            caught_up_at: start,
             claim,
         }
     }
@@ -247,6 +367,7 @@ impl Lane {
             (Phase::Running, Some(Flight { batch: Sealed::Waiting(..), .. })) => Activity::Backoff,
             (Phase::Running, Some(Flight { letters_refused: true, .. })) => Activity::Backoff,
             (Phase::Running, Some(_)) => Activity::InFlight,
+            (Phase::Running, None) if self.purging.is_some() => Activity::Purging,
             (Phase::Running, None) => Activity::Filling,
         }
     }
@@ -258,24 +379,34 @@ impl Lane {
 
     /// Kafka's timestamp of the oldest record that is taken and not applied, Unix milliseconds.
     pub fn oldest_ms(&self) -> Option<i64> {
-        self.flight.as_ref().and_then(|flight| flight.oldest_ms).or(self.filling_oldest_ms)
+        let in_flight = self.flight.as_ref().and_then(|flight| flight.oldest_ms);
+        let purging = self.purging.as_ref().and_then(|purging| purging.timestamp_ms);
+        in_flight.or(self.filling_oldest_ms).or(purging)
     }
 
     /// True where the next record can be taken.
     pub fn wants_records(&self) -> bool {
         self.phase == Phase::Running
+            && self.purging.is_none()
             && self.filling_records < self.options.batch_records
             && self.filling.bytes() + self.letter_bytes < self.options.batch_bytes
     }
 
     /// When the lane counts as stalled if nothing moves until then; `None` where nothing is waited for.
     pub fn stalls_at(&self) -> Option<Duration> {
-        (self.flight.is_some() || self.phase != Phase::Running).then(|| self.moved_at + STALLED_AFTER)
+        let waits = self.flight.is_some() || self.purging.is_some() || self.phase != Phase::Running;
+        waits.then(|| self.moved_at + STALLED_AFTER)
     }
 
     /// True where everything that was taken is applied and stored.
     pub fn is_drained(&self) -> bool {
         match self.phase {
+            // What is left of a truncate is its next owner's, which reads it again.
+            Phase::Running if self.purging.is_some() => {
+                let is_out = self.purging.as_ref().is_some_and(Purging::is_out);
+                let holds = !self.filling.is_empty() || !self.letters.is_empty();
+                self.flight.is_none() && !holds && !is_out && self.applied <= self.stored
+            }
             Phase::Running => {
                 self.flight.is_none() && self.filling_records == 0 && self.applied <= self.stored
             }
@@ -295,8 +426,46 @@ impl Lane {
     }
 
     /// Adds one mutation of the record at `offset`; true where it was composed into another.
-    pub fn fill(&mut self, mutation: Mutation, offset: i64, entity: usize) -> bool {
+    pub fn fill(&mut self, mut mutation: Mutation, offset: i64, entity: usize) -> bool {
+        let has_rows = mutation.guard.as_ref().is_some_and(Guard::has_rows);
+        let known = self.refill.as_mut().is_some_and(|refill| !has_rows && refill.saw_key(&mutation.key));
+        // What the key holds may be older than the history that is owed: a part of a value laid over it would hide
+        // that for good.
+        let is_old = !known && self.owed.is_some_and(|owed| owed.mode.overwrites());
+        if is_old && matches!(mutation.effect, Effect::Patch(..)) {
+            mutation.effect = Effect::Delete;
+        }
         self.filling.add(mutation, offset, entity)
+    }
+
+    /// The record at `offset` truncated the table of an entity, whose keys are to be deleted: nothing behind it is
+    /// taken before that is done.
+    pub fn purge(
+        &mut self,
+        entity: usize,
+        templates: Arc<[Template]>,
+        version: Version,
+        record: (i64, Option<i64>),
+        now: Now,
+    ) {
+        self.purge_count += 1;
+        if let Some(refill) = &mut self.refill {
+            refill.saw_truncate(entity);
+        }
+        let (offset, timestamp_ms) = record;
+        self.purging.get_or_insert_with(|| Purging::new(offset, timestamp_ms, now)).add(
+            self.purge_count,
+            entity,
+            templates,
+            version,
+        );
+    }
+
+    /// It is about to be handed over: no step of a purge follows the one that is out.
+    pub fn halt_purge(&mut self) {
+        if let Some(purging) = &mut self.purging {
+            purging.halt();
+        }
     }
 
     /// Notes when the source committed a change of that entity: the oldest one counts.
@@ -331,12 +500,36 @@ impl Lane {
         if self.phase != Phase::Running || self.flight.is_some() {
             return;
         }
+        if self.purging.as_ref().is_some_and(Purging::is_out) {
+            return;
+        }
+        let end = self.end();
         let since = self.everywhere_at.map(|at| now.monotonic.saturating_sub(at));
         let due = since.is_none_or(|since| since >= EVERYWHERE_INTERVAL);
         let look = since.is_none_or(|since| since >= LOOK_INTERVAL);
-        let unstored = self.position > self.stored;
+        if !drain {
+            self.go_on_refilling(now, out);
+        }
+        let unstored = end > self.stored || self.to_store() != self.owed_stored;
+        // A truncate's turn comes when nothing else is to be sent.
+        if let Some(refill) = self.refill.as_mut().filter(|_| !drain && self.purging.is_none()) {
+            let live = self.filling.len();
+            let units_max = self.options.batch_records.min(live.saturating_add(self.history_allowed));
+            if refill.fill(&mut self.filling, units_max, self.options.batch_bytes)
+                && let Some(owed) = &mut self.owed
+            {
+                owed.step = owed.step.saturating_add(1);
+                let sent = self.filling.len() - live;
+                self.history_sent += sent;
+                self.history_allowed = self.history_allowed.saturating_sub(sent);
+            }
+        }
         let has_work = !self.filling.is_empty() || !self.letters.is_empty();
         if !(has_work || (unstored && (due || drain)) || look) {
+            let lane = self.id();
+            out.extend(
+                self.purging.as_mut().and_then(|purging| purging.next_step(lane, now)).map(Act::Purge),
+            );
             return;
         }
         let everywhere = due || drain || !has_work;
@@ -348,16 +541,19 @@ impl Lane {
             attempt: 1,
             units: self.filling.take(),
             start: self.applied,
-            end: self.position,
+            end,
             everywhere,
             commits: std::mem::take(&mut self.filling_commits),
             sealed_at_ms: now.unix_ms,
+            owed: self.owed,
+            asks: self.asks(),
         };
         self.flight_count += 1;
         self.flight = Some(Flight {
             number: self.flight_count,
             batch: Sealed::Out,
             end: batch.end,
+            owed: self.to_store(),
             everywhere,
             oldest_ms: self.filling_oldest_ms.take(),
             letters: std::mem::take(&mut self.letters),
@@ -373,31 +569,63 @@ impl Lane {
         self.resend(now, out);
     }
 
+    /// The position once what is filling is applied: before a truncate whose keys are not gone.
+    fn end(&self) -> Position {
+        self.purging.as_ref().map_or(self.position, |purging| purging.offset)
+    }
+
+    /// The sink's answer to a step of a purge. How many keys it deleted in all, where that was the last step.
+    pub fn purged(
+        &mut self,
+        purge: &Purge,
+        result: &Result<Purged, WorldError>,
+        now: Now,
+        out: &mut Vec<Act>,
+    ) -> Option<u64> {
+        let told = self.purging.as_mut().map_or(Told::Stale, |purging| purging.answered(purge, result, now));
+        match told {
+            Told::Stale => None,
+            Told::GiveUp => {
+                self.give_up(now, out);
+                None
+            }
+            Told::GoesOn => {
+                self.flush(now, false, out);
+                None
+            }
+            Told::Done(deleted, all) => {
+                if all {
+                    self.purging = None;
+                    self.moved_at = now.monotonic;
+                }
+                self.flush(now, false, out);
+                Some(deleted)
+            }
+        }
+    }
+
     /// The sink's answer to a claim.
     pub fn claimed(&mut self, result: Result<Taken, WorldError>, now: Now, out: &mut Vec<Act>) {
         if self.phase != Phase::Claiming {
             return;
         }
         match result {
-            Ok(Taken { epoch, standing }) => {
+            Ok(Taken { epoch, standing, owed }) => {
                 self.epoch = epoch;
                 self.attempts = 0;
                 self.moved_at = now.monotonic;
                 self.phase = Phase::Running;
+                self.owed = owed;
+                self.ask_again();
                 let to = match standing {
-                    Standing::Intact if self.must_rewind => Some(self.claim.start),
+                    Standing::Intact if self.must_rewind => Some((self.claim.start, Loss::Owner)),
                     Standing::Intact => None,
-                    Standing::Missing => Some(self.claim.low),
-                    Standing::Behind(position) => Some(position),
+                    Standing::Behind(position) => Some((position, Loss::Behind)),
                 };
                 match to {
-                    Some(position) if position < self.position || self.must_rewind => {
+                    Some((position, loss)) if position < self.position || self.must_rewind => {
                         self.must_rewind = false;
-                        let to = match standing {
-                            Standing::Missing => RewindTo::Earliest,
-                            Standing::Intact | Standing::Behind(_) => RewindTo::At(position),
-                        };
-                        self.rewind(to, now, out);
+                        self.rewind(position, loss, now, out);
                     }
                     Some(_) | None => self.flush(now, false, out),
                 }
@@ -432,12 +660,27 @@ impl Lane {
         batch.units = left_over(units, results, self.options.on_refused, &mut flight.letters, tally, out);
         self.stopped |= self.options.on_refused == OnRefused::Stop && !tally.refused.is_empty();
         let moved = batch.units.len() < before;
+        if error == Some(WorldError::NotNow { code: ServerCode::OutOfMemory }) {
+            self.stop_refilling(&mut batch, out);
+        }
         tally.error.clone_from(&error);
 
         match watermark {
             WatermarkSeen::NotOwner => return self.give_up(now, out),
-            WatermarkSeen::Missing => return self.rewind_later(RewindTo::Earliest, now, out),
-            WatermarkSeen::Behind(position) => return self.rewind_later(RewindTo::At(position), now, out),
+            WatermarkSeen::Missing => {
+                // What was applied is gone there; what was not acknowledged is read again.
+                let lost = Owed::all(self.applied, RefillMode::Restore);
+                self.owed = Owed::together(self.owed, Some(lost));
+                self.owes_more_than_asked();
+                return self.rewind_later(self.applied, Loss::Missing, now, out);
+            }
+            WatermarkSeen::Behind(position, owed) => {
+                self.owed = Owed::together(self.owed, owed);
+                if owed.is_some() {
+                    self.owes_more_than_asked();
+                }
+                return self.rewind_later(position, Loss::Behind, now, out);
+            }
             WatermarkSeen::Current | WatermarkSeen::Unknown => {}
         }
         let verdict = verdict(&error.unwrap_or(WorldError::Timeout));
@@ -449,6 +692,7 @@ impl Lane {
             self.attempts = 0;
             self.moved_at = now.monotonic;
         }
+        let Some(flight) = &mut self.flight else { return };
         if whole {
             flight.batch = Sealed::Done;
         } else {
@@ -500,7 +744,7 @@ impl Lane {
                 self.phase = Phase::Claiming;
                 out.push(Act::Claim(self.claim.clone()));
             }
-            Phase::RewindLater(at, to) if at <= now.monotonic => self.rewind(to, now, out),
+            Phase::RewindLater(at, to, loss) if at <= now.monotonic => self.rewind(to, loss, now, out),
             Phase::Running => {
                 self.resend(now, out);
                 self.flush(now, false, out);
@@ -516,7 +760,7 @@ impl Lane {
     /// When [`Lane::tick`] has something to do, on the monotonic clock; `None` where only an answer can move it.
     pub fn next_wake(&self) -> Option<Duration> {
         match self.phase {
-            Phase::ClaimLater(at) | Phase::GivenUp(at) | Phase::RewindLater(at, _) => Some(at),
+            Phase::ClaimLater(at) | Phase::GivenUp(at) | Phase::RewindLater(at, ..) => Some(at),
             Phase::Claiming | Phase::Rewinding => None,
             Phase::Running => match &self.flight {
                 Some(flight) => {
@@ -528,8 +772,14 @@ impl Lane {
                     [batch, letters].into_iter().flatten().min()
                 }
                 None => {
-                    let wait = if self.position > self.stored { EVERYWHERE_INTERVAL } else { LOOK_INTERVAL };
-                    Some(self.everywhere_at.map_or(Duration::ZERO, |at| at + wait))
+                    if self.purging.as_ref().is_some_and(Purging::is_out) {
+                        return None;
+                    }
+                    let unstored = self.end() > self.stored || self.to_store() != self.owed_stored;
+                    let wait = if unstored { EVERYWHERE_INTERVAL } else { LOOK_INTERVAL };
+                    let watermarks = self.everywhere_at.map_or(Duration::ZERO, |at| at + wait);
+                    let purge = self.purging.as_ref().and_then(Purging::due_at);
+                    Some(purge.map_or(watermarks, |at| at.min(watermarks)))
                 }
             },
         }
@@ -553,20 +803,22 @@ impl Lane {
 
     /// Closes the flight where both parts are done, and sends the next.
     fn land(&mut self, now: Now, out: &mut Vec<Act>) {
-        let Some(Flight { batch: Sealed::Done, end, everywhere, letters, letters_out: 0, .. }) = &self.flight
+        let Some(Flight { batch: Sealed::Done, end, owed, everywhere, letters, letters_out: 0, .. }) =
+            &self.flight
         else {
             return;
         };
         if !letters.is_empty() {
             return;
         }
-        let (end, everywhere) = (*end, *everywhere);
+        let (end, owed, everywhere) = (*end, *owed, *everywhere);
         self.flight = None;
         self.applied = end;
         self.moved_at = now.monotonic;
-        if everywhere && end > self.stored {
+        if everywhere && (end > self.stored || (end == self.stored && owed != self.owed_stored)) {
             self.stored = end;
-            out.push(Act::Store(Stored { position: end, epoch: self.epoch }));
+            self.owed_stored = owed;
+            out.push(Act::Store(Stored { position: end, epoch: self.epoch, owed }));
         }
         self.flush(now, false, out);
     }
@@ -585,25 +837,37 @@ impl Lane {
         out.push(Act::Abandon);
     }
 
-    fn rewind_later(&mut self, to: RewindTo, now: Now, out: &mut Vec<Act>) {
+    fn rewind_later(&mut self, to: Position, loss: Loss, now: Now, out: &mut Vec<Act>) {
         match self.rewound_at {
-            Some(at) if now.monotonic < at + REWIND_INTERVAL => {
+            Some(at) if now.monotonic < at + self.rewind_pause => {
                 self.forget();
-                self.phase = Phase::RewindLater(at + REWIND_INTERVAL, to);
+                self.phase = Phase::RewindLater(at + self.rewind_pause, to, loss);
             }
-            Some(_) | None => self.rewind(to, now, out),
+            Some(_) | None => self.rewind(to, loss, now, out),
         }
     }
 
-    fn rewind(&mut self, to: RewindTo, now: Now, out: &mut Vec<Act>) {
+    fn rewind(&mut self, to: Position, loss: Loss, now: Now, out: &mut Vec<Act>) {
+        let again = self.rewound_at.is_some_and(|at| now.monotonic < at + LOSSES_WITHIN);
+        self.rewind_pause = match again {
+            true => self.rewind_pause.saturating_mul(2).min(REWIND_INTERVAL_MAX),
+            false => REWIND_INTERVAL,
+        };
         self.forget();
         self.rewound_at = Some(now.monotonic);
         self.phase = Phase::Rewinding;
-        out.push(Act::Rewind(to));
+        // What it reads again in order is owed no more.
+        if let Some(owed) = &mut self.owed {
+            owed.below = owed.below.min(to);
+        }
+        out.push(Act::Rewind(to, loss));
     }
 
-    /// Drops what is filling and in flight: it is read again, or another owner's.
+    /// Drops what is filling and in flight: it is read again, or another owner's. A refill begins anew once the
+    /// lane is where it was.
     fn forget(&mut self) {
+        self.caught_up_at = self.caught_up_at.max(self.position);
+        self.refill = None;
         self.filling.take();
         self.letters.clear();
         self.letter_bytes = 0;
@@ -611,6 +875,7 @@ impl Lane {
         self.filling_oldest_ms = None;
         self.filling_commits.clear();
         self.flight = None;
+        self.purging = None;
         self.everywhere_at = None;
         self.attempts = 0;
     }
@@ -630,6 +895,7 @@ fn left_over(
 ) -> Vec<Unit> {
     let mut left = Vec::new();
     for (unit, result) in units.into_iter().zip(results) {
+        tally.count_guarded(&unit, &result);
         let refusal = match result {
             Outcome::Applied | Outcome::Rejected => continue,
             Outcome::NotAcknowledged => {
@@ -638,7 +904,8 @@ fn left_over(
             }
             Outcome::Refused(refusal) => refusal,
         };
-        let offset = unit.offsets.last().copied().unwrap_or_default();
+        // Of history: its errors were told when it was live.
+        let Some(offset) = unit.offsets.last().copied() else { continue };
         tally.refused.push((offset, unit.entity, refusal));
         match on_refused {
             OnRefused::Skip => {}
@@ -674,12 +941,16 @@ mod tests {
 
     fn lane(committed: Option<Position>, start: Position) -> (Lane, Vec<Act>) {
         let name = LaneName { topic: "t".into(), partition: 0 };
-        let assignment = Assignment { lane: LaneId(1), name, committed, start, low: 0, above: Epoch(0) };
-        let options = LaneOptions { batch_records: 10, batch_bytes: 1_000, on_refused: OnRefused::Stop };
+        let assignment =
+            Assignment { lane: LaneId(1), name, committed, start, low: 0, above: Epoch(0), owed: None };
+        let refill = RefillOptions { window_records: 10, window_bytes: 1_000, seen_max: 100, seed: 1 };
+        let options =
+            LaneOptions { batch_records: 10, batch_bytes: 1_000, on_refused: OnRefused::Stop, refill };
         let mut acts = Vec::new();
         let mut lane = Lane::new(assignment, options, now(), &mut acts);
         acts.clear();
-        lane.claimed(Ok(Taken { epoch: Epoch(1), standing: Standing::Intact }), now(), &mut acts);
+        let taken = Taken { epoch: Epoch(1), standing: Standing::Intact, owed: None };
+        lane.claimed(Ok(taken), now(), &mut acts);
         (lane, acts)
     }
 
@@ -732,6 +1003,72 @@ mod tests {
             _ => None,
         });
         assert_eq!(claim.map(|claim| (claim.start, claim.committed)), Some((8, Some(8))));
+    }
+
+    fn truncated(lane: &mut Lane, offset: i64) {
+        let templates = [Template::parse("c:{id}").unwrap()].into();
+        lane.purge(0, templates, Version::NONE, (offset, Some(5)), now());
+        lane.record_done(offset, Some(5));
+    }
+
+    fn step(acts: &[Act]) -> &Purge {
+        let [Act::Purge(purge)] = acts else { panic!("{acts:?}") };
+        purge
+    }
+
+    #[test]
+    fn a_truncate_waits_for_what_came_before_and_holds_up_what_comes_after() {
+        let (mut lane, acts) = lane(Some(7), 7);
+        answer(&mut lane, acts);
+        lane.fill(Mutation { key: CacheKey::new(b"k"), effect: Effect::Delete, guard: None }, 7, 0);
+        lane.record_done(7, None);
+        truncated(&mut lane, 8);
+        assert!(!lane.wants_records() && !lane.is_drained());
+        let mut acts = Vec::new();
+        lane.flush(now(), false, &mut acts);
+        assert!(matches!(acts.as_slice(), [Act::Apply(batch)] if batch.end == 8 && batch.units.len() == 1));
+        let acts = answer(&mut lane, acts);
+        let purge = step(&acts).clone();
+        assert_eq!((lane.activity(), lane.oldest_ms()), (Activity::Purging, Some(5)));
+        assert_eq!(lane.next_wake(), None, "only an answer can move it");
+
+        let mut acts = Vec::new();
+        let deleted = |deleted, done| Ok(Purged { deleted, done });
+        assert_eq!(lane.purged(&purge, &deleted(2, false), now(), &mut acts), None);
+        assert!(acts.is_empty(), "the next step has time: {acts:?}");
+        let later = |wait| Now { monotonic: now().monotonic + wait, ..now() };
+        assert_eq!(lane.next_wake(), Some(later(PURGE_PAUSE).monotonic));
+        lane.tick(later(PURGE_PAUSE), &mut acts);
+        step(&acts);
+        acts.clear();
+        lane.purged(&purge, &Err(WorldError::Timeout), later(PURGE_PAUSE), &mut acts);
+        lane.tick(later(Duration::from_millis(100)), &mut acts);
+        step(&acts);
+        acts.clear();
+        let done_at = later(Duration::from_millis(200));
+        assert_eq!(lane.purged(&purge, &deleted(3, true), done_at, &mut acts), Some(5));
+        assert!(lane.wants_records());
+        assert_eq!(lane.purged(&purge, &deleted(3, true), done_at, &mut acts), None, "a late answer");
+        lane.tick(later(EVERYWHERE_INTERVAL), &mut acts);
+        let acts = answer(&mut lane, acts);
+        assert!(matches!(acts.as_slice(), [Act::Store(Stored { position: 9, .. })]), "{acts:?}");
+    }
+
+    #[test]
+    fn a_truncate_that_is_not_done_is_left_to_the_next_owner() {
+        let (mut lane, acts) = lane(Some(7), 7);
+        answer(&mut lane, acts);
+        truncated(&mut lane, 7);
+        let mut acts = Vec::new();
+        lane.flush(now(), false, &mut acts);
+        let purge = step(&acts).clone();
+        lane.halt_purge();
+        assert!(!lane.is_drained(), "a step is out");
+        let mut acts = Vec::new();
+        lane.purged(&purge, &Ok(Purged { deleted: 1, done: false }), now(), &mut acts);
+        lane.flush(Now { monotonic: now().monotonic + PURGE_PAUSE, ..now() }, true, &mut acts);
+        assert!(acts.is_empty() && lane.is_drained(), "{acts:?}");
+        assert_eq!(lane.applied_position(), 7, "its record is read again");
     }
 
     #[test]

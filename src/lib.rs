@@ -38,10 +38,11 @@
 //!    [`lane::Lane::applied`] asserts the one, so that every test that runs lanes does.
 //!    `tests/it/admin.rs::a_lone_record_is_visible_at_once`,
 //!    `tests/it/admin.rs::batches_grow_under_load_and_every_record_is_counted`
-//! 5. A batch holds one atomic unit for each key, and the reply to every command is looked at.
+//! 5. A batch holds one atomic unit for each key (or key and member), and the reply to every command is looked at.
 //!    `tests/it/coalesce_law.rs::plain_mutations_composed_leave_what_they_leave_one_by_one`,
 //!    `tests/it/coalesce_law.rs::guarded_mutations_composed_leave_what_they_leave_one_by_one`,
-//!    `tests/it/sink_contract.rs::a_poisoned_key_is_refused_and_the_rest_applied`
+//!    `tests/it/sink_contract.rs::a_poisoned_key_is_refused_and_the_rest_applied`,
+//!    `tests/it/member_contract.rs::members_of_a_key_of_another_type_are_refused_and_removing_them_is_done`
 //! 6. The core does no IO, reads neither clock nor environment, and draws no randomness.
 //!    `tests/it/tidy.rs::every_source_file_keeps_to_its_layer`,
 //!    `src/entity/lifetime.rs::jitter_is_the_same_on_every_machine`
@@ -57,10 +58,14 @@
 //!    `tests/it/redis_sink.rs::what_is_no_redis_is_an_error_and_no_panic`,
 //!    `src/settings/tests/secrets.rs::mangled_files_are_read_or_refused`,
 //!    `tests/it/errors.rs::errors_are_told_once_a_kind_and_no_row_value_or_secret_is_logged`
-//! 10. What reads history never replaces a value that is newer than its own, and brings no deleted key back. Of
-//!     this the version guard is built; refill, preload and replay are not.
+//! 10. What reads history never replaces a value that is newer than its own, and brings no deleted key back. Preload
+//!     and replay are not built.
+//!     `src/refill/tests.rs::the_cache_is_the_fold_of_the_log`,
+//!     `src/refill/tests.rs::a_snapshot_that_no_watermark_tells_of_is_written_over`,
+//!     `tests/it/simulation/mod.rs::the_cache_is_the_fold_of_the_log_whatever_happens`,
 //!     `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
-//!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`
+//!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`,
+//!     `tests/it/guard_race.rs::the_newest_position_wins_every_race`
 //! 11. Only keys that the entities' templates give are touched, and Stoker's own.
 //!     `src/sink/own.rs::names_are_unambiguous_and_hash_by_their_own_tag`; the end-to-end test finds no other key
 //!
@@ -70,8 +75,9 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`cli`] | one file a command: run, check, explain, test, demo; exit codes |
+//! | [`cli`] | one file a command: run, check, explain, test, verify, inspect, wait, demo; exit codes |
 //! | [`process`] | a running process: threads, channels, what the admin side sees |
+//! | [`verify`] | compares Redis with what the topics say |
 //! | [`engine`] | awaits for one worker: the only loop that does |
 //! | [`source`] | the border to Kafka; `source::kafka` is the only user of librdkafka |
 //! | [`registry`] | the border to the schema registry: HTTP, and nothing else names hyper's client |
@@ -102,9 +108,11 @@ pub mod entity;
 pub mod error;
 pub mod lane;
 pub mod mutation;
+pub mod patch;
 pub mod pipeline;
 pub mod process;
 pub mod record;
+pub mod refill;
 pub mod registry;
 pub mod retry;
 pub mod settings;
@@ -112,5 +120,6 @@ pub mod sink;
 pub mod source;
 pub mod telemetry;
 pub mod types;
+pub mod verify;
 pub mod version;
 pub mod worker;

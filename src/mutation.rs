@@ -3,39 +3,58 @@
 //! Start at [`Mutation`]. Handlers fill a [`Mutations`]; the lane composes what it holds
 //! (see [`crate::coalesce`]).
 
+mod member;
+
 use std::fmt;
 
 use smallvec::SmallVec;
 
 use crate::error::HandleError;
+use crate::patch::Patch;
 use crate::version::Version;
 
-/// A key in the cache, as readers see it. Not a record key. Bytes, 1 to 512 MiB as Redis bounds them.
+pub use member::{Member, MemberKind};
+
+/// What in the cache a mutation is about: a key as readers see it (not a record key; bytes, 1 to 512 MiB as Redis
+/// bounds them), or one [`Member`] of the set or sorted set at a key.
+///
+/// Equal where both are: two members of one key are two of these, which nothing composes with each other.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CacheKey(SmallVec<[u8; 40]>);
+pub struct CacheKey {
+    bytes: SmallVec<[u8; 40]>,
+    /// Boxed: most keys have none, and it would double their size.
+    member: Option<Box<Member>>,
+}
 
 impl CacheKey {
     /// A key of these bytes.
     pub fn new(bytes: &[u8]) -> CacheKey {
-        CacheKey(SmallVec::from_slice(bytes))
+        CacheKey { bytes: SmallVec::from_slice(bytes), member: None }
     }
 
-    /// The bytes.
+    /// The key's bytes, without the member.
     pub fn as_bytes(&self) -> &[u8] {
-        &self.0
+        &self.bytes
     }
 }
 
 impl fmt::Display for CacheKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&String::from_utf8_lossy(&self.0))
+        f.write_str(&String::from_utf8_lossy(&self.bytes))?;
+        match self.member() {
+            Some(member) => write!(f, " member {}", String::from_utf8_lossy(&member.bytes)),
+            None => Ok(()),
+        }
     }
 }
 
 impl fmt::Debug for CacheKey {
     /// Keys hold personal parts: only the length is shown, so that no log gets them by accident.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheKey({} bytes)", self.0.len())
+        match self.member() {
+            Some(member) => write!(f, "CacheKey({} bytes, {member:?})", self.bytes.len()),
+            None => write!(f, "CacheKey({} bytes)", self.bytes.len()),
+        }
     }
 }
 
@@ -48,6 +67,9 @@ pub struct RowId(SmallVec<[u8; 32]>);
 impl RowId {
     /// Longer identities are replaced by a digest of this many hexadecimal digits or fewer bytes.
     pub const MAX_BYTES: usize = 48;
+
+    /// The row of a primary key under the guard: the key itself tells which.
+    pub const PRIMARY: &[u8] = b"row";
 
     /// An identity of these bytes; the caller keeps them within [`RowId::MAX_BYTES`].
     pub fn new(bytes: &[u8]) -> RowId {
@@ -73,6 +95,11 @@ pub enum Value {
     },
     /// A Redis hash, replaced as a whole. Fields in the order of the row; names are unique.
     Hash(Vec<(Vec<u8>, Vec<u8>)>),
+    /// What a member is, beside being there.
+    Member {
+        /// Of a sorted set: its score, as the text that Redis reads (a number, `+inf` or `-inf`).
+        score: Option<Vec<u8>>,
+    },
 }
 
 /// What made a string value.
@@ -145,6 +172,7 @@ impl Value {
         match self {
             Value::String { bytes, .. } => bytes.len(),
             Value::Hash(fields) => fields.iter().map(|(n, v)| n.len() + v.len()).sum(),
+            Value::Member { score } => score.as_ref().map_or(0, Vec::len),
         }
     }
 }
@@ -155,6 +183,7 @@ impl fmt::Debug for Value {
         match self {
             Value::String { kind, bytes } => write!(f, "{kind:?}({} bytes)", bytes.len()),
             Value::Hash(fields) => write!(f, "Hash({} fields)", fields.len()),
+            Value::Member { .. } => f.write_str("Member"),
         }
     }
 }
@@ -200,10 +229,17 @@ pub struct Guard {
     pub owner: RowId,
 }
 
+impl Guard {
+    /// True where several rows can have the key. Else its partition orders it, too.
+    pub fn has_rows(&self) -> bool {
+        self.owner.as_bytes() != RowId::PRIMARY
+    }
+}
+
 /// One intended cache effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mutation {
-    /// The key.
+    /// The key, or the key and member.
     pub key: CacheKey,
     /// What to do to it.
     pub effect: Effect,
@@ -214,11 +250,16 @@ pub struct Mutation {
 /// What to do to a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Write the whole value.
+    /// Write the whole value; add the member, or move it to another score.
     Write(Value, Expiry),
-    /// Delete the key. Under the guard: only while the side key names the guard's row.
+    /// Overlay what the key holds, which then lives this long; a key that is not there stays so, and one that
+    /// holds what cannot be overlaid is deleted. Under the guard: as [`Effect::Delete`], but for a value of the
+    /// guard's row, which is overlaid.
+    Patch(Patch, Expiry),
+    /// Delete the key; remove the member. Under the guard: only while the side key names the guard's row.
     Delete,
-    /// Delete the key only while it holds exactly this value (secondary keys without a source position).
+    /// Delete the key only while it holds exactly this value (secondary keys without a source position; never a
+    /// member, whose being there proves nothing).
     DeleteIf(Value),
 }
 
@@ -241,7 +282,7 @@ impl Mutations {
 
     /// Puts all deletes before all writes, each group in the order in which it was emitted.
     pub fn finish(&mut self) {
-        self.list.sort_by_key(|mutation| matches!(mutation.effect, Effect::Write(..)));
+        self.list.sort_by_key(|mutation| matches!(mutation.effect, Effect::Write(..) | Effect::Patch(..)));
     }
 
     /// The mutations so far.

@@ -1,12 +1,14 @@
-//! A comparable source position: what the version guard compares.
+//! What the version guard compares: a source position, an offset, or columns of the row.
 //!
-//! Lower-case hexadecimal digits of fixed width per connector, most significant first, so that a byte
-//! comparison is a numeric one. Text and not raw bytes because the guard's Lua script compares with the
-//! server's collation (Redis calls `setlocale(LC_COLLATE, "")` at start), under which only digits and
-//! lower-case letters of one length keep their order everywhere; and never as Lua numbers, which lose
-//! integers over 2^53.
+//! Text whose bytes stand in the order of what it means, so that one comparison byte by byte decides, in Rust as
+//! in the guard's Lua script; never Lua numbers, which lose integers over 2^53.
+//!
+//! | part | text | order |
+//! |---|---|---|
+//! | epoch | none for 0; else a letter for the number of its digits (`g` for one, `h` for two, …) and the digits | compared before the rest |
+//! | kind | `+` columns, `-` offset, nothing for a source position | in this order, within an epoch |
+//! | the rest | lower-case hexadecimal digits, of fixed width or such that none is the beginning of another | as its kind says |
 
-use std::cmp::Ordering;
 use std::fmt;
 
 use smallvec::SmallVec;
@@ -14,59 +16,91 @@ use smallvec::SmallVec;
 /// Room for the widest composite position that is kept without allocating: PostgreSQL's pair of 64-bit numbers.
 const INLINE_DIGITS: usize = 32;
 
-/// A version of a row: its source position. Longer counts as newer, equal lengths compare as text.
+/// Marks a version made of columns. Below every hexadecimal digit and below [`OFFSET`].
+const COLUMNS: u8 = b'+';
+/// Marks a version that is an offset. Below every hexadecimal digit.
+const OFFSET: u8 = b'-';
+
+/// A version of a row. Compared byte by byte.
 ///
-/// [`Version::NONE`] (no position, as in an incremental snapshot) is older than any other.
-#[derive(Clone, PartialEq, Eq, Hash, Default)]
+/// Versions of one kind are ordered by what they mean. Of different kinds, which meet where the settings were
+/// changed, a source position is newer than an offset, and that than columns; a newer epoch is newer than all.
+/// One without more than an epoch ([`Version::NONE`] in epoch 0: no position, as in an incremental snapshot) is
+/// older than any other of its epoch.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Version(SmallVec<[u8; INLINE_DIGITS]>);
 
 impl Version {
     /// The version of a row whose source gave no position: older than any.
     pub const NONE: Version = Version(SmallVec::new_const());
 
-    /// A composite version of 64-bit parts, most significant first.
+    /// A composite source position of 64-bit parts, most significant first. Those of one source have the same
+    /// number of parts.
     pub fn from_parts(parts: &[u64]) -> Version {
         let mut digits = SmallVec::with_capacity(parts.len() * 16);
-        for part in parts {
-            let mut text = [0; 16];
-            for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(part.to_be_bytes()) {
-                *pair =
-                    [byte >> 4, byte & 0xf].map(|nibble| nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
-            }
-            digits.extend_from_slice(&text);
-        }
+        parts.iter().for_each(|part| push_hex(*part, &mut digits));
         Version(digits)
     }
 
-    /// The digits, as the guard's script gets them.
+    /// The offset of a record. Of one partition: those of others do not compare.
+    pub fn from_offset(offset: i64) -> Version {
+        let mut digits = SmallVec::new();
+        digits.push(OFFSET);
+        push_hex(u64::try_from(offset).unwrap_or(0), &mut digits);
+        Version(digits)
+    }
+
+    /// Columns of a row, each as [`crate::types::order_key`] writes it, most significant first.
+    pub fn from_columns(ordered: &[u8]) -> Version {
+        let mut digits = SmallVec::with_capacity(ordered.len() + 1);
+        digits.push(COLUMNS);
+        digits.extend_from_slice(ordered);
+        Version(digits)
+    }
+
+    /// The same version, of epoch 0, in that epoch.
+    pub fn in_epoch(self, epoch: u64) -> Version {
+        if epoch == 0 {
+            return self;
+        }
+        // 64 bits are at most 20 decimal digits: letters from g to z.
+        let number = epoch.to_string();
+        let count = (b'f'..=b'z').nth(number.len()).unwrap_or(b'z');
+        let mut digits = SmallVec::with_capacity(self.0.len() + number.len() + 1);
+        digits.push(count);
+        digits.extend_from_slice(number.as_bytes());
+        digits.extend_from_slice(&self.0);
+        Version(digits)
+    }
+
+    /// The text, as the guard's script gets it.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// Reads digits back, as the guard's side key holds them. `None` where they are no version.
-    pub fn from_digits(digits: &[u8]) -> Option<Version> {
-        digits
-            .iter()
-            .all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'))
-            .then(|| Version(SmallVec::from_slice(digits)))
+    /// Reads a text back, as the guard's side key holds it. `None` where it is no version.
+    pub fn from_text(text: &[u8]) -> Option<Version> {
+        text.iter()
+            .all(|byte| matches!(*byte, b'0'..=b'9' | b'a'..=b'z' | COLUMNS | OFFSET))
+            .then(|| Version(SmallVec::from_slice(text)))
     }
 
-    /// True for [`Version::NONE`].
+    /// True for a version that is nothing but its epoch: [`Version::NONE`] in any.
     pub fn is_none(&self) -> bool {
-        self.0.is_empty()
+        match self.0.split_first() {
+            None => true,
+            Some((count @ b'g'..=b'z', rest)) => rest.len() == usize::from(count - b'f'),
+            Some(_) => false,
+        }
     }
 }
 
-impl Ord for Version {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.len().cmp(&other.0.len()).then_with(|| self.0.cmp(&other.0))
+fn push_hex(number: u64, digits: &mut SmallVec<[u8; INLINE_DIGITS]>) {
+    let mut text = [0; 16];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(number.to_be_bytes()) {
+        *pair = [byte >> 4, byte & 0xf].map(|nibble| nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
     }
-}
-
-impl PartialOrd for Version {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
+    digits.extend_from_slice(&text);
 }
 
 impl fmt::Display for Version {
@@ -86,13 +120,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn order_is_numeric_part_by_part_and_none_is_oldest() {
+    fn order_is_by_epoch_then_kind_then_number_and_none_is_the_oldest_of_its_epoch() {
         let rising = [
             Version::NONE,
+            Version::from_columns(b"0"),
+            Version::from_columns(b"12"),
+            Version::from_offset(0),
+            Version::from_offset(9),
+            Version::from_offset(10),
+            Version::from_offset(i64::MAX),
             Version::from_parts(&[0, 9]),
             Version::from_parts(&[0, 10]),
             Version::from_parts(&[1, 0]),
             Version::from_parts(&[u64::MAX, 0]),
+            Version::NONE.in_epoch(1),
+            Version::from_offset(9).in_epoch(1),
+            Version::from_parts(&[1, 0]).in_epoch(1),
+            Version::from_columns(b"1").in_epoch(2),
+            Version::from_offset(0).in_epoch(9),
+            Version::NONE.in_epoch(10),
+            Version::from_columns(b"1").in_epoch(11),
+            Version::from_offset(0).in_epoch(100),
+            Version::NONE.in_epoch(u64::MAX),
+            Version::from_offset(0).in_epoch(u64::MAX),
         ];
         for pair in rising.windows(2) {
             assert!(pair[0] < pair[1], "{:?} < {:?}", pair[0], pair[1]);
@@ -100,9 +150,27 @@ mod tests {
     }
 
     #[test]
-    fn digits_read_back_and_others_do_not() {
-        let version = Version::from_parts(&[24_023_000, 24_023_128]);
-        assert_eq!(Version::from_digits(version.as_bytes()), Some(version));
-        assert_eq!(Version::from_digits(b"12AB"), None);
+    fn none_is_told_in_every_epoch() {
+        for epoch in [0, 1, 9, 10, 12_345, u64::MAX] {
+            assert!(Version::NONE.in_epoch(epoch).is_none(), "{epoch}");
+            for version in [Version::from_offset(0), Version::from_parts(&[0]), Version::from_columns(b"0")] {
+                assert!(!version.in_epoch(epoch).is_none(), "{epoch}");
+            }
+        }
+    }
+
+    #[test]
+    fn texts_read_back_and_others_do_not() {
+        for version in [
+            Version::from_parts(&[24_023_000, 24_023_128]),
+            Version::from_offset(7).in_epoch(2),
+            Version::from_columns(b"12ab").in_epoch(31),
+        ] {
+            assert_eq!(Version::from_text(version.as_bytes()), Some(version));
+        }
+        assert_eq!(Version::from_offset(255).in_epoch(2).to_string(), "g2-00000000000000ff");
+        for text in ["12AB", "1 2", "1\n"] {
+            assert_eq!(Version::from_text(text.as_bytes()), None, "{text:?}");
+        }
     }
 }

@@ -104,7 +104,7 @@ fn most(format: Format) -> (f64, f64) {
         Format::Flattened => (3.1, 5.1),
         Format::Avro => (4.1, 6.1),
         Format::Maxwell => (7.1, 10.1),
-        Format::Canal => (18.1, 21.1),
+        Format::Canal => (19.1, 22.1),
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::time::MissedTickBehavior;
 use tracing::error;
 
+use super::alarm::{Alarm, alarms};
 use super::metrics::{self, MetricsError};
 use super::ready::{Reason, liveness, readiness};
 use super::status::{LaneStatus, Snapshot, Status};
@@ -203,10 +204,13 @@ struct StatusBody<'s> {
     now_ms: i64,
     #[serde(flatten)]
     readiness: Readiness,
+    alarms: Vec<Alarm>,
     joined: bool,
     draining: bool,
     kafka: &'s super::status::DependencyStatus,
     redis: &'s super::status::RedisStatus,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    verify: Option<super::status::VerifyStatus>,
     lanes: Vec<LaneBody<'s>>,
 }
 
@@ -230,10 +234,12 @@ async fn show_status(State(view): State<View>) -> impl IntoResponse {
         started_ms: snapshot.started_ms,
         now_ms,
         readiness: readiness_body(ready),
+        alarms: alarms(&snapshot),
         joined: snapshot.joined,
         draining: snapshot.draining,
         kafka: &snapshot.kafka,
         redis: &snapshot.redis,
+        verify: snapshot.verify,
         lanes: snapshot.lanes.values().map(lane).collect(),
     })
     .into_response()
@@ -308,6 +314,7 @@ mod tests {
             ("/metrics", "stoker_lag_records{topic=\"shop.orders\",partition=\"1\"} 1"),
             ("/status", lane),
             ("/status", r#""lag":1,"unapplied_age_ms":0"#),
+            ("/status", r#""alarms":[]"#),
             ("/", "<title>Stoker</title>"),
         ] {
             let (code, body) = get(&server, path);

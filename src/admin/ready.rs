@@ -41,6 +41,15 @@ pub enum Reason {
         /// What it waits for.
         error: Option<String>,
     },
+    /// A lane's history is still to be refilled.
+    LaneRefilling {
+        /// Topic.
+        topic: String,
+        /// Partition.
+        partition: i32,
+        /// Share of the history that is covered, in percent.
+        covered_percent: u8,
+    },
     /// A lane has not said yet how far behind it is.
     LagUnknown {
         /// Topic.
@@ -90,7 +99,11 @@ fn lane_reason(lane: &LaneStatus, age_max_ms: i64, now_ms: i64) -> Option<Reason
             let error = lane.last_error.clone();
             return Some(Reason::LaneNotApplying { topic, partition, state: lane.state, error });
         }
-        LaneState::Filling | LaneState::InFlight | LaneState::Draining => {}
+        LaneState::Filling | LaneState::InFlight | LaneState::Purging | LaneState::Draining => {}
+    }
+    if lane.owes {
+        let ratio = lane.refill.as_ref().map_or(0.0, |refill| refill.covered_ratio);
+        return Some(Reason::LaneRefilling { topic, partition, covered_percent: percent(ratio) });
     }
     match lane.unapplied_age_ms(now_ms) {
         None => Some(Reason::LagUnknown { topic, partition }),
@@ -99,6 +112,11 @@ fn lane_reason(lane: &LaneStatus, age_max_ms: i64, now_ms: i64) -> Option<Reason
         }
         Some(_) => None,
     }
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 100")]
+fn percent(ratio: f64) -> u8 {
+    (ratio.clamp(0.0, 1.0) * 100.0) as u8
 }
 
 /// False where a restart would help: the source once polled Kafka and has been silent for too long.
@@ -167,6 +185,8 @@ mod tests {
         assert_eq!(reasons(|_, lane| lane.high = None), std::slice::from_ref(&unknown));
         assert_eq!(reasons(|_, lane| lane.high = Some(50)), [unknown], "behind, and nothing read yet");
         assert_eq!(reasons(|_, lane| lane.oldest_unapplied_ms = Some(NOW_MS - 5_001)), [behind]);
+        let refilling = Reason::LaneRefilling { topic: "t".to_owned(), partition: 0, covered_percent: 0 };
+        assert_eq!(reasons(|_, lane| lane.owes = true), [refilling]);
         let backoff = |_: &mut Snapshot, lane: &mut LaneStatus| {
             lane.state = LaneState::Backoff;
             lane.last_error = error;

@@ -7,8 +7,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::{Serialize, Serializer};
 
-use crate::batch::LaneName;
+use crate::batch::{LaneName, RefillMode};
 use crate::record::Position;
+use crate::refill::RefillView;
 
 /// The shared, current [`Snapshot`]: written by the engine's threads, read by the admin server.
 ///
@@ -35,6 +36,9 @@ pub struct Snapshot {
     pub kafka: DependencyStatus,
     /// Redis, as the workers see it.
     pub redis: RedisStatus,
+    /// What the running check has found since the start; `None` where it is turned off.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub verify: Option<VerifyStatus>,
     /// The lanes that this process owns.
     #[serde(serialize_with = "as_list")]
     pub lanes: BTreeMap<(String, i32), LaneStatus>,
@@ -61,8 +65,17 @@ pub struct RedisStatus {
     pub fencing_works: Option<bool>,
 }
 
+/// The running check of what was applied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct VerifyStatus {
+    /// Keys that were looked at.
+    pub checked: u64,
+    /// Of those, keys that Redis did not hold as they were applied.
+    pub differences: u64,
+}
+
 /// One lane.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LaneStatus {
     /// Topic.
     pub topic: String,
@@ -82,6 +95,67 @@ pub struct LaneStatus {
     pub oldest_unapplied_ms: Option<i64>,
     /// The last error of the world, in our words, while the lane waits for it to pass.
     pub last_error: Option<String>,
+    /// True while history is still to be refilled.
+    pub owes: bool,
+    /// How far the refill is, while one runs.
+    pub refill: Option<RefillStatus>,
+    /// What the version guard decided, one an entity that it guards here.
+    pub guards: Vec<GuardStatus>,
+}
+
+/// A lane's refill.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RefillStatus {
+    /// `if_absent`, `restore` or `overwrite`.
+    pub mode: &'static str,
+    /// Everything from here on was covered in this pass.
+    pub position: Position,
+    /// Share of the history that this pass has covered, 0 to 1.
+    pub covered_ratio: f64,
+    /// Which pass it is, from 1.
+    pub pass: u64,
+    /// How many passes there are: one, unless rows and keys are more than memory may hold.
+    pub passes: u64,
+    /// Records of history read so far.
+    pub records_read: u64,
+    /// Keys written so far.
+    pub keys_written: u64,
+    /// Keys left out so far, for something newer was there.
+    pub keys_seen: u64,
+}
+
+impl RefillStatus {
+    /// What a lane tells of its refill.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub fn new(view: &RefillView, mode: RefillMode) -> RefillStatus {
+        let (whole, done) = (view.top.saturating_sub(view.low), view.top.saturating_sub(view.cursor));
+        RefillStatus {
+            mode: mode.as_str(),
+            position: view.cursor,
+            covered_ratio: if whole > 0 { (done as f64 / whole as f64).clamp(0.0, 1.0) } else { 0.0 },
+            pass: view.slice + 1,
+            passes: view.slices,
+            records_read: view.counts.read,
+            keys_written: view.counts.written,
+            keys_seen: view.counts.seen,
+        }
+    }
+}
+
+/// What the version guard decided about one entity in one lane.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GuardStatus {
+    /// The entity's name.
+    pub entity: String,
+    /// Commands that it looked at since the lane was assigned.
+    pub seen: u64,
+    /// Of these, commands that it refused: something newer was there.
+    pub rejected: u64,
+    /// Commands of the last window (see [`crate::worker::REJECT_WINDOW_UNITS`]) and how many of them were refused.
+    #[serde(skip)]
+    pub window: Option<(u64, u64)>,
+    /// True where nearly all of them were.
+    pub rejects_nearly_all: bool,
 }
 
 /// What a lane is doing.
@@ -100,19 +174,22 @@ pub enum LaneState {
     Rewinding,
     /// Its next record names a registry schema that is not known yet.
     AwaitingSchema,
+    /// Deletes the keys of a table that was truncated.
+    Purging,
     /// Finishes what is in flight, before it is handed over.
     Draining,
 }
 
 impl LaneState {
     /// All of them, for the gauge by state.
-    pub const ALL: [LaneState; 7] = [
+    pub const ALL: [LaneState; 8] = [
         LaneState::TakingOver,
         LaneState::Filling,
         LaneState::InFlight,
         LaneState::Backoff,
         LaneState::Rewinding,
         LaneState::AwaitingSchema,
+        LaneState::Purging,
         LaneState::Draining,
     ];
 
@@ -125,6 +202,7 @@ impl LaneState {
             LaneState::Backoff => "backoff",
             LaneState::Rewinding => "rewinding",
             LaneState::AwaitingSchema => "awaiting_schema",
+            LaneState::Purging => "purging",
             LaneState::Draining => "draining",
         }
     }
@@ -143,6 +221,9 @@ impl LaneStatus {
             high: None,
             oldest_unapplied_ms: None,
             last_error: None,
+            owes: false,
+            refill: None,
+            guards: Vec::new(),
         }
     }
 
@@ -175,6 +256,7 @@ impl Status {
                 draining: false,
                 kafka: DependencyStatus::default(),
                 redis: RedisStatus::default(),
+                verify: None,
                 lanes: BTreeMap::new(),
             }),
         }

@@ -1,5 +1,4 @@
-//! Exit codes: what scripts rely on, and the README lists. 7 is left for jobs that end incomplete, of which none
-//! is built yet.
+//! Exit codes: what scripts rely on, and the README lists.
 
 use std::process::ExitCode;
 
@@ -22,6 +21,8 @@ pub enum Exit {
     DrainDeadline,
     /// 6: stopped by the error policy.
     ErrorPolicy,
+    /// 7: the job ended, and is not done: `refill` ended early, `verify` found differences, `wait` gave up.
+    Incomplete,
 }
 
 impl Exit {
@@ -35,6 +36,7 @@ impl Exit {
             Exit::Fenced => 4,
             Exit::DrainDeadline => 5,
             Exit::ErrorPolicy => 6,
+            Exit::Incomplete => 7,
         }
     }
 }

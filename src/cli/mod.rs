@@ -9,10 +9,14 @@ pub mod demo;
 mod exit;
 pub mod explain;
 pub mod finding;
+pub mod inspect;
 pub mod probe;
+pub mod refill;
 pub mod run;
 pub mod schemas;
 pub mod test;
+pub mod verify;
+pub mod wait;
 
 use std::fmt::Display;
 use std::io::Write as _;
@@ -59,6 +63,14 @@ enum Command {
     Explain(explain::ExplainArgs),
     /// Compares what recorded records do with what is expected
     Test(test::TestArgs),
+    /// Compares what Redis holds with what the topics say
+    Verify(verify::VerifyArgs),
+    /// Tells one key's story: who gives it, what Redis holds, which record made it, what the topics say now
+    Inspect(inspect::InspectArgs),
+    /// Asks the running group for a newest-first refill, and follows it to its end
+    Refill(refill::RefillArgs),
+    /// Waits until the whole group is warm, for deploy scripts
+    Wait(wait::WaitArgs),
     /// Runs the whole job on this machine, on parts that it brings along: nothing to set up but redis-server
     Demo(demo::DemoArgs),
 }
@@ -102,6 +114,10 @@ fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
         }
         Command::Explain(explain) => explain::explain(explain, handlers),
         Command::Test(test) => test::test(test, args.output, handlers),
+        Command::Verify(verify) => verify::verify(verify, args.output, handlers),
+        Command::Inspect(inspect) => inspect::inspect(inspect, args.output, handlers),
+        Command::Refill(refill) => refill::refill(refill, args.output, handlers),
+        Command::Wait(wait) => wait::wait(wait, args.output, handlers),
         Command::Demo(demo) => demo::demo(demo, args.output),
     }
 }
@@ -124,6 +140,15 @@ mod tests {
         let args = args.expect("valid arguments");
         assert_eq!(args.output, Output::Json);
         assert!(matches!(args.command, Command::Check(check) if check.offline));
+    }
+
+    #[test]
+    fn a_rewrite_may_be_named() {
+        let parsed = |argument| Args::try_parse_from(["stoker", "run", argument]).map(drop);
+        for argument in ["--force", "--force=restore-7"] {
+            parsed(argument).expect("valid arguments");
+        }
+        parsed("--force=two words").expect_err("a name has no blank");
     }
 
     #[test]

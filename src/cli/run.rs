@@ -19,6 +19,7 @@ use crate::clock::SystemClock;
 use crate::entity::Handlers;
 use crate::process;
 use crate::settings::{Loaded, Problem, Settings};
+use crate::sink::Rewrite;
 use crate::source::StopReason;
 use crate::source::linked::librdkafka_version;
 use crate::telemetry::{self, chain};
@@ -31,6 +32,24 @@ pub struct RunArgs {
     /// End with exit code 3 where Kafka or Redis cannot be reached at start, instead of waiting for them
     #[arg(long)]
     fail_fast: bool,
+    /// Rewrite guarded keys: what was remembered of them before counts for nothing, once a key. All processes of the
+    /// group, and a restart that goes on with it, need the same NAME [default: the time of the start]
+    #[arg(long, value_name = "NAME", num_args = 0..=1, require_equals = true, default_missing_value = "",
+          value_parser = named)]
+    force: Option<Named>,
+}
+
+/// What `--force` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Named {
+    /// Itself, after the time of the start.
+    Itself,
+    /// A rewrite that others may take part in.
+    Rewrite(Rewrite),
+}
+
+fn named(name: &str) -> Result<Named, &'static str> {
+    if name.is_empty() { Ok(Named::Itself) } else { Rewrite::named(name).map(Named::Rewrite) }
 }
 
 /// What the engine is given.
@@ -44,6 +63,8 @@ pub struct Parts {
     pub clock: SystemClock,
     /// End with [`Exit::Unreachable`] where a dependency cannot be reached at start.
     pub fail_fast: bool,
+    /// The rewrite that the run is a part of.
+    pub rewrite: Option<Rewrite>,
 }
 
 /// Why the engine ended.
@@ -96,12 +117,23 @@ pub fn run(args: &RunArgs, handlers: &Handlers, engine: impl FnOnce(Parts) -> En
             };
         }
     };
-    exit(&engine(Parts { settings, status, clock, fail_fast: args.fail_fast }))
+    let rewrite = args.force.clone().map(|force| match force {
+        Named::Itself => Rewrite::begun_at(clock.now().unix_ms),
+        Named::Rewrite(rewrite) => rewrite,
+    });
+    if let Some(rewrite) = &rewrite {
+        warn!(
+            %rewrite,
+            "guarded keys are rewritten: what was remembered of a key before counts for nothing. Give the group's \
+             other processes, and a restart that goes on with it, the same name: --force=<rewrite>"
+        );
+    }
+    exit(&engine(Parts { settings, status, clock, fail_fast: args.fail_fast, rewrite }))
 }
 
 /// The engine of `stoker run`: real parts, until a signal.
 pub fn engine(parts: Parts) -> Ended {
-    let Parts { settings, status, clock, fail_fast } = parts;
+    let Parts { settings, status, clock, fail_fast, rewrite } = parts;
     for (name, value) in settings.describe() {
         info!(name, value, "setting");
     }
@@ -112,7 +144,7 @@ pub fn engine(parts: Parts) -> Ended {
         }
     }
     match stop_on_signals() {
-        Ok(stop) => Ended::Stopped(process::run(&settings, &status, clock, &stop)),
+        Ok(stop) => Ended::Stopped(process::run(&settings, &status, clock, rewrite.as_ref(), &stop)),
         Err(error) => Ended::Stopped(StopReason::Failed { detail: format!("signals: {}", chain(&error)) }),
     }
 }

@@ -83,6 +83,11 @@ impl SchemaSource {
         })
     }
 
+    /// The registry of the settings, where there is one.
+    pub fn of(settings: &Settings) -> Result<SchemaSource, String> {
+        SchemaSource::new(&SchemasArgs { schemas: None }, settings)
+    }
+
     /// A pipeline over the settings that asks for these schemas.
     pub fn pipeline(&self, settings: &Settings) -> Pipeline {
         let pipeline =
@@ -137,8 +142,13 @@ fn read(path: &Path) -> Result<HashMap<String, RegisteredSchema>, String> {
             let kind = match stored.schema_type.as_deref() {
                 None | Some("AVRO") => SchemaKind::Avro,
                 Some("JSON") => SchemaKind::Json,
+                Some("KCONNECT") => SchemaKind::Connect,
                 Some("PROTOBUF") => SchemaKind::Protobuf,
-                Some(_) => return Err(format!("schema {id}: schemaType is none of AVRO, JSON and PROTOBUF")),
+                Some(_) => {
+                    return Err(format!(
+                        "schema {id}: schemaType is none of AVRO, JSON, KCONNECT and PROTOBUF"
+                    ));
+                }
             };
             let references = stored.references.into_iter().map(|one| (one.name, one.schema)).collect();
             Ok((id, RegisteredSchema { kind, text: stored.schema, references }))

@@ -12,6 +12,9 @@ pub(super) fn registry_framing(bytes: &[u8], headers: &dyn Headers) -> Option<&'
     Some(match bytes {
         [0, _, _, _, _, ..] => "Avro, Protobuf or JSON Schema in Confluent's or Apicurio's framing",
         [1, rest @ ..] if rest.len() >= 16 => "Avro, Protobuf or JSON Schema in Confluent's framing by GUID",
+        [b'{', ..] if super::wire::is_enveloped(bytes) => {
+            "JSON of Apicurio's converter, which names its schema"
+        }
         [b'{' | b'[', ..] => return None,
         _ if headers.last("__value_schema_id").is_some() => "Avro with the schema's id in a header",
         _ if headers.last("apicurio.value.globalId").is_some()

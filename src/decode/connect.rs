@@ -254,6 +254,19 @@ impl Plan {
     }
 }
 
+/// The plan of a schema that a registry keeps. The error says what is wrong, without the text.
+pub(super) fn registered(text: &str, zoneless: bool) -> Result<Plan, String> {
+    let schema: Schema = serde_json::from_str(text)
+        .map_err(|error| format!("line {}, column {}", error.line(), error.column()))?;
+    let plan = Plan::of(&schema, text, zoneless);
+    plan.ok_or_else(|| "it is nested too deeply, or a field has no name".to_owned())
+}
+
+/// The name of a schema that a registry keeps.
+pub(super) fn name(text: &str) -> Option<String> {
+    serde_json::from_str::<Schema>(text).ok()?.name
+}
+
 /// The plan of a schema; `None` where the object has no text `type`, so is no schema at all.
 fn compile(text: &str, format: Format) -> Result<Option<Plan>, ConnectFault> {
     #[derive(Deserialize)]

@@ -12,6 +12,8 @@ use super::key::Key;
 use super::layout::{Layout, Layouts};
 use super::position::Source;
 use super::rows;
+use super::vitess::Transaction;
+use super::yugabyte;
 use super::{Decoded, Ignored};
 use crate::change::{Change, Op, Routing, Row};
 use crate::error::DecodeError;
@@ -24,6 +26,7 @@ pub(super) struct Envelope<'a> {
     pub(super) before: Image<'a>,
     pub(super) after: Image<'a>,
     pub(super) source: Option<Source<'a>>,
+    pub(super) transaction: Transaction<'a>,
 }
 
 /// A row image.
@@ -53,6 +56,9 @@ impl<'a> Envelope<'a> {
                 "op" => envelope.op = Some(scanner.skip()?),
                 "source" if scanner.peek() == Some(b'{') => {
                     envelope.source = Some(Source::scan(scanner, source)?);
+                }
+                "transaction" if scanner.peek() == Some(b'{') => {
+                    envelope.transaction = Transaction::scan(scanner)?;
                 }
                 _ => {
                     scanner.skip()?;
@@ -106,7 +112,7 @@ impl<'a> Envelope<'a> {
             Op::Delete => (self.before.into_row("before", op)?, None, key.into_row()),
             Op::Truncate => (None, None, None),
         };
-        let source = self.source.unwrap_or_default();
+        let source = self.source.unwrap_or_default().within(self.transaction);
         Ok(Decoded::one(Change {
             op,
             tombstone: false,
@@ -132,7 +138,7 @@ impl<'a> Envelope<'a> {
         texts: &'a mut Vec<String>,
     ) -> Result<Decoded<'a>, DecodeError> {
         let documents = documents::read(key, self.before.as_text(), self.after.as_text(), texts)?;
-        let source = self.source.unwrap_or_default();
+        let source = self.source.unwrap_or_default().within(self.transaction);
         let after = documents.after.filter(|_| !matches!(op, Op::Delete | Op::Truncate));
         let op = match op {
             Op::Update if after.is_none() => Op::Delete,
@@ -185,7 +191,7 @@ impl<'a> Image<'a> {
 
     fn into_row(self, name: &str, op: Op) -> Result<Option<Row<'a>>, DecodeError> {
         match self {
-            Image::Row(row) => Ok(Some(row)),
+            Image::Row(row) => Ok(Some(yugabyte::unwrap(row))),
             Image::Missing | Image::Null => Ok(None),
             Image::Text(_) | Image::Other => {
                 Err(DecodeError::new("envelope", format!("the {name} of op {:?} is no object", op.letter())))

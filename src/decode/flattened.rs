@@ -18,6 +18,9 @@ const PREFIX: &str = "__";
 /// What a field of the source block is named by, behind the prefix, where `add.fields` says `source.…`.
 const SOURCE_PREFIX: &str = "source_";
 
+/// What a field of the transaction block is named by, where it says `transaction.…`.
+const TRANSACTION_PREFIX: &str = "transaction_";
+
 /// True where the columns tell that the row was flattened.
 pub(super) fn is_one(row: &Row<'_>) -> bool {
     row.columns.iter().any(|column| matches!(&*column.name, "__deleted" | "__op"))
@@ -95,12 +98,10 @@ impl<'a> Told<'a> {
             "deleted" => self.deleted = deleted(token)?,
             "op" => self.op = op(token)?,
             // The envelope's own: when the connector worked, and which transaction it was.
-            "ts_ms"
-            | "ts_us"
-            | "ts_ns"
-            | "transaction_id"
-            | "transaction_total_order"
-            | "transaction_data_collection_order" => {}
+            "ts_ms" | "ts_us" | "ts_ns" => {}
+            _ if name
+                .strip_prefix(TRANSACTION_PREFIX)
+                .is_some_and(|name| self.source.transaction.set(name, token)) => {}
             _ => return Ok(self.source.set(name.strip_prefix(SOURCE_PREFIX).unwrap_or(name), token)),
         }
         Ok(true)

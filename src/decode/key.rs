@@ -58,7 +58,7 @@ impl<'a> Key<'a> {
     /// The key that these columns are.
     pub(super) fn of_row(mut row: Row<'a>) -> Key<'a> {
         row.columns.retain(|column| !ROUTER_COLUMNS.contains(&&*column.name));
-        if row.columns.is_empty() { Key::Unnamed } else { Key::Row(row) }
+        if row.columns.is_empty() { Key::Unnamed } else { Key::Row(super::yugabyte::unwrap(row)) }
     }
 
     /// The named columns; `None` where there are none.

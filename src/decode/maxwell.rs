@@ -131,17 +131,18 @@ pub(super) fn key_row(key: Key<'_>) -> Named<'_> {
     if row.columns.is_empty() { Named::Nothing } else { Named::Columns(row) }
 }
 
-/// (file's number, offset, 0) where `output_binlog_position` gives it, else (second, transaction, ordinal in
-/// it). Both rise along one server's binlog; a failover begins another.
+/// (file's number, offset, ordinal) where `output_binlog_position` gives it, else (second, transaction, ordinal). Both
+/// rise along one server's binlog; a failover begins another. The ordinal is that in the transaction: rows that one
+/// statement changed share their offset (captured from Maxwell 1.22).
 fn version(row: &Row<'_>) -> Option<Version> {
-    if let Some(position) = text(row, "position") {
-        let (file, offset) = position.rsplit_once(':')?;
-        let (_, file) = file.rsplit_once('.')?;
-        return Some(Version::from_parts(&[file.parse().ok()?, offset.parse().ok()?, 0]));
-    }
     let ordinal = match token(row, "commit") {
         Some("true") => LAST_OF_TRANSACTION,
         _ => number(row, "xoffset").unwrap_or(0),
     };
+    if let Some(position) = text(row, "position") {
+        let (file, offset) = position.rsplit_once(':')?;
+        let (_, file) = file.rsplit_once('.')?;
+        return Some(Version::from_parts(&[file.parse().ok()?, offset.parse().ok()?, ordinal]));
+    }
     Some(Version::from_parts(&[number(row, "ts")?, number(row, "xid")?, ordinal]))
 }

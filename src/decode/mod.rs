@@ -9,6 +9,7 @@ mod canal;
 mod cloudevents;
 mod cockroach;
 mod connect;
+mod datum;
 mod debezium;
 mod dms;
 mod documents;
@@ -21,10 +22,12 @@ mod layout;
 mod maxwell;
 mod members;
 mod mongo;
+mod mysql_text;
 mod mysql_type;
 mod ogg;
 mod placeholder;
 mod position;
+mod protobuf;
 mod rows;
 mod schemas;
 mod sequin;
@@ -32,7 +35,9 @@ mod sequin;
 mod tests;
 mod ticdc;
 mod ticdc_open;
+mod vitess;
 mod wire;
+mod yugabyte;
 
 use smallvec::SmallVec;
 
@@ -144,14 +149,18 @@ pub struct Decoder {
     format: Format,
     key_plans: Plans,
     value_plans: Plans,
-    key_scratch: avro::Scratch,
-    value_scratch: avro::Scratch,
+    key_scratch: datum::Scratch,
+    value_scratch: datum::Scratch,
     /// Plans of schemas inside an envelope (CloudEvents).
     inner_plans: Plans,
     inner_layouts: Layouts,
     layouts: Layouts,
     /// A document that came as a JSON text.
     inner: String,
+    /// The last envelope was MongoDB's, and so are the keys of a topic's tombstones.
+    documents: bool,
+    /// Attributes of a CloudEvent that came as headers: a JSON object.
+    attributes: String,
     /// Texts that a format keeps escaped or encoded, for rows to borrow from: a record's at a time.
     texts: Vec<String>,
 }
@@ -164,12 +173,14 @@ impl Decoder {
             format,
             key_plans: plans(),
             value_plans: plans(),
-            key_scratch: avro::Scratch::default(),
-            value_scratch: avro::Scratch::default(),
+            key_scratch: datum::Scratch::default(),
+            value_scratch: datum::Scratch::default(),
             inner_plans: plans(),
             inner_layouts: Layouts::default(),
             layouts: Layouts::default(),
             inner: String::new(),
+            documents: false,
+            attributes: String::new(),
             texts: Vec::new(),
         }
     }
@@ -188,10 +199,10 @@ impl Decoder {
     ///   by the record key.
     /// - Under [`Format::Auto`] each record is recognised by itself; a configured format refuses a record
     ///   that has another one's shape.
-    /// - Memory is bounded by the record's size, time grows with it linearly (or nearly so).
+    /// - Memory is bounded by the record's size, or, for the JSON of nested values under a registry's schema, by 64 MiB; time grows with it linearly (or nearly so).
     ///
     /// Errors are about this record; they name what was expected and where, never a value. Kinds: `json`,
-    /// `avro`, `key`, `empty`, `schema`, `envelope`, `op`, `format`.
+    /// `avro`, `protobuf`, `key`, `empty`, `schema`, `envelope`, `op`, `format`.
     pub fn decode_with<'a>(
         &'a mut self,
         record: &Record<'a>,
@@ -208,26 +219,33 @@ impl Decoder {
                 Planned::Json(plan) => {
                     Key::read(&mut self.key_plans, Some(framed.datum), Some(plan), &mut layouts.key)?
                 }
+                Planned::Protobuf(plans) => {
+                    protobuf::key(plans, framed.message, framed.datum, &mut self.key_scratch, format)?
+                }
             },
             None => Key::read(&mut self.key_plans, record.key, None, &mut layouts.key)?,
         };
-        let Some(bytes) = record.value else { return format.tombstone(key, texts) };
-        if bytes.is_empty() {
-            return Err(DecodeError::new(
-                "empty",
-                "the value is empty, which is neither null (a tombstone) nor JSON; check the producer's \
-                 serializer",
-            ));
-        }
+        let Some(bytes) = record.value else { return format.tombstone(key, self.documents, texts) };
         let (mut bytes, mut under) = (bytes, None);
         if let Some(framed) = schemas.framed(record, Side::Value) {
             match schemas.plan(framed.schema.id, format)? {
                 Planned::Avro(plan) => {
                     let scratch = &mut self.value_scratch;
-                    return avro::value(plan, framed.datum, scratch, format, record.topic, key, texts);
+                    return avro::value(plan, framed.datum, scratch, format, record, key, texts);
                 }
                 Planned::Json(plan) => (bytes, under) = (framed.datum, Some(plan)),
+                Planned::Protobuf(plans) => {
+                    let beside = protobuf::Beside { format, record, key, texts };
+                    let scratch = &mut self.value_scratch;
+                    return protobuf::value(plans, framed.message, framed.datum, scratch, beside);
+                }
             }
+        } else if bytes.is_empty() {
+            return Err(DecodeError::new(
+                "empty",
+                "the value is empty, which is neither null (a tombstone) nor JSON; check the producer's \
+                 serializer",
+            ));
         } else if let Some(framing) = auto::registry_framing(bytes, record.headers) {
             let detail =
                 format!("the value looks like {framing}, and no registry is named: set [registry] url");
@@ -250,7 +268,7 @@ impl Decoder {
             Some(b'{') => {}
             Some(b'n') => {
                 whole(document).map_err(json)?;
-                return format.tombstone(key, texts);
+                return format.tombstone(key, self.documents, texts);
             }
             _ => {
                 whole(document).map_err(json)?;
@@ -264,6 +282,7 @@ impl Decoder {
         if begins {
             let envelope = Envelope::scan(document, layouts).map_err(json)?;
             if envelope.is_one() {
+                self.documents = envelope.is_mongodb();
                 return format.envelope(envelope, key, texts);
             }
         }
@@ -271,6 +290,7 @@ impl Decoder {
         if !begins && row.columns.iter().any(|column| column.name == "op") {
             let envelope = Envelope::scan(document, layouts).map_err(json)?;
             if envelope.is_one() {
+                self.documents = envelope.is_mongodb();
                 return format.envelope(envelope, key, texts);
             }
         }
@@ -288,13 +308,18 @@ impl Decoder {
         match (format, auto::shape(&row)) {
             (Format::Flattened, _) => flattened::decode(row, key),
             (Format::Rows, _) => Ok(Decoded::one(rows::change(row, key.into_row()))),
-            // Both are `before` and `after` alone, but here the op is in a header.
-            (_, Some(Shape::Cockroach)) if record.headers.last("ce_specversion").is_some() => {
-                Err(format.meets_unbuilt("a CloudEvent in binary mode"))
-            }
+            // CockroachDB's are `before` and `after` alone, too, but here the op is in a header.
+            _ if cloudevents::is_binary(&row, record.headers) => match format.takes(Shape::CloudEvents) {
+                true => {
+                    let attributes = &mut self.attributes;
+                    let layouts = &mut self.inner_layouts;
+                    cloudevents::decode_binary(document, key, record.headers, attributes, layouts, texts)
+                }
+                false => Err(format.meets("a CloudEvent in binary mode")),
+            },
             (_, Some(shape)) if format.takes(shape) => match shape {
                 Shape::Maxwell => maxwell::decode(row, key, record),
-                Shape::Canal => canal::decode(row, record),
+                Shape::Canal => canal::decode(row, record, texts),
                 Shape::TicdcSimple => ticdc::decode(row, key, record),
                 Shape::Ogg => ogg::decode(row, key, record),
                 Shape::Dms => dms::decode(row, key, record),
@@ -360,11 +385,16 @@ impl Format {
         matches!(self, Format::Auto | Format::Rows | Format::Mongo)
     }
 
-    /// A null value: a delete by the key. Without a key it says nothing (a keyless table's tombstone).
-    fn tombstone<'a>(self, key: Key<'a>, texts: &'a mut Vec<String>) -> Result<Decoded<'a>, DecodeError> {
-        if self == Format::Mongo && documents::may_be_key(&key)
-            || self == Format::Auto && documents::is_key(&key)
-        {
+    /// A null value: a delete by the key. Without a key it says nothing (a keyless table's tombstone). `documents` says
+    /// whether the topic's envelopes are MongoDB's, as far as was seen.
+    fn tombstone<'a>(
+        self,
+        key: Key<'a>,
+        documents: bool,
+        texts: &'a mut Vec<String>,
+    ) -> Result<Decoded<'a>, DecodeError> {
+        let documents = documents || self == Format::Mongo;
+        if documents && documents::may_be_key(&key) || self == Format::Auto && documents::is_key(&key) {
             let named = documents::read(&key, None, None, texts)?.key;
             return named
                 .map_or(Ok(Decoded::Ignored(Ignored::Empty)), |row| Ok(Decoded::one(rows::tombstone(row))));

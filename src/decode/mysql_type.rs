@@ -7,6 +7,19 @@ use crate::types::{IsoText, Kind};
 /// Bits of MySQL's widest BIT.
 const BITS_MAX: usize = 64;
 
+/// Spatial types: four bytes of SRID, then WKB.
+const GEOMETRIES: &[&str] = &[
+    "geometry",
+    "point",
+    "linestring",
+    "polygon",
+    "multipoint",
+    "multilinestring",
+    "multipolygon",
+    "geometrycollection",
+    "geomcollection",
+];
+
 static BITS: LazyLock<Vec<Kind>> = LazyLock::new(|| (0..=64).map(|length| Kind::Bits { length }).collect());
 
 /// The kind of a column of that type, such as `bigint(20) unsigned` or `varchar(64)`; untyped where it is
@@ -38,7 +51,7 @@ pub(super) fn kind(name: &str) -> &'static Kind {
         &Kind::Json
     } else if is(&["bit"]) {
         bits(length(name))
-    } else if is(&["binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob", "geometry"]) {
+    } else if is(&["binary", "varbinary", "tinyblob", "blob", "mediumblob", "longblob"]) || is(GEOMETRIES) {
         &Kind::BytesLatin1
     } else {
         &Kind::Untyped
@@ -94,7 +107,8 @@ mod tests {
             ("bit(1)", &Kind::Bool),
             ("bit(9)", &Kind::Bits { length: 9 }),
             ("bit(999)", &Kind::Bits { length: 0 }),
-            ("point", &Kind::Untyped),
+            ("point", &Kind::BytesLatin1),
+            ("vector(3)", &Kind::Untyped),
             ("", &Kind::Untyped),
         ] {
             assert_eq!(kind(name), expected, "{name}");

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 
 use super::json::{Fault, Scanner, unescape};
 use super::layout::Layout;
+use super::vitess::Transaction;
 use crate::change::{Belief, Connector, TableName};
 use crate::version::Version;
 
@@ -38,6 +39,8 @@ pub(super) struct Source<'a> {
     ord: Option<&'a str>,
     commit_ts: Option<&'a str>,
     clock: Option<&'a str>,
+    shard: Option<&'a str>,
+    pub(super) transaction: Transaction<'a>,
 }
 
 impl<'a> Source<'a> {
@@ -88,6 +91,8 @@ impl<'a> Source<'a> {
             "rs_id" => &mut self.rs_id,
             "ssn" => &mut self.ssn,
             "ord" => &mut self.ord,
+            // Vitess's.
+            "shard" => &mut self.shard,
             // TiCDC's.
             "commit_ts" => &mut self.commit_ts,
             // CockroachDB's enriched changefeeds.
@@ -119,7 +124,6 @@ impl<'a> Source<'a> {
                         | "txnNumber"
                         | "wallTime"
                         | "keyspace"
-                        | "shard"
                         | "vgtid"
                 );
             }
@@ -127,6 +131,11 @@ impl<'a> Source<'a> {
         // That an lsn is null says something: see `postgres`.
         *field = (token != "null" || name == "lsn").then_some(token);
         true
+    }
+
+    /// The same, of a change in that transaction.
+    pub(super) fn within(self, transaction: Transaction<'a>) -> Source<'a> {
+        Source { transaction, ..self }
     }
 
     /// Which system it is, as far as that matters.
@@ -175,6 +184,7 @@ impl<'a> Source<'a> {
             Some("\"sqlserver\"") => Some(self.sqlserver().unwrap_or(Version::NONE)),
             Some("\"oracle\"") => Some(self.oracle().unwrap_or(Version::NONE)),
             Some("\"mongodb\"") => self.mongodb(),
+            Some("\"vitess\"") => self.transaction.version(self.shard),
             Some("\"TiCDC\"") => Some(Version::from_parts(&[bits(self.commit_ts?)?])),
             Some(_) => self.clock.and_then(super::cockroach::version_of),
             None if self.clock.is_some() => self.clock.and_then(super::cockroach::version_of),
@@ -182,6 +192,7 @@ impl<'a> Source<'a> {
             None if self.lsn.is_some() || self.sequence.is_some() => {
                 Some(self.postgres().unwrap_or(Version::NONE))
             }
+            None if self.shard.is_some() => self.transaction.version(self.shard),
             None => self.mysql().or_else(|| self.sqlserver()).or_else(|| self.oracle()),
         }
     }

@@ -99,7 +99,8 @@ fn untold(op: Op, key: Option<Row<'_>>) -> Change<'_> {
     }
 }
 
-fn cell<'a>(token: &'a str, kind: &'a Kind) -> Cell<'a> {
+/// The cell of a token.
+pub(super) fn cell<'a>(token: &'a str, kind: &'a Kind) -> Cell<'a> {
     if token == "null" {
         Cell::Null
     } else if is_unavailable(token, kind) {

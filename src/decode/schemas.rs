@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::avro::Plan;
 use super::wire::{Framed, SchemaId, SchemaRef, Side, Wire, framed};
-use super::{Format, connect, json_schema};
+use super::{Format, connect, json_schema, protobuf};
 use crate::error::DecodeError;
 use crate::record::Record;
 
@@ -22,6 +22,8 @@ pub enum SchemaKind {
     Avro,
     /// JSON Schema.
     Json,
+    /// A schema of Kafka Connect as its `JsonConverter` writes it: Apicurio's `KCONNECT`.
+    Connect,
     /// Protocol Buffers.
     Protobuf,
 }
@@ -55,8 +57,9 @@ pub struct Schemas {
 enum Known {
     /// Both readings of Connect's `Timestamp`: an instant, and a time stamp without zone.
     Avro(Box<[Plan; 2]>),
-    /// Likewise, of a JSON Schema of that title.
+    /// Likewise, of a JSON Schema of that title, or a Connect schema of that name.
     Json(Box<[connect::Plan; 2]>, Option<String>),
+    Protobuf(Box<protobuf::Plans>),
     Refused(DecodeError),
 }
 
@@ -67,6 +70,8 @@ pub(super) enum Planned<'s> {
     Avro(&'s Plan),
     /// As JSON whose columns have these kinds.
     Json(&'s connect::Plan),
+    /// As Protobuf: which of both readings is the message's to say.
+    Protobuf(&'s protobuf::Plans),
 }
 
 impl Schemas {
@@ -112,8 +117,18 @@ impl Schemas {
                     Err(wrong) => refused(format!("{id} is no JSON Schema that can be read: {wrong}")),
                 }
             }
-            Ok(RegisteredSchema { kind: SchemaKind::Protobuf, .. }) => {
-                refused(format!("{id} is of Protocol Buffers, which are not built yet"))
+            Ok(RegisteredSchema { kind: SchemaKind::Connect, text, .. }) => {
+                let compile = |zoneless| connect::registered(&text, zoneless);
+                match compile(false).and_then(|zoned| Ok([zoned, compile(true)?])) {
+                    Ok(plans) => Known::Json(Box::new(plans), connect::name(&text)),
+                    Err(wrong) => refused(format!("{id} is no Connect schema: {wrong}")),
+                }
+            }
+            Ok(RegisteredSchema { kind: SchemaKind::Protobuf, text, references }) => {
+                match protobuf::Plans::compile(&text, &references) {
+                    Ok(plans) => Known::Protobuf(Box::new(plans)),
+                    Err(wrong) => refused(format!("{id} is no Protobuf schema that can be read: {wrong}")),
+                }
             }
         };
         self.known.insert(id, known);
@@ -135,6 +150,7 @@ impl Schemas {
                 let [zoned, zoneless] = &**plans;
                 Ok(Planned::Json(if connect::zoneless(title.as_deref(), format) { zoneless } else { zoned }))
             }
+            Some(Known::Protobuf(plans)) => Ok(Planned::Protobuf(plans)),
             Some(Known::Refused(error)) => Err(error.clone()),
             None => Err(DecodeError::new("schema", format!("{id} was not looked up"))),
         }

@@ -1,7 +1,7 @@
 //! TiCDC's simple protocol: <https://docs.pingcap.com/tidb/stable/ticdc-simple-protocol>.
 //!
 //! `data` is the row, `old` what it was; all values are texts, and their types come in records of their own
-//! (BOOTSTRAP) that are not kept: declare them. TiCDC's canal-json is read as Canal's, its Debezium as
+//! (BOOTSTRAP), every two minutes. They are not kept: a row's value would depend on where reading began. Declare the types. TiCDC's canal-json is read as Canal's, its Debezium as
 //! Debezium's, its open protocol by [`super::ticdc_open`].
 
 use super::key::Key;

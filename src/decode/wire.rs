@@ -4,10 +4,13 @@
 //!   `__value_schema_id` (`__key_schema_id`), and then nothing before the datum
 //!   (<https://docs.confluent.io/platform/current/schema-registry/fundamentals/serdes-develop/index.html#wire-format>).
 //! - Apicurio: `00` and an 8-byte id, or the id in `apicurio.value.globalId` or `apicurio.value.contentId`
-//!   (<https://www.apicur.io/registry/docs/>).
+//!   (<https://www.apicur.io/registry/docs/>). Its `ExtJsonConverter` writes `{"schemaId":7,"payload":{…}}`, by the id of
+//!   an artifact's version whatever else is set (captured from its release 2.6.13).
 //!
 //! Numbers are big-endian. Of a name that repeats among the headers, the last one counts.
 
+use super::json::Scanner;
+use super::protobuf::MessageName;
 use crate::record::Record;
 
 /// What a registry calls a schema.
@@ -96,6 +99,8 @@ pub(super) struct Framed<'a> {
     pub(super) schema: SchemaRef,
     /// The datum, without what stood before it.
     pub(super) datum: &'a [u8],
+    /// Which message of a Protobuf schema it is, as far as that is told beside the datum.
+    pub(super) message: MessageName<'a>,
 }
 
 /// What names the schema of that side of the record; `None` where nothing does.
@@ -104,14 +109,32 @@ pub(super) fn framed<'a>(record: &Record<'a>, side: Side, wire: Wire) -> Option<
         Side::Key => record.key?,
         Side::Value => record.value?,
     };
-    let (id, datum) = match by_header(record, side) {
-        Some(id) => (id, bytes),
-        None => by_prefix(bytes, wire)?,
+    let (id, message, datum) = match by_header(record, side) {
+        Some((id, message)) => (id, message, bytes),
+        None => {
+            let (id, datum) = by_prefix(bytes, wire)?;
+            let message = match id {
+                SchemaId::Number(_) | SchemaId::Guid(_) => MessageName::InFront,
+                SchemaId::ApicurioGlobal(_) | SchemaId::ApicurioContent(_) => {
+                    MessageName::Apicurio(message_type(record, side))
+                }
+            };
+            (id, message, datum)
+        }
     };
-    Some(Framed { schema: SchemaRef { id, side }, datum })
+    Some(Framed { schema: SchemaRef { id, side }, datum, message })
 }
 
-fn by_header(record: &Record<'_>, side: Side) -> Option<SchemaId> {
+/// Apicurio's name of a Protobuf message.
+fn message_type<'a>(record: &Record<'a>, side: Side) -> Option<&'a str> {
+    let header = match side {
+        Side::Key => "apicurio.protobuf.type.key",
+        Side::Value => "apicurio.protobuf.type",
+    };
+    std::str::from_utf8(record.headers.last(header)?).ok()
+}
+
+fn by_header<'a>(record: &Record<'a>, side: Side) -> Option<(SchemaId, MessageName<'a>)> {
     if record.headers.count() == 0 {
         return None;
     }
@@ -123,10 +146,16 @@ fn by_header(record: &Record<'_>, side: Side) -> Option<SchemaId> {
         let bytes = record.headers.last(name)?;
         bytes.try_into().ok().map(u64::from_be_bytes)
     };
-    let guid = |bytes: &[u8]| bytes.strip_prefix(&[1])?.try_into().ok().map(SchemaId::Guid);
-    (record.headers.last(confluent).and_then(guid))
-        .or_else(|| number(content).map(SchemaId::ApicurioContent))
-        .or_else(|| number(global).map(SchemaId::ApicurioGlobal))
+    // Behind the GUID are the indexes of a Protobuf message; other schemas have none.
+    let guid = |bytes: &'a [u8]| {
+        let (guid, indexes) = bytes.strip_prefix(&[1])?.split_first_chunk()?;
+        Some((SchemaId::Guid(*guid), MessageName::Indexes(indexes)))
+    };
+    (record.headers.last(confluent).and_then(guid)).or_else(|| {
+        let id = number(content).map(SchemaId::ApicurioContent);
+        let id = id.or_else(|| number(global).map(SchemaId::ApicurioGlobal))?;
+        Some((id, MessageName::Apicurio(message_type(record, side))))
+    })
 }
 
 fn by_prefix(bytes: &[u8], wire: Wire) -> Option<(SchemaId, &[u8])> {
@@ -150,8 +179,28 @@ fn by_prefix(bytes: &[u8], wire: Wire) -> Option<(SchemaId, &[u8])> {
             Some((id, datum))
         }
         (1, rest) => rest.split_first_chunk::<16>().map(|(guid, datum)| (SchemaId::Guid(*guid), datum)),
+        (b'{', _) => by_member(bytes),
         _ => None,
     }
+}
+
+/// `{"schemaId":7,"payload":{…}}`, as it is written: these two members in this order, without white space, around an
+/// object or null. A row of an ETL job may well own columns of these names, but hardly them alone and so.
+fn by_member(bytes: &[u8]) -> Option<(SchemaId, &[u8])> {
+    let rest = bytes.strip_prefix(b"{\"schemaId\":")?;
+    let digits = rest.iter().position(|byte| !byte.is_ascii_digit())?;
+    let (id, rest) = rest.split_at_checked(digits)?;
+    let id = std::str::from_utf8(id).ok()?.parse().ok()?;
+    let rest = std::str::from_utf8(rest.strip_prefix(b",\"payload\":")?).ok()?;
+    let payload = Scanner::new(rest, 0).skip().ok()?;
+    let alone = rest.get(payload.len()..).map(str::trim_ascii_end) == Some("}");
+    let fits = alone && (payload.starts_with('{') || payload == "null");
+    fits.then_some((SchemaId::ApicurioGlobal(id), payload.as_bytes()))
+}
+
+/// True where the bytes are in Apicurio's envelope of JSON.
+pub(super) fn is_enveloped(bytes: &[u8]) -> bool {
+    by_member(bytes).is_some()
 }
 
 #[cfg(test)]
@@ -197,6 +246,8 @@ mod tests {
                 SchemaId::ApicurioGlobal(3),
                 &[2],
             ),
+            (br#"{"schemaId":7,"payload":{"a":1}}"#, &[], auto, SchemaId::ApicurioGlobal(7), br#"{"a":1}"#),
+            (b"{\"schemaId\":70,\"payload\":null}\n", &[], content, SchemaId::ApicurioGlobal(70), b"null"),
         ];
         for (value, headers, wire, id, datum) in cases {
             assert_eq!(id_of(value, headers, *wire), Some((*id, datum.to_vec())), "{value:?} {headers:?}");
@@ -207,6 +258,17 @@ mod tests {
     fn what_is_too_short_or_begins_otherwise_names_no_schema() {
         for value in [&b""[..], b"{}", &[0, 1, 2, 3], &[0; 8], &[1; 16], &[2; 20]] {
             assert_eq!(id_of(value, &[], Wire::default()), None, "{value:?}");
+        }
+        for row in [
+            r#"{"schemaId":7}"#,
+            r#"{"schemaId":7,"payload":"{}"}"#,
+            r#"{"schemaId":"7","payload":{}}"#,
+            r#"{"schemaId":7,"payload":{},"more":1}"#,
+            r#"{"schemaId":7,"payload":{}"#,
+            r#"{"schemaId":99999999999999999999,"payload":{}}"#,
+            r#"{"payload":{},"schemaId":7}"#,
+        ] {
+            assert_eq!(id_of(row.as_bytes(), &[], Wire::default()), None, "{row}");
         }
         assert_eq!(guid_text(&[0xab; 16]), "abababab-abab-abab-abab-abababababab");
     }

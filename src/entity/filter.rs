@@ -117,6 +117,29 @@ impl Filter {
         }
     }
 
+    /// True where a text of this filter may hold that byte: what a key's bytes say about where they came from.
+    pub(super) fn may_hold(self, byte: u8) -> bool {
+        match self {
+            Filter::Lower => !byte.is_ascii_uppercase(),
+            Filter::Upper => !byte.is_ascii_lowercase(),
+            Filter::Trim => true,
+            Filter::Url => byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'%'),
+            Filter::Escape => !matches!(byte, b':' | b'{' | b'}'),
+            Filter::Hash(_) => matches!(byte, b'0'..=b'9' | b'a'..=b'f'),
+            Filter::Date(_) => byte.is_ascii_digit() || matches!(byte, b'-' | b'+'),
+        }
+    }
+
+    /// The bytes that its text always has; `None` where they differ.
+    pub(super) fn exact_bytes(self) -> Option<usize> {
+        match self {
+            Filter::Hash(digits) => Some(digits),
+            Filter::Lower | Filter::Upper | Filter::Trim | Filter::Url | Filter::Escape | Filter::Date(_) => {
+                None
+            }
+        }
+    }
+
     /// True where its text is never empty.
     pub(super) fn is_never_empty(self) -> bool {
         matches!(self, Filter::Hash(_) | Filter::Date(_))

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -15,7 +16,8 @@ use super::lifetime::Lifetime;
 use super::template::{Template, TemplateError};
 use crate::change::{Change, Row};
 use crate::error::HandleError;
-use crate::mutation::Value;
+use crate::mutation::{MemberKind, Value};
+use crate::patch::Patch;
 use crate::record::Record;
 use crate::types::RenderStyle;
 
@@ -55,6 +57,12 @@ pub trait EntityHandler: Send + Sync + fmt::Debug {
     /// [`Values`]. Stoker touches no key that is not made of one of these templates (invariant 11).
     fn keys(&self) -> &[KeyTemplate];
 
+    /// The longest that a value may live after the commit of the change that wrote it, where every value counts from
+    /// there; `None` where one does not. A refill leaves out what is older.
+    fn longest_life(&self) -> Option<Duration> {
+        None
+    }
+
     /// Says what the row's keys hold: called for rows that were created, updated or read by a snapshot.
     ///
     /// A key that is given no value is deleted, for a row that no longer qualifies must not stay cached.
@@ -72,6 +80,7 @@ pub trait EntityHandler: Send + Sync + fmt::Debug {
 #[derive(Debug, Clone)]
 pub struct KeyTemplate {
     template: Template,
+    member: Option<(MemberKind, Template)>,
     shared: bool,
     invalidated: bool,
 }
@@ -79,7 +88,7 @@ pub struct KeyTemplate {
 impl KeyTemplate {
     /// A key of that template.
     pub fn new(template: Template) -> KeyTemplate {
-        KeyTemplate { template, shared: false, invalidated: false }
+        KeyTemplate { template, member: None, shared: false, invalidated: false }
     }
 
     /// A key of that template's text, such as `price:v1:{offer_id}`.
@@ -100,9 +109,50 @@ impl KeyTemplate {
         self
     }
 
-    /// The template.
+    /// The key is a set, or sorted set, of which a row is the member of that template: written with
+    /// [`Value::member`] or [`Value::score`], and [`Lifetime::never`], for a member does not expire.
+    ///
+    /// ```
+    /// use stoker::entity::{KeyTemplate, Lifetime, Values, template::Template};
+    /// use stoker::mutation::{MemberKind, Value};
+    ///
+    /// let board = KeyTemplate::parse("board:{region}")?
+    ///     .with_member(MemberKind::SortedSet, Template::parse("{player_id}")?);
+    /// // In `EntityHandler::values`, where `board` is the first of the keys:
+    /// fn points(out: &mut Values, points: f64) -> Result<(), stoker::error::HandleError> {
+    ///     out.write(0, Value::score(points)?, Lifetime::never());
+    ///     Ok(())
+    /// }
+    /// # let _ = (board, points);
+    /// # Ok::<(), stoker::entity::template::TemplateError>(())
+    /// ```
+    pub fn with_member(mut self, kind: MemberKind, member: Template) -> KeyTemplate {
+        self.member = Some((kind, member));
+        self
+    }
+
+    /// The template; of the key alone, where it has members.
     pub fn template(&self) -> &Template {
         &self.template
+    }
+
+    /// The template of the member, and what kind of set it is of.
+    pub fn member(&self) -> Option<(MemberKind, &Template)> {
+        self.member.as_ref().map(|(kind, template)| (*kind, template))
+    }
+
+    /// The columns of key and member; one may appear twice.
+    pub fn columns(&self) -> impl Iterator<Item = &str> {
+        self.templates().flat_map(Template::columns)
+    }
+
+    /// The columns by which key and member tell rows apart; see [`Template::plain_columns`].
+    pub fn plain_columns(&self) -> impl Iterator<Item = &str> {
+        self.templates().flat_map(Template::plain_columns)
+    }
+
+    fn templates(&self) -> impl Iterator<Item = &Template> {
+        std::iter::once(&self.template).chain(self.member.as_ref().map(|(_, member)| member))
     }
 
     /// True under [`KeyTemplate::shared`].
@@ -185,6 +235,8 @@ pub(crate) enum Slot {
     Withheld,
     /// This value.
     Written(Value, Lifetime),
+    /// What the change tells of the value, over what the key holds.
+    Patched(Patch, Lifetime),
 }
 
 /// A condition that could not be evaluated, so that the key was deleted.
@@ -206,7 +258,7 @@ impl Values {
     /// The key at that position of [`EntityHandler::keys`] holds this value for so long.
     ///
     /// A position without a key, or one whose key is [`KeyTemplate::invalidated`], is the handler's defect
-    /// and fails the record.
+    /// and fails the record; and so is a member's value for a key without members, and the other way round.
     pub fn write(&mut self, key: usize, value: Value, lifetime: Lifetime) {
         self.put(key, Slot::Written(value, lifetime));
     }
@@ -215,6 +267,12 @@ impl Values {
     /// it would have been written, whatever it holds.
     pub fn withhold(&mut self, key: usize) {
         self.put(key, Slot::Withheld);
+    }
+
+    /// The row has the key at that position, and the change tells this much of its value. Where it is not certain
+    /// that the key holds this row's value as it was before the change, the key is deleted instead.
+    pub(crate) fn patch(&mut self, key: usize, patch: Patch, lifetime: Lifetime) {
+        self.put(key, Slot::Patched(patch, lifetime));
     }
 
     fn put(&mut self, key: usize, given: Slot) {
@@ -241,10 +299,24 @@ impl Values {
         std::mem::take(&mut self.undecided)
     }
 
-    /// True where the handler wrote a key that it does not have.
-    pub(crate) fn is_misnamed(&self, keys: &[KeyTemplate]) -> bool {
-        let written = |slot: &Slot| matches!(slot, Slot::Written(..));
-        self.misnamed || self.slots.iter().zip(keys).any(|(slot, key)| written(slot) && key.invalidated)
+    /// What the handler did that it must not, if anything.
+    pub(crate) fn defect(&self, keys: &[KeyTemplate]) -> Option<&'static str> {
+        const NOT_WRITTEN: &str = "the handler gave a value to a key that it does not write";
+        const OTHER_KIND: &str =
+            "the handler gave a key a value of another kind: members and whole values differ";
+        if self.misnamed {
+            return Some(NOT_WRITTEN);
+        }
+        self.slots.iter().zip(keys).find_map(|(slot, key)| match slot {
+            Slot::Unset | Slot::Withheld => None,
+            Slot::Written(..) | Slot::Patched(..) if key.invalidated => Some(NOT_WRITTEN),
+            Slot::Written(value, _) if !value.fits(key.member().map(|(kind, _)| kind)) => Some(OTHER_KIND),
+            Slot::Patched(..) if key.member.is_some() => Some(OTHER_KIND),
+            Slot::Written(_, lifetime) if key.member.is_some() && *lifetime != Lifetime::never() => {
+                Some("the handler gave a member a lifetime: members do not expire")
+            }
+            Slot::Written(..) | Slot::Patched(..) => None,
+        })
     }
 }
 

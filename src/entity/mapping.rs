@@ -4,6 +4,7 @@
 //! [`super::flow`]'s to say, as for handlers in Rust. Start at [`Mapping`].
 
 mod nested;
+mod part;
 
 use std::time::Duration;
 
@@ -12,10 +13,11 @@ use super::condition::Truth;
 use super::handler::{EntityHandler, KeyTemplate, RowImage, Values};
 use super::lifetime::Lifetime;
 use super::packing::Packing;
-use super::spec::{Chosen, Columns, MappingSpec, Shape, Ttl, TtlBase, WriteSpec};
+use super::spec::{Chosen, Columns, MappingSpec, Shape, Ttl, TtlBase, Unavailable, WriteSpec};
 use crate::change::{Cell, Row};
 use crate::error::HandleError;
-use crate::mutation::{StringKind, Value};
+use crate::mutation::{MemberKind, StringKind, Value};
+use crate::patch::Patch;
 use crate::types::{self, Raw, RenderStyle, Typed};
 
 /// An entity's writes as the settings say them.
@@ -36,8 +38,10 @@ impl Mapping {
 fn key_template(write: &WriteSpec) -> KeyTemplate {
     let key = KeyTemplate::new(write.key.clone());
     let key = if write.shared { key.shared() } else { key };
-    match write.shape {
+    match &write.shape {
         Shape::Invalidate => key.invalidated(),
+        Shape::Set { member } => key.with_member(MemberKind::Set, member.clone()),
+        Shape::SortedSet { member, .. } => key.with_member(MemberKind::SortedSet, member.clone()),
         Shape::Json(_)
         | Shape::Nested(_)
         | Shape::Text(_)
@@ -50,6 +54,17 @@ fn key_template(write: &WriteSpec) -> KeyTemplate {
 impl EntityHandler for Mapping {
     fn keys(&self) -> &[KeyTemplate] {
         &self.keys
+    }
+
+    fn longest_life(&self) -> Option<Duration> {
+        let life = |write: &WriteSpec| match (&write.shape, &write.ttl.base) {
+            (Shape::Invalidate, _) => Some(Duration::ZERO),
+            (_, TtlBase::AfterCommit(ms)) => {
+                Some(Duration::from_millis(*ms).mul_f64(1.0 + write.ttl.jitter.clamp(0.0, 1.0)))
+            }
+            (_, TtlBase::None | TtlBase::After(_) | TtlBase::Column { .. }) => None,
+        };
+        self.spec.writes.iter().map(life).try_fold(Duration::ZERO, |longest, life| Some(longest.max(life?)))
     }
 
     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError> {
@@ -78,9 +93,19 @@ impl EntityHandler for Mapping {
                     }
                 }
             }
-            let Some(value) = value(&write.shape, row, self.spec.value_bytes_max)? else {
-                out.withhold(index);
-                continue;
+            let value = match self.made(&write.shape, row)? {
+                Made::Value(value) => value,
+                Made::Part(patch) => {
+                    match lifetime(&write.ttl, row)? {
+                        Some(lifetime) => out.patch(index, patch, lifetime),
+                        None => out.withhold(index),
+                    }
+                    continue;
+                }
+                Made::Nothing => {
+                    out.withhold(index);
+                    continue;
+                }
             };
             let bytes = value.size_bytes();
             if bytes > self.spec.value_bytes_max {
@@ -95,6 +120,35 @@ impl EntityHandler for Mapping {
             }
         }
         Ok(())
+    }
+}
+
+/// What a row gives a key.
+enum Made {
+    /// Its value.
+    Value(Value),
+    /// As much of it as the event holds.
+    Part(Patch),
+    /// None to write.
+    Nothing,
+}
+
+impl Mapping {
+    fn made(&self, shape: &Shape, row: &RowImage<'_>) -> Result<Made, HandleError> {
+        if let Some(value) = value(shape, row, self.spec.value_bytes_max)? {
+            return Ok(Made::Value(value));
+        }
+        let Unavailable::Merge(others) = self.spec.unavailable else { return Ok(Made::Nothing) };
+        let part = match shape {
+            Shape::Json(columns) => part::of_json(columns, others, row)?,
+            Shape::Hash(columns) => part::of_hash(columns, others, row)?,
+            // A member has a score at most.
+            Shape::Set { .. } | Shape::SortedSet { .. } => None,
+            Shape::Invalidate | Shape::Text(_) | Shape::Template(_) | Shape::Nested(_) | Shape::Bytes(_) => {
+                None
+            }
+        };
+        Ok(part.map_or(Made::Nothing, Made::Part))
     }
 }
 
@@ -128,6 +182,18 @@ fn value(shape: &Shape, row: &RowImage<'_>, bytes_max: usize) -> Result<Option<V
             Cell::Null | Cell::Unavailable => Ok(None),
             Cell::Absent => Err(missing(column)),
         },
+        Shape::Set { .. } => Ok(Some(Value::member())),
+        Shape::SortedSet { score, .. } => match row.cell(score) {
+            Cell::Present(typed) => {
+                let mut text = Vec::new();
+                types::score(typed, &mut text).map_err(|error| value_error(score, error))?;
+                Ok(Some(Value::Member { score: Some(text) }))
+            }
+            // A null has no place in an order; `when` says what such rows are.
+            Cell::Null => Err(value_error(score, mismatch("a score", "null"))),
+            Cell::Absent => Err(missing(score)),
+            Cell::Unavailable => Ok(None),
+        },
         Shape::Json(Columns::All) => {
             if row.has_unavailable() {
                 return Ok(None);
@@ -138,12 +204,12 @@ fn value(shape: &Shape, row: &RowImage<'_>, bytes_max: usize) -> Result<Option<V
             Ok(Some(Value::String { kind: StringKind::Json, bytes }))
         }
         Shape::Json(columns) => {
-            let Some(cells) = chosen_cells(columns, row)? else { return Ok(None) };
+            let Some(cells) = whole(chosen_cells(columns, row)?) else { return Ok(None) };
             let bytes = json(cells.into_iter(), row.style())?;
             Ok(Some(Value::String { kind: StringKind::Json, bytes }))
         }
         Shape::Hash(columns) => {
-            let Some(cells) = chosen_cells(columns, row)? else { return Ok(None) };
+            let Some(cells) = whole(chosen_cells(columns, row)?) else { return Ok(None) };
             let fields = hash(&cells, row.style())?;
             Ok((!fields.is_empty()).then_some(Value::Hash(fields)))
         }
@@ -158,8 +224,8 @@ struct Named<'c> {
     cell: Cell<'c>,
 }
 
-/// The cells of a value; `None` where one of them is unavailable.
-fn chosen_cells<'c>(columns: &'c Columns, row: &'c Row<'c>) -> Result<Option<Vec<Named<'c>>>, HandleError> {
+/// The cells of a value.
+fn chosen_cells<'c>(columns: &'c Columns, row: &'c Row<'c>) -> Result<Vec<Named<'c>>, HandleError> {
     let cells: Vec<Named<'c>> = match columns {
         Columns::All => row.cells().map(|(name, cell)| Named { name, column: name, cell }).collect(),
         Columns::Chosen(chosen) => {
@@ -171,8 +237,13 @@ fn chosen_cells<'c>(columns: &'c Columns, row: &'c Row<'c>) -> Result<Option<Vec
             chosen.iter().map(named).collect::<Result<_, _>>()?
         }
     };
+    Ok(cells)
+}
+
+/// The cells; `None` where one of them is unavailable.
+fn whole(cells: Vec<Named<'_>>) -> Option<Vec<Named<'_>>> {
     let unavailable = cells.iter().any(|named| named.cell == Cell::Unavailable);
-    Ok((!unavailable).then_some(cells))
+    (!unavailable).then_some(cells)
 }
 
 fn json<'c>(

@@ -12,12 +12,14 @@ pub mod condition;
 mod digest;
 mod filter;
 pub(crate) mod flow;
+mod guard;
 mod handler;
 pub mod hash_tag;
 mod lifetime;
 mod mapping;
 mod msgpack;
 pub mod packing;
+pub mod parse_back;
 mod row_id;
 mod row_rules;
 pub mod spec;
@@ -29,6 +31,7 @@ pub mod text_template;
 use std::sync::Arc;
 
 pub use access::FromColumn;
+pub use guard::{GuardBy, GuardRule};
 pub use handler::{EntityHandler, Handlers, KeyTemplate, RowImage, Undecided, Values};
 pub use lifetime::Lifetime;
 pub use mapping::Mapping;
@@ -37,6 +40,8 @@ pub use row_rules::{Absent, OpColumn, RowRules};
 use crate::change::TableName;
 use crate::decode::Format;
 use crate::types::{Kind, RenderStyle};
+
+use template::Template;
 
 /// A kind of cached thing: which records it reads and what handles them.
 #[derive(Debug, Clone)]
@@ -53,14 +58,36 @@ pub struct Entity {
     pub key_columns: Option<Vec<String>>,
     /// How much of a PostgreSQL `before` may be believed.
     pub replica_identity: ReplicaIdentity,
+    /// By what all of its keys are guarded; without it, only those that the partition does not order are, by
+    /// source position.
+    pub guard: Option<GuardRule>,
     /// Types of columns whose format carries none.
     pub columns: Vec<(String, Kind)>,
     /// What its rows mean where no format says it.
     pub rules: RowRules,
     /// How values are rendered.
     pub render: RenderStyle,
+    /// What a truncate of its table does.
+    pub truncate: Truncate,
     /// The handler.
     pub handler: Arc<dyn EntityHandler>,
+}
+
+impl Entity {
+    /// The templates of all its keys.
+    pub fn templates(&self) -> Arc<[Template]> {
+        self.handler.keys().iter().map(|key| key.template().clone()).collect()
+    }
+}
+
+/// What a truncate of an entity's table does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Truncate {
+    /// Nothing: the keys stay until they expire.
+    #[default]
+    Ignore,
+    /// Deletes every key that its templates can give.
+    Delete,
 }
 
 /// Topics of an entity.

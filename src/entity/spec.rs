@@ -7,6 +7,7 @@ use super::condition::Condition;
 use super::packing::Packing;
 use super::template::Template;
 use super::text_template::TextTemplate;
+use crate::patch::Others;
 
 /// An entity's declarative handler.
 #[derive(Debug, Clone)]
@@ -17,6 +18,19 @@ pub struct MappingSpec {
     pub delete_when: Option<Condition>,
     /// Values over this many bytes are the record's error.
     pub value_bytes_max: usize,
+    /// What becomes of a value that an update holds only in part.
+    pub unavailable: Unavailable,
+}
+
+/// What becomes of a JSON value or a hash of which an update does not hold every column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unavailable {
+    /// Its key is deleted.
+    #[default]
+    Delete,
+    /// What the event holds overlays what is cached. Columns of a whole row that the event does not even name
+    /// are told by the format ([`Others::Dropped`]: there are none) or stay.
+    Merge(Others),
 }
 
 /// One `[[entity.write]]`.
@@ -51,6 +65,18 @@ pub enum Shape {
     Hash(Columns),
     /// One column's bytes as they are.
     Bytes(String),
+    /// A member of a set.
+    Set {
+        /// The member.
+        member: Template,
+    },
+    /// A member of a sorted set.
+    SortedSet {
+        /// The member.
+        member: Template,
+        /// Column of its score.
+        score: String,
+    },
     /// No value: the key is deleted on every change.
     Invalidate,
 }

@@ -248,6 +248,11 @@ impl Template {
 type Render = fn(types::Typed<'_>, RenderStyle, &mut Vec<u8>) -> Result<(), ValueError>;
 
 impl ColumnPart {
+    /// The last filter: what its text looks like in the key.
+    pub(super) fn last_filter(&self) -> Option<Filter> {
+        self.filters.last().copied()
+    }
+
     /// The column.
     pub(super) fn name(&self) -> &str {
         &self.name

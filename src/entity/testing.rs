@@ -13,6 +13,7 @@ use crate::change::{Belief, Cell, Change, Column, Connector, Op, Routing, Row, T
 use crate::decode::Format;
 use crate::error::HandleError;
 use crate::mutation::{Effect, Expiry, Mutation, Mutations, Value};
+use crate::patch::{Field, Others, Told};
 use crate::record::{NoHeaders, Record};
 use crate::types::RenderStyle;
 
@@ -113,9 +114,11 @@ pub(crate) fn entity(handler: Arc<dyn EntityHandler>) -> Entity {
         format: Format::Auto,
         key_columns: None,
         replica_identity: ReplicaIdentity::Default,
+        guard: None,
         columns: Vec::new(),
         rules: super::RowRules::default(),
         render: RenderStyle::default(),
+        truncate: super::Truncate::Ignore,
         handler,
     }
 }
@@ -149,16 +152,27 @@ pub(crate) fn in_words(mutation: &Mutation) -> String {
             let fields: Vec<_> = fields.iter().map(|(n, v)| format!("{}={}", text(n), text(v))).collect();
             format!("[{}]", fields.join(" "))
         }
+        Value::Member { score } => score.as_ref().map_or("there".to_owned(), |score| text(score)),
+    };
+    let lifetime = |expiry: &Expiry| match expiry {
+        Expiry::Never => String::new(),
+        Expiry::In(ms) => format!(" in {ms}"),
+        Expiry::At(ms) => format!(" at {ms}"),
+        Expiry::AtWithin { at_ms, within_ms } => format!(" at {at_ms} within {within_ms}"),
     };
     let mut words = match &mutation.effect {
         Effect::Write(written, expiry) => {
-            let expiry = match expiry {
-                Expiry::Never => String::new(),
-                Expiry::In(ms) => format!(" in {ms}"),
-                Expiry::At(ms) => format!(" at {ms}"),
-                Expiry::AtWithin { at_ms, within_ms } => format!(" at {at_ms} within {within_ms}"),
+            format!("write {} = {}{}", mutation.key, value(written), lifetime(expiry))
+        }
+        Effect::Patch(patch, expiry) => {
+            let field = |field: &Field| match &field.told {
+                Told::Value(value) => format!("{}={}", text(&field.name), text(value)),
+                Told::Gone => format!("{} gone", text(&field.name)),
+                Told::Kept => format!("{} kept", text(&field.name)),
             };
-            format!("write {} = {}{expiry}", mutation.key, value(written))
+            let fields: Vec<_> = patch.fields().iter().map(field).collect();
+            let others = if patch.others() == Others::Kept { " others kept" } else { "" };
+            format!("patch {} [{}]{others}{}", mutation.key, fields.join(" "), lifetime(expiry))
         }
         Effect::Delete => format!("delete {}", mutation.key),
         Effect::DeleteIf(held) => format!("delete {} if {}", mutation.key, value(held)),
@@ -185,5 +199,10 @@ pub(crate) fn write(key: &str) -> WriteSpec {
 
 /// An entity of those writes.
 pub(crate) fn mapping(writes: Vec<WriteSpec>) -> Entity {
-    entity(Arc::new(Mapping::new(MappingSpec { writes, delete_when: None, value_bytes_max: 1_000 })))
+    entity(Arc::new(Mapping::new(MappingSpec {
+        writes,
+        delete_when: None,
+        value_bytes_max: 1_000,
+        unavailable: Default::default(),
+    })))
 }

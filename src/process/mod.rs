@@ -3,6 +3,7 @@
 //! Assembles real parts and joins what it started; decides nothing about a record, and sets up neither logs nor
 //! signals (that is the command's). `stoker run` and `stoker demo` both come through [`run`].
 
+mod applied;
 mod watch;
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,19 +12,22 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::channel;
 
+use self::applied::Applied;
 use self::watch::{Board, Watcher};
 use crate::admin::Status;
 use crate::batch::LaneName;
 use crate::clock::SystemClock;
 use crate::dead_letter::{DeadLetters, Letter};
 use crate::engine::{Channels, Edges, drive};
-use crate::entity::Topics;
+use crate::entity::{Entity, Topics};
 use crate::error::WorldError;
 use crate::lane::{LaneOptions, OnRefused};
 use crate::pipeline::Pipeline;
 use crate::record::OwnedRecord;
+use crate::refill::{FINGERPRINT_BYTES_MAX, RefillOptions, WINDOW_RECORDS};
 use crate::registry::RegistryClient;
 use crate::settings::{OnError, Settings};
+use crate::sink::Rewrite;
 use crate::sink::redis::RedisSink;
 use crate::source::kafka::{DeadLetterProducer, KafkaSource};
 use crate::source::{Progress, StopReason, WorkerSenders};
@@ -34,6 +38,14 @@ const CONTROL_WORDS: usize = 1024;
 /// Chunks of records that may wait for one worker. Few: what waits longer is better off in librdkafka's queue,
 /// where it is bounded by bytes.
 const CHUNKS: usize = 4;
+/// Parts of windows of history that may wait for one worker.
+const HISTORY_PARTS: usize = 2;
+/// Share of `limits.memory` for windows of history, over all workers: one part in so many.
+const WINDOW_SHARE: usize = 8;
+/// Share of `limits.memory` for what refills have seen, over all workers: one part in so many.
+const SEEN_SHARE: usize = 4;
+/// Lanes of a worker that these shares are reckoned for, two windows each. More share nothing, and take more.
+const LANES_RECKONED: usize = 4;
 /// What all workers together may have asked the source for.
 const ASKS: usize = 1024;
 /// Share of `limits.memory` for records that wait for their lanes, over all workers: one part in so many.
@@ -45,25 +57,32 @@ const VIEW_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Topics of all entities as the consumer subscribes to them, each once.
 pub fn subscription(settings: &Settings) -> Vec<String> {
-    let mut topics: Vec<String> = settings
-        .entities
-        .iter()
-        .flat_map(|entity| match &entity.topics {
-            Topics::Names(names) => names.clone(),
-            Topics::Pattern(pattern) => {
-                // The consumer wants what the settings say: POSIX knows no groups without a number.
-                let inner = pattern.as_str().trim_start_matches("^(?:");
-                vec![format!("^{}", inner.strip_suffix(")$").unwrap_or(inner))]
-            }
-        })
-        .collect();
+    let mut topics: Vec<String> = settings.entities.iter().flat_map(topics_of).collect();
     topics.sort();
     topics.dedup();
     topics
 }
 
-/// Runs the engine until `stop` is set or it cannot go on. Blocks.
-pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &AtomicBool) -> StopReason {
+/// Topics of one entity, as the consumer subscribes to them.
+pub fn topics_of(entity: &Entity) -> Vec<String> {
+    match &entity.topics {
+        Topics::Names(names) => names.clone(),
+        Topics::Pattern(pattern) => {
+            // The consumer wants what the settings say: POSIX knows no groups without a number.
+            let inner = pattern.as_str().trim_start_matches("^(?:");
+            vec![format!("^{}", inner.strip_suffix(")$").unwrap_or(inner))]
+        }
+    }
+}
+
+/// Runs the engine until `stop` is set or it cannot go on, as a part of that rewrite, where there is one. Blocks.
+pub fn run(
+    settings: &Settings,
+    status: &Status,
+    clock: SystemClock,
+    rewrite: Option<&Rewrite>,
+    stop: &AtomicBool,
+) -> StopReason {
     let source = match KafkaSource::connect(&settings.kafka, &subscription(settings), &settings.limits) {
         Ok(source) => source,
         Err(error) => return StopReason::Failed { detail: crate::telemetry::chain(&error) },
@@ -82,7 +101,7 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
     let count = settings.limits.workers.max(1);
     let options = worker_options(settings, count);
     let progress = Progress::default();
-    let board = Board::new(count);
+    let board = Board::new(count, settings.entities.clone());
     let (to_source, from_workers) = sync_channel(ASKS);
     let ended = AtomicBool::new(false);
 
@@ -92,10 +111,12 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
         for index in 0..count {
             let (control, control_received) = channel(CONTROL_WORDS);
             let (records, records_received) = channel(CHUNKS);
-            senders.push(WorkerSenders { control, records });
+            let (history, history_received) = channel(HISTORY_PARTS);
+            senders.push(WorkerSenders { control, records, history });
             let channels = Channels {
                 control: control_received,
                 records: records_received,
+                history: history_received,
                 received: None,
                 to_source: to_source.clone(),
             };
@@ -114,10 +135,22 @@ pub fn run(settings: &Settings, status: &Status, clock: SystemClock, stop: &Atom
                     settings.redis.clone(),
                     settings.kafka.group.clone(),
                     settings.limits.value_bytes,
-                );
-                let watcher = Watcher::new(index, settings, clock, board, &sink);
+                )
+                .with_refill_memory(settings.refill.memory)
+                .rewriting(rewrite.cloned());
+                let applied = settings.verify.map(|verify| Applied::new(verify, settings, clock));
+                let watcher = Watcher::new(index, settings, clock, board, &sink, applied.as_ref());
                 let edges = Edges { sink: &sink, letters, registry };
-                runtime.block_on(drive(worker, channels, edges, progress, clock, &watcher));
+                let driven = drive(worker, channels, edges, progress, clock, &watcher);
+                match &applied {
+                    None => runtime.block_on(driven),
+                    Some(applied) => runtime.block_on(async {
+                        tokio::select! {
+                            () = driven => {}
+                            () = applied.look_for_ever() => {}
+                        }
+                    }),
+                }
                 Ok::<(), std::io::Error>(())
             });
             match spawned {
@@ -164,6 +197,7 @@ fn failed(detail: &str) -> StopReason {
     StopReason::Failed { detail: detail.to_owned() }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a rate, and few workers")]
 fn worker_options(settings: &Settings, workers: usize) -> WorkerOptions {
     let limits = &settings.limits;
     WorkerOptions {
@@ -175,11 +209,19 @@ fn worker_options(settings: &Settings, workers: usize) -> WorkerOptions {
                 OnError::Stop => OnRefused::Stop,
                 OnError::Skip => OnRefused::Skip,
             },
+            refill: RefillOptions {
+                window_records: WINDOW_RECORDS,
+                window_bytes: (limits.memory_bytes / WINDOW_SHARE / workers / LANES_RECKONED / 2).max(1),
+                seen_max: limits.memory_bytes / SEEN_SHARE / workers / LANES_RECKONED / FINGERPRINT_BYTES_MAX,
+                seed: std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), 0),
+            },
         },
         backlog_bytes: (limits.memory_bytes / BACKLOG_SHARE / workers).max(1),
         backlog_records: BACKLOG_RECORDS,
         breaker_share: settings.errors.breaker.share,
         breaker_of: settings.errors.breaker.of,
+        workers,
+        refill_rate: settings.refill.rate.map(|rate| f64::from(rate) / workers as f64),
     }
 }
 

@@ -2,30 +2,35 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tracing::{error, info, warn};
 
+use super::applied::Applied;
 use crate::admin::metrics::{self, TopicMetrics, WorkerMetrics};
-use crate::admin::{DependencyStatus, LaneState, LaneStatus, RedisStatus, Status};
-use crate::batch::{Batch, Outcomes};
+use crate::admin::{
+    DependencyStatus, GUARD_HINT, GuardStatus, LaneState, LaneStatus, RedisStatus, RefillStatus, Status,
+    VerifyStatus,
+};
+use crate::batch::{Batch, LaneId, Outcomes};
 use crate::clock::SystemClock;
 use crate::dead_letter::Stage;
 use crate::engine::Observer;
+use crate::entity::Entity;
 use crate::error::WorldError;
-use crate::lane::Activity;
+use crate::lane::{Activity, Loss, RefillNews};
 use crate::settings::{OnError, Settings};
 use crate::sink::redis::RedisSink;
-use crate::source::RewindTo;
 use crate::source::kafka;
 use crate::telemetry::{SUMMED_EVERY, SummedLog};
-use crate::worker::{Counts, LaneView};
+use crate::worker::{Counts, GuardView, LaneView};
 
 /// What each worker last told: one slot a worker, bounded by its lanes.
 #[derive(Debug)]
 pub(super) struct Board {
     workers: Vec<Mutex<Told>>,
+    entities: Arc<[Entity]>,
 }
 
 /// One worker's word.
@@ -35,11 +40,23 @@ struct Told {
     redis: RedisStatus,
     /// Why the dead letter topic takes no letters, while it does not.
     letters: Option<String>,
+    /// What the running check has found.
+    verify: Option<VerifyStatus>,
 }
 
 impl Board {
-    pub(super) fn new(workers: usize) -> Board {
-        Board { workers: (0..workers).map(|_| Mutex::default()).collect() }
+    pub(super) fn new(workers: usize, entities: Arc<[Entity]>) -> Board {
+        Board { workers: (0..workers).map(|_| Mutex::default()).collect(), entities }
+    }
+
+    fn guard(&self, view: &GuardView) -> Option<GuardStatus> {
+        Some(GuardStatus {
+            entity: self.entities.get(view.entity)?.name.to_string(),
+            seen: view.seen,
+            rejected: view.rejected,
+            window: view.window,
+            rejects_nearly_all: view.alarmed,
+        })
     }
 
     fn tell(&self, worker: usize, told: Told) {
@@ -76,6 +93,9 @@ impl Board {
                     lane.state = if view.draining { LaneState::Draining } else { state(view.activity) };
                     lane.position = (lane.state != LaneState::TakingOver).then_some(view.applied);
                     lane.oldest_unapplied_ms = view.oldest_ms;
+                    lane.owes = view.owes;
+                    lane.refill = view.refill.map(|(view, mode)| RefillStatus::new(&view, mode));
+                    lane.guards = view.guards.iter().filter_map(|guard| self.guard(guard)).collect();
                     if lane.state == LaneState::AwaitingSchema {
                         lane.last_error.clone_from(&view.schema_error);
                     }
@@ -103,6 +123,11 @@ impl Board {
                     .max_by_key(|skew| skew.unsigned_abs()),
                 fencing_works: told.iter().filter_map(|told| told.redis.fencing_works).min(),
             };
+            let verify = told.iter().filter_map(|told| told.verify);
+            snapshot.verify = verify.reduce(|sum, more| VerifyStatus {
+                checked: sum.checked + more.checked,
+                differences: sum.differences + more.differences,
+            });
             snapshot.lanes = lanes;
         });
     }
@@ -115,6 +140,7 @@ fn state(activity: Activity) -> LaneState {
         Activity::InFlight => LaneState::InFlight,
         Activity::Backoff | Activity::GivenUp => LaneState::Backoff,
         Activity::Rewinding => LaneState::Rewinding,
+        Activity::Purging => LaneState::Purging,
         Activity::AwaitingSchema => LaneState::AwaitingSchema,
     }
 }
@@ -126,6 +152,7 @@ pub(super) struct Watcher<'a> {
     clock: SystemClock,
     board: &'a Board,
     sink: &'a RedisSink,
+    check: Option<&'a Applied<'a>>,
     inner: RefCell<Inner>,
 }
 
@@ -178,6 +205,7 @@ impl<'a> Watcher<'a> {
         clock: SystemClock,
         board: &'a Board,
         sink: &'a RedisSink,
+        check: Option<&'a Applied<'a>>,
     ) -> Watcher<'a> {
         let inner = RefCell::new(Inner {
             metrics: WorkerMetrics::new(&settings.entities),
@@ -190,7 +218,7 @@ impl<'a> Watcher<'a> {
             letters: SummedLog::new(SUMMED_EVERY),
             letters_error: None,
         });
-        Watcher { worker, settings, clock, board, sink, inner }
+        Watcher { worker, settings, clock, board, sink, check, inner }
     }
 
     fn log(&self, inner: &mut Inner, counts: &Counts, now: Duration) {
@@ -225,6 +253,25 @@ impl<'a> Watcher<'a> {
                 );
             }
         }
+        let name_of = |entity: usize| self.settings.entities.get(entity).map(|entity| &*entity.name);
+        for (lane, offset, entity) in &counts.truncated {
+            info!(
+                topic = lane.topic,
+                partition = lane.partition,
+                offset,
+                entity = name_of(*entity),
+                "the table was truncated: its keys are deleted, and the partition waits meanwhile"
+            );
+        }
+        for (lane, entity, deleted) in &counts.purges_done {
+            info!(
+                topic = lane.topic,
+                partition = lane.partition,
+                entity = name_of(*entity),
+                deleted,
+                "the keys of the truncated table are deleted"
+            );
+        }
         for (schema, reason) in &counts.schemas_untold {
             if let Some(count) = inner.schemas.hit(reason.clone(), now) {
                 warn!(
@@ -235,20 +282,77 @@ impl<'a> Watcher<'a> {
                 );
             }
         }
-        for (lane, to) in &counts.rewinds {
-            let (reason, from) = match to {
-                RewindTo::Earliest => ("missing", None),
-                RewindTo::At(position) => ("behind", Some(position)),
-            };
-            metrics::rewound(reason);
-            error!(
-                topic = lane.topic,
-                partition = lane.partition,
-                from,
-                reason,
-                "Redis lost what was applied: the partition is read again in order (from its earliest position \
-                 where no position is named)"
-            );
+        for (lane, from, loss) in &counts.rewinds {
+            let (topic, partition) = (&lane.topic, lane.partition);
+            match loss {
+                Loss::Missing => {
+                    metrics::rewound("missing");
+                    error!(
+                        topic,
+                        partition, from, "Redis lost its data: the partition's history is refilled"
+                    );
+                }
+                Loss::Behind => {
+                    metrics::rewound("behind");
+                    error!(
+                        topic,
+                        partition,
+                        from,
+                        "Redis went back to an older state: the partition is read again from there"
+                    );
+                }
+                Loss::Owner => {}
+            }
+        }
+        for (lane, news) in &counts.refills {
+            let (topic, partition) = (&lane.topic, lane.partition);
+            match news {
+                RefillNews::Began(owed) => info!(
+                    topic,
+                    partition,
+                    below = owed.below,
+                    mode = owed.mode.as_str(),
+                    "refill: the history is walked through backwards, newest first"
+                ),
+                RefillNews::Done(counts) => {
+                    metrics::refilled("done");
+                    metrics::refill_keys(counts.written, counts.seen);
+                    info!(
+                        topic,
+                        partition,
+                        read = counts.read,
+                        written = counts.written,
+                        seen = counts.seen,
+                        failed = counts.failed,
+                        "refill: done"
+                    );
+                }
+                RefillNews::NoRoom(counts) => {
+                    metrics::refilled("no_room");
+                    metrics::refill_keys(counts.written, counts.seen);
+                    error!(
+                        topic,
+                        partition,
+                        read = counts.read,
+                        written = counts.written,
+                        "refill: ended early, for Redis is out of memory; keys that are not covered come with their \
+                         next change"
+                    );
+                }
+            }
+        }
+        for (lane, guard) in &counts.guard_alarms {
+            let entity = self.settings.entities.get(guard.entity).map(|entity| &*entity.name);
+            let (of, rejected) = guard.window.unwrap_or_default();
+            let (topic, partition) = (&lane.topic, lane.partition);
+            if guard.alarmed {
+                warn!(
+                    topic,
+                    partition, entity, rejected, of, "the version guard refuses nearly all: {GUARD_HINT}"
+                );
+            } else {
+                info!(topic, partition, entity, rejected, of, "the version guard lets changes through again");
+            }
         }
         for lane in &counts.given_up {
             warn!(
@@ -283,6 +387,9 @@ impl Observer for Watcher<'_> {
         for (entity, count) in &counts.undecided {
             inner.metrics.undecided(*entity, *count);
         }
+        for (entity, count) in &counts.purged {
+            inner.metrics.purged(*entity, *count);
+        }
         inner.metrics.coalesced(counts.coalesced);
         for (why, count) in counts.ignored.values() {
             inner.metrics.ignored(*why, *count);
@@ -300,10 +407,33 @@ impl Observer for Watcher<'_> {
                 .max_by_key(|skew| skew.unsigned_abs()),
             fencing_works: (!nodes.is_empty()).then(|| self.sink.fencing_works()),
         };
-        self.board.tell(self.worker, Told { lanes, redis, letters: inner.letters_error.clone() });
+        self.board.tell(
+            self.worker,
+            Told {
+                lanes,
+                redis,
+                letters: inner.letters_error.clone(),
+                verify: self.check.map(Applied::status),
+            },
+        );
+    }
+
+    fn batch_sent(&self, batch: &Batch) {
+        if let Some(check) = self.check {
+            check.sent(batch);
+        }
+    }
+
+    fn lane_left(&self, lane: LaneId) {
+        if let Some(check) = self.check {
+            check.left(lane);
+        }
     }
 
     fn batch_answered(&self, batch: &Batch, outcomes: &Outcomes, took: Duration, now_ms: i64) {
+        if let Some(check) = self.check {
+            check.answered(batch, outcomes);
+        }
         let mut inner = self.inner.borrow_mut();
         inner.metrics.batch(took, batch.units.len());
         for (unit, outcome) in batch.units.iter().zip(&outcomes.units) {

@@ -33,8 +33,31 @@ impl Answer {
             None | Some("AVRO") => Ok(SchemaKind::Avro),
             Some("JSON") => Ok(SchemaKind::Json),
             Some("PROTOBUF") => Ok(SchemaKind::Protobuf),
+            Some("KCONNECT") => Ok(SchemaKind::Connect),
             Some(_) => Err(WorldFault::Protocol),
         }
+    }
+}
+
+/// The kind of a schema that Apicurio's own API gives without saying it: a .proto text is no JSON, Connect's says whether
+/// it is optional, JSON Schema has an object's `properties` or names its dialect, and all else is Avro.
+pub(super) fn kind_of(text: &str) -> SchemaKind {
+    #[derive(Deserialize)]
+    struct Signs {
+        optional: Option<bool>,
+        properties: Option<serde::de::IgnoredAny>,
+        #[serde(rename = "$schema")]
+        dialect: Option<serde::de::IgnoredAny>,
+    }
+    if !text.trim_start().starts_with(['{', '[', '"']) {
+        return SchemaKind::Protobuf;
+    }
+    match serde_json::from_str::<Signs>(text) {
+        Ok(Signs { optional: Some(_), .. }) => SchemaKind::Connect,
+        Ok(Signs { properties, dialect, .. }) if properties.is_some() || dialect.is_some() => {
+            SchemaKind::Json
+        }
+        _ => SchemaKind::Avro,
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Follows no redirects: the login would go along.
 
+use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -106,7 +107,7 @@ impl Http {
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|_| WorldFault::Protocol)?;
         let exchange = async move {
-            let response = sender.send_request(request).await.map_err(|_| WorldFault::Unreachable)?;
+            let response = sender.send_request(request).await.map_err(|error| broken(&error))?;
             let status = response.status().as_u16();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX);
             let body = body.collect().await.map_err(|_| WorldFault::Protocol)?;
@@ -120,6 +121,13 @@ impl Http {
             _ = connection => exchange.await,
         }
     }
+}
+
+/// Why a connection broke. A server that asks for a certificate refuses only behind the handshake.
+fn broken(error: &hyper::Error) -> WorldFault {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
+    let is_tls = cause.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>());
+    if is_tls { WorldFault::Tls } else { WorldFault::Unreachable }
 }
 
 /// TLS that trusts the system's certificates, or those of the settings.

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 
 use self::answer::{Answer, Reference};
 use self::http::{Http, Response};
-use crate::decode::{RegisteredSchema, SchemaId, SchemaKind, SchemaRef, UnknownSchema, guid_text};
+use crate::decode::{RegisteredSchema, SchemaId, SchemaRef, UnknownSchema, guid_text};
 use crate::settings::{RegistrySettings, RegistryUrl};
 
 /// Schemas that one schema may refer to, directly or not. Real ones refer to a handful.
@@ -127,7 +127,7 @@ impl RegistryClient {
         if is_native {
             let text = String::from_utf8(body).map_err(|_| NotHad::World(WorldFault::Protocol))?;
             let references = self.native_references(url, id).await?;
-            return Ok(RegisteredSchema { kind: SchemaKind::Avro, text, references });
+            return Ok(RegisteredSchema { kind: answer::kind_of(&text), text, references });
         }
         let answer = Answer::parse(&body)?;
         let references = self.references(url, &answer.references).await?;

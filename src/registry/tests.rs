@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 
 use super::*;
-use crate::decode::{Side, Wire};
+use crate::decode::{SchemaKind, Side, Wire};
 use crate::settings::{Secret, TlsSettings};
 
 /// A server that answers each path with that status and body, to those who show the login; ends with the test.
@@ -85,6 +85,26 @@ fn a_schema_comes_with_what_it_refers_to_in_an_order_in_which_it_can_be_read() {
 }
 
 #[test]
+fn apicurio_s_own_api_gives_texts_and_their_kind_is_seen() {
+    let proto = "syntax = \"proto3\"; message M {}";
+    let url = serve(
+        None,
+        vec![
+            ("/apis/registry/v2/ids/globalIds/1", 200, proto.to_owned()),
+            ("/apis/registry/v2/ids/globalIds/1/references", 200, "[]".to_owned()),
+            ("/apis/registry/v2/ids/contentIds/2", 200, " \"int\"".to_owned()),
+            ("/apis/registry/v2/ids/contentIds/2/references", 200, "[]".to_owned()),
+            ("/apis/registry/v2/ids/globalIds/3", 200, "\n// Of orders.\npackage t;".to_owned()),
+            ("/apis/registry/v2/ids/globalIds/3/references", 200, "[]".to_owned()),
+        ],
+    );
+    let kind = |id| fetch(settings(vec![url.clone()]), id).unwrap().kind;
+    assert_eq!(kind(SchemaId::ApicurioGlobal(1)), SchemaKind::Protobuf);
+    assert_eq!(kind(SchemaId::ApicurioContent(2)), SchemaKind::Avro);
+    assert_eq!(kind(SchemaId::ApicurioGlobal(3)), SchemaKind::Protobuf);
+}
+
+#[test]
 fn only_the_registry_s_own_word_is_not_found() {
     let missing = r#"{"error_code":40403,"message":"Schema not found"}"#.to_owned();
     let url = serve(
@@ -117,6 +137,29 @@ fn only_the_registry_s_own_word_is_not_found() {
         Err(FetchError::World { place, what: WorldFault::Unreachable })
     );
     assert!(matches!(fetch(settings(vec![closed, url]), SchemaId::Number(1)), Err(FetchError::NotFound(_))));
+}
+
+/// Apicurio's own API says nothing of the kind, which the text has to show.
+#[test]
+fn a_schema_of_apicurio_s_own_api_shows_its_kind() {
+    let root = "/apis/registry/v2/ids/globalIds";
+    let texts = [
+        (r#"{"type":"struct","fields":[],"optional":false,"name":"s.Key"}"#, SchemaKind::Connect),
+        (r#"{"type":"int64","optional":true}"#, SchemaKind::Connect),
+        (r#"{"type":"record","name":"r","fields":[{"name":"optional","type":"int"}]}"#, SchemaKind::Avro),
+        (r#""long""#, SchemaKind::Avro),
+        (r#"["null","long"]"#, SchemaKind::Avro),
+        (r#"{"type":"object","properties":{"optional":{"type":"boolean"}}}"#, SchemaKind::Json),
+        (r#"{"$schema":"http://json-schema.org/draft-07/schema#"}"#, SchemaKind::Json),
+    ];
+    for (text, kind) in texts {
+        let paths = [format!("{root}/7"), format!("{root}/7/references")].map(|path| &*path.leak());
+        let [schema, references] = paths;
+        let url = serve(None, vec![(schema, 200, text.into()), (references, 200, "[]".into())]);
+        let url = RegistryUrl { path: "/apis/ccompat/v7".into(), ..url };
+        let found = fetch(settings(vec![url]), SchemaId::ApicurioGlobal(7)).unwrap();
+        assert_eq!((found.kind, found.text.as_str()), (kind, text));
+    }
 }
 
 #[test]

@@ -67,6 +67,14 @@ pub(super) const READY_LAG: Duration = Duration::from_secs(5);
 pub(super) const READY_LAG_BOUNDS: RangeInclusive<Duration> =
     Duration::from_millis(100)..=Duration::from_secs(86_400);
 
+/// Leaves room for live changes, copy-on-write of a fork and the replication backlog.
+pub(super) const REFILL_MEMORY: f64 = 0.8;
+/// Under 1 a second nothing is ever refilled; past 10 million no server follows.
+pub(super) const REFILL_RATE_BOUNDS: RangeInclusive<u32> = 1..=10_000_000;
+
+/// A look takes three commands a key: at 0.1 % a few hundredths of a percent of what Redis does.
+pub(super) const VERIFY_SAMPLE: f64 = 0.001;
+
 /// One line for what an operator should know, none for each record.
 pub(super) const LOG_LEVEL: &str = "info";
 /// Only this machine; whoever wants more says so.

@@ -6,7 +6,7 @@ use std::fmt::Display;
 use super::units::{show_duration, show_share, show_size};
 use super::{LogFormat, OnError, RedisAddress, RedisTarget, Settings, Start};
 
-use crate::entity::Topics;
+use crate::entity::{GuardBy, GuardRule, Topics};
 
 impl Settings {
     /// Every setting in force with its value, defaults included, as the file would name them.
@@ -28,6 +28,14 @@ impl Settings {
             for (name, value) in [("topics", topics.as_str()), ("format", format), ("keys", &keys.join(", "))]
             {
                 lines.say(&format!("entity.{}.{name}", entity.name), value);
+            }
+            if let Some(GuardRule { by, epoch }) = &entity.guard {
+                let by = match by {
+                    GuardBy::Source => "source".to_owned(),
+                    GuardBy::Offset => "offset".to_owned(),
+                    GuardBy::Columns(names) => names.join(", "),
+                };
+                lines.say(&format!("entity.{}.guard", entity.name), format!("{by}, epoch {epoch}"));
             }
         }
         lines.0
@@ -121,6 +129,11 @@ impl Settings {
         lines.say("limits.value_bytes", show_size(self.limits.value_bytes));
         lines.say("limits.drain", show_duration(self.limits.drain));
         lines.say("ready.lag", show_duration(self.ready.lag));
+        if let Some(rate) = self.refill.rate {
+            lines.say("refill.rate", rate);
+        }
+        lines.say("refill.memory", show_share(self.refill.memory));
+        lines.say("verify.sample", self.verify.map_or_else(|| "off".to_owned(), |it| show_share(it.sample)));
         lines.say(
             "log.format",
             match self.log.format {

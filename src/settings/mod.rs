@@ -15,13 +15,15 @@ mod not_built;
 mod problem;
 mod raw;
 mod raw_entity;
+mod raw_guard;
+mod raw_member;
 mod raw_registry;
 mod read;
 mod redis_url;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod units;
+pub(crate) mod units;
 mod validate;
 
 use std::borrow::Cow;
@@ -52,6 +54,10 @@ pub struct Settings {
     pub limits: Limits,
     /// When this process counts as warm.
     pub ready: ReadySettings,
+    /// `[refill]`.
+    pub refill: RefillSettings,
+    /// The running check of what was applied; `None` where it is turned off.
+    pub verify: Option<VerifySettings>,
     /// Logs.
     pub log: LogSettings,
     /// The admin HTTP server; `None` where it is turned off.
@@ -276,11 +282,27 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+/// `[refill]`.
+#[derive(Debug, Clone, Copy)]
+pub struct RefillSettings {
+    /// Keys a second that this process writes; `None` is no bound.
+    pub rate: Option<u32>,
+    /// Share of a server's `maxmemory` over which no history is written, 0 to 1.
+    pub memory: f64,
+}
+
 /// `[ready]`.
 #[derive(Debug, Clone, Copy)]
 pub struct ReadySettings {
     /// Warm: no lane's oldest unapplied record is older than this.
     pub lag: Duration,
+}
+
+/// `[verify]`.
+#[derive(Debug, Clone, Copy)]
+pub struct VerifySettings {
+    /// Share of the keys, 0 to 1.
+    pub sample: f64,
 }
 
 /// `[log]`.

@@ -5,13 +5,8 @@
 ///
 /// A path holds field names only: `entity.write.value`.
 const NOT_BUILT: &[(&str, &[&str], &str)] = &[
-    ("", &["verify"], "the running comparison of Redis with the topics"),
     ("redis", &["sentinel"], "Redis Sentinel"),
-    ("entity.format", &["avro", "protobuf", "outbox"], "a later version will read this format"),
-    ("entity", &["guard"], "the version guard by choice (secondary and shared keys always have it)"),
-    ("entity.truncate", &["delete"], "deleting an entity's keys at a TRUNCATE"),
-    ("entity.unavailable", &["merge"], "merging with the cached value"),
-    ("entity.write.value", &["set", "sorted_set"], "members of sets and sorted sets"),
+    ("entity.format", &["avro", "outbox"], "a later version will read this format"),
 ];
 
 /// Values and fields that people write, and what to write instead.
@@ -26,6 +21,11 @@ const ADVICE: &[(&str, &str, &str)] = &[
         "entity.format",
         "json",
         "JSON and Avro are told apart by themselves: say what the records are, or \"auto\"",
+    ),
+    (
+        "entity.format",
+        "protobuf",
+        "Protobuf under a registry is told by its schema: say what the records are, or \"auto\"",
     ),
     ("entity", "topic", "write topics = [\"…\"]"),
     ("entity", "ttl", "each [[entity.write]] has its own ttl"),

@@ -133,7 +133,7 @@ impl Problem {
 }
 
 /// Sections whose lines hold no secret and may be shown whole.
-const OPEN_SECTIONS: [&str; 6] = ["entity", "limits", "errors", "ready", "log", "admin"];
+const OPEN_SECTIONS: [&str; 7] = ["entity", "limits", "errors", "ready", "verify", "log", "admin"];
 
 fn excerpt(before: &str, line: &str, column: usize, width: usize) -> Option<Excerpt> {
     let mut headers =

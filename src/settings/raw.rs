@@ -97,7 +97,7 @@ pub(super) struct Stoker {
     /// Where records come from.
     #[schemars(required)]
     pub(super) kafka: Option<Kafka>,
-    /// The schema registry of records in Avro.
+    /// The schema registry of records in Avro, in Protobuf, or in JSON with a JSON Schema.
     pub(super) registry: Option<super::raw_registry::Registry>,
     /// Where the cache is.
     #[schemars(required)]
@@ -108,6 +108,10 @@ pub(super) struct Stoker {
     pub(super) limits: Option<Limits>,
     /// When a process counts as warm.
     pub(super) ready: Option<Ready>,
+    /// Refills: history that Redis lost, or never had.
+    pub(super) refill: Option<Refill>,
+    /// Looks at keys that were written a moment ago. Without this section nothing is looked at.
+    pub(super) verify: Option<Verify>,
     /// Logs; they go to standard error.
     pub(super) log: Option<Log>,
     /// The HTTP server with /metrics, /livez, /readyz and /status. Without this section nothing listens.
@@ -277,6 +281,28 @@ pub(super) struct Ready {
     /// Warm: no lane's oldest record that is not applied yet is older than this, and no refill runs.
     #[schemars(extend("default" = units::show_duration(defaults::READY_LAG)))]
     pub(super) lag: Option<DurationText>,
+}
+
+/// How much a refill may take: of Redis, and of what it would drive out.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Refill {
+    /// Keys a second that one process writes, at most. Unset: as fast as live changes leave room.
+    #[schemars(range(min = *defaults::REFILL_RATE_BOUNDS.start(), max = *defaults::REFILL_RATE_BOUNDS.end()))]
+    pub(super) rate: Option<u32>,
+    /// Share of a server's maxmemory, such as "80%", over which no history is written any more. It also ends at the
+    /// first keys that Redis evicts.
+    #[schemars(extend("default" = "80%"))]
+    pub(super) memory: Option<ShareText>,
+}
+
+/// Looks at keys that were written a moment ago: whether Redis holds what was applied.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Verify {
+    /// The share of keys that is looked at; other ones each minute.
+    #[schemars(extend("default" = units::show_share(defaults::VERIFY_SAMPLE)))]
+    pub(super) sample: Option<ShareText>,
 }
 
 /// Logs; they go to standard error.

@@ -7,6 +7,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
 use super::raw::{DurationText, ShareText, SizeText, text_type};
+use super::raw_guard::Guard;
+use super::raw_member::{SetMember, SortedSetMember};
 use super::units;
 
 text_type!(
@@ -91,12 +93,18 @@ pub(super) struct Entity {
     pub(super) replica_identity: Option<ReplicaIdentity>,
     /// Soft deletes: a row for which this holds, or cannot be evaluated, is deleted from the cache.
     pub(super) delete_when: Option<Condition>,
-    /// What a TRUNCATE does: "ignore" leaves the keys to their TTL and raises an alarm.
+    /// What a TRUNCATE does: "ignore" leaves the keys to their TTL and raises an alarm; "delete" scans for them and
+    /// deletes them, while the partition waits.
     #[schemars(extend("default" = "ignore"))]
     pub(super) truncate: Option<Truncate>,
-    /// What becomes of a key whose value needs a column that the event does not hold: "delete".
+    /// What becomes of a key whose value needs a column that the event does not hold: "delete" it, or "merge" an update
+    /// with the cached value (JSON and hashes of columns; otherwise, and where that is not certain to be the row's,
+    /// it is deleted).
     #[schemars(extend("default" = "delete"))]
     pub(super) unavailable: Option<Unavailable>,
+    /// Sends all keys of the entity through the version guard, which keeps late and repeated changes from replacing
+    /// newer ones, and says what it compares. Without it only keys that several rows can have are guarded.
+    pub(super) guard: Option<Guard>,
     /// Types of columns, where the format carries none: `{ balance = "decimal(2)", placed_at = "instant_us" }`.
     pub(super) columns: Option<BTreeMap<String, String>>,
     /// The column that holds what happened to a row, and its texts that mean a delete:
@@ -183,6 +191,8 @@ pub(super) struct ReplicaIdentityIndex {
 pub(super) enum Truncate {
     /// Nothing but an alarm; the keys stay until their TTL.
     Ignore,
+    /// Every key that the entity's templates can give is deleted.
+    Delete,
 }
 
 /// What becomes of a key whose value needs a column that the event does not hold.
@@ -191,6 +201,8 @@ pub(super) enum Truncate {
 pub(super) enum Unavailable {
     /// It is deleted: a miss is right where a guess is not.
     Delete,
+    /// An update keeps that column of the cached value, where it is certain to be this row's.
+    Merge,
 }
 
 /// The column that holds what happened to a row.
@@ -280,7 +292,8 @@ pub(super) struct Write {
     #[schemars(required)]
     pub(super) key: Option<Template>,
     /// The value: of the whole row "json" or "hash", or "invalidate" to delete the key on every change; of chosen
-    /// columns { json = ["id"] }, { hash = ["id"] }, { text = "{id}" }, { template = "…" } or { bytes = "photo" }.
+    /// columns { json = ["id"] }, { hash = ["id"] }, { text = "{id}" }, { template = "…" } or { bytes = "photo" }; or
+    /// a member of the key: { set = { member = "{id}" } }, { sorted_set = { member = "{id}", score = "points" } }.
     #[schemars(required)]
     pub(super) value: Option<Value>,
     /// How a JSON value is written: "json" or "msgpack".
@@ -289,7 +302,7 @@ pub(super) struct Write {
     /// Compresses the value over a size. Not of a hash.
     pub(super) compress: Option<Compress>,
     /// How long the key lives: a duration, "none", by a column, or from the source's commit. Has to be said,
-    /// but for `value = "invalidate"`, which has none.
+    /// but for `value = "invalidate"`, which has none. A member's is "none".
     pub(super) ttl: Option<Ttl>,
     /// ± this share of the duration, by a function of the key: keys written together do not expire together.
     pub(super) jitter: Option<ShareText>,
@@ -337,6 +350,10 @@ pub(super) enum ValueOf {
     Hash(Vec<Column>),
     /// One column's bytes as they are.
     Bytes(String),
+    /// The row is a member of the set at the key.
+    Set(SetMember),
+    /// The row is a member of the sorted set at the key.
+    SortedSet(SortedSetMember),
 }
 
 /// A column of a value.

@@ -6,7 +6,8 @@ use serde::Deserialize;
 use super::raw::{DurationText, Text, Tls};
 use super::{defaults, units};
 
-/// The schema registry of records in Avro: Confluent's, or one with its API (Karapace, Apicurio).
+/// The schema registry of records in Avro, in Protobuf, or in JSON with a JSON Schema: Confluent's, or one with its
+/// API (Karapace, Apicurio).
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Registry {

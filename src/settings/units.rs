@@ -17,20 +17,20 @@ const DURATION_UNITS: [(&str, u64); 5] =
 const SIZE_UNITS: [(&str, u64); 4] = [("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("B", 1)];
 
 /// A duration of whole milliseconds.
-pub(super) fn duration(text: &str) -> Result<Duration, &'static str> {
+pub(crate) fn duration(text: &str) -> Result<Duration, &'static str> {
     const WRONG: &str = "is not a duration: write a whole number with its unit (ms, s, m, h or d), as in \"250ms\" or \"15m\"";
     scaled(text, &DURATION_UNITS).map(Duration::from_millis).ok_or(WRONG)
 }
 
 /// A size in bytes.
-pub(super) fn size(text: &str) -> Result<usize, &'static str> {
+pub(crate) fn size(text: &str) -> Result<usize, &'static str> {
     const WRONG: &str = "is not a size: write a whole number with its unit (B, KiB, MiB or GiB; a KiB is 1,024 B), \
          as in \"16MiB\"";
     scaled(text, &SIZE_UNITS).and_then(|bytes| usize::try_from(bytes).ok()).ok_or(WRONG)
 }
 
 /// A share, 0 to 1.
-pub(super) fn share(text: &str) -> Result<f64, &'static str> {
+pub(crate) fn share(text: &str) -> Result<f64, &'static str> {
     const WRONG: &str = "is not a share: write a number from 0 to 100 with a percent sign, as in \"10%\"";
     let number = text.strip_suffix('%').ok_or(WRONG)?;
     let plain = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
@@ -46,7 +46,7 @@ fn scaled(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 /// A duration as the settings would say it, in the largest unit that shows it exactly.
-pub(super) fn show_duration(duration: Duration) -> String {
+pub(crate) fn show_duration(duration: Duration) -> String {
     let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     show(millis, DURATION_UNITS.iter().rev().copied(), "ms")
 }

@@ -13,8 +13,9 @@ use std::sync::Mutex;
 
 use tokio::sync::mpsc::Sender;
 
-use crate::batch::{Epoch, LaneId, LaneName};
+use crate::batch::{Epoch, LaneId, LaneName, Owed};
 use crate::record::Position;
+use crate::refill::HistoryRequest;
 
 /// What a source tells a worker, in order. `R` is the record as the source delivers it.
 #[derive(Debug)]
@@ -32,6 +33,8 @@ pub enum ToWorker<R> {
         /// Where it reads from.
         position: Position,
     },
+    /// Records of a lane's history that the worker asked for, in offset order.
+    History(History<R>),
     /// Stop taking, finish what is in flight, store the position, release, and answer on `done`. Past the
     /// deadline: abandon instead. The source waits for the answer before it commits and hands over.
     Release {
@@ -48,7 +51,8 @@ pub enum ToWorker<R> {
 
 /// The source's ends of one worker's channels.
 ///
-/// Two of them, so that a release is heard also by a worker that takes no records for now. Control words are
+/// Several, so that a release is heard also by a worker that takes no records for now, and live records come before
+/// history. Control words are
 /// sent before the records that follow them, and received first; they may overtake earlier records, which
 /// are then stale or of a lane that is being released.
 #[derive(Debug)]
@@ -57,19 +61,38 @@ pub struct WorkerSenders<R> {
     pub control: Sender<ToWorker<R>>,
     /// [`ToWorker::Records`].
     pub records: Sender<ToWorker<R>>,
+    /// [`ToWorker::History`]: received only where neither of the others has anything.
+    pub history: Sender<ToWorker<R>>,
 }
 
 impl<R> Clone for WorkerSenders<R> {
     fn clone(&self) -> Self {
-        WorkerSenders { control: self.control.clone(), records: self.records.clone() }
+        WorkerSenders {
+            control: self.control.clone(),
+            records: self.records.clone(),
+            history: self.history.clone(),
+        }
     }
 }
 
 impl<R> WorkerSenders<R> {
-    /// Both over one channel: for a receiver that takes everything as it comes.
+    /// All over one channel: for a receiver that takes everything as it comes.
     pub fn over_one(sender: Sender<ToWorker<R>>) -> WorkerSenders<R> {
-        WorkerSenders { control: sender.clone(), records: sender }
+        WorkerSenders { control: sender.clone(), records: sender.clone(), history: sender }
     }
+}
+
+/// A part of a window of history.
+#[derive(Debug)]
+pub struct History<R> {
+    /// The lane.
+    pub lane: LaneId,
+    /// The request that it answers.
+    pub number: u64,
+    /// Its next records.
+    pub records: Vec<R>,
+    /// Present with the last part: where the window began, and the first position that can be read at all.
+    pub end: Option<(Position, Position)>,
 }
 
 /// One record on its way to its lane.
@@ -98,6 +121,9 @@ pub struct Assignment {
     pub low: Position,
     /// The epoch that the commit's metadata held; 0 where it held none.
     pub above: Epoch,
+    /// History that is to be refilled, where no watermark tells: below a start that the policy chose, or as the
+    /// commit's metadata says.
+    pub owed: Option<Owed>,
 }
 
 /// A worker's answer to [`ToWorker::Release`].
@@ -116,8 +142,15 @@ pub enum ToSource {
     Rewind {
         /// The lane.
         lane: LaneId,
-        /// From where.
-        to: RewindTo,
+        /// From there, or from the first position that can be read where retention has taken it.
+        to: Position,
+    },
+    /// Read a window of the lane's history; answered by [`ToWorker::History`].
+    History {
+        /// The lane.
+        lane: LaneId,
+        /// Which records.
+        request: HistoryRequest,
     },
     /// Stop fetching the lane's partition: nothing has moved in it for seconds.
     Pause(LaneId),
@@ -125,15 +158,6 @@ pub enum ToSource {
     Resume(LaneId),
     /// The process must stop.
     Stop(StopReason),
-}
-
-/// Where a rewind goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RewindTo {
-    /// The first position that can be read.
-    Earliest,
-    /// This position, or the first that can be read where retention has taken it.
-    At(Position),
 }
 
 /// Why the engine stopped.
@@ -175,6 +199,8 @@ pub struct Stored {
     pub position: Position,
     /// The lane's epoch, for the commit's metadata.
     pub epoch: Epoch,
+    /// History that is not refilled yet, for the commit's metadata.
+    pub owed: Option<Owed>,
 }
 
 impl Progress {

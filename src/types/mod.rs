@@ -2,7 +2,7 @@
 //!
 //! A decoder hands out [`Typed`]: a borrowed raw part with the type that the format's schema, or the
 //! entity's settings, give it. Nothing is converted before somebody asks; what asks is [`render_json`],
-//! [`render_text`], [`render_key`], [`raw_bytes`] or [`unix_ms`].
+//! [`render_text`], [`render_key`], [`raw_bytes`], [`unix_ms`] or [`score`].
 //! This module does no IO, reads no clock, and never goes through `f64` for a decimal or an integer.
 
 mod binary;
@@ -14,8 +14,10 @@ mod json;
 mod kind;
 mod moment;
 mod number;
+mod order;
 mod part;
 mod render;
+mod score;
 mod temporal;
 mod time;
 
@@ -28,10 +30,17 @@ pub use date_part::{DatePart, render_date_part};
 pub use json::{json_string, plain_length, unescape};
 pub use kind::{NAMES, TypeName};
 pub use moment::unix_ms;
+pub use order::{may_order, order_key, order_key_of_null};
 pub use render::{raw_bytes, render_json, render_key, render_text};
+pub use score::score;
 
 use std::borrow::Cow;
 use std::sync::Arc;
+
+/// Days since 1970-01-01 of a date of the Gregorian calendar; `None` where there is none.
+pub(crate) fn days_since_epoch(year: i64, month: i64, day: i64) -> Option<i64> {
+    civil::Date { year, month: month.try_into().ok()?, day: day.try_into().ok()? }.days()
+}
 
 /// The semantic type of a column: what its raw part means.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

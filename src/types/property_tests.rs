@@ -158,6 +158,14 @@ proptest! {
             prop_assert!(outcome.is_ok() || out == b"before");
             prop_assert!(std::str::from_utf8(&out).is_ok());
         }
+        let mut out = b"before".to_vec();
+        match score(value, &mut out) {
+            Ok(()) => {
+                let text = out.strip_prefix(b"before").and_then(|score| std::str::from_utf8(score).ok());
+                prop_assert!(text.and_then(|score| score.parse::<f64>().ok()).is_some_and(|score| !score.is_nan()));
+            }
+            Err(_) => prop_assert_eq!(out, b"before"),
+        }
         let _ = raw_bytes(value, &mut Vec::new());
         let _ = unix_ms(value);
         if let Raw::Json(token) = value.raw {

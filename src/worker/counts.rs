@@ -1,13 +1,17 @@
 //! What a worker tells about its work: plain numbers and names, never a key or a value.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use super::rejects::GuardView;
 use crate::batch::LaneName;
+use crate::batch::RefillMode;
 use crate::dead_letter::Stage;
 use crate::decode::{Ignored, SchemaId};
 use crate::error::WorldError;
-use crate::lane::Activity;
+use crate::lane::{Activity, Loss, RefillNews};
 use crate::record::Position;
+use crate::refill::{LaneReport, RefillView};
 
 /// What happened since the counters were last taken. Plain numbers: the driver makes metrics and logs of them.
 #[derive(Debug, Default)]
@@ -32,10 +36,20 @@ pub struct Counts {
     pub schemas_untold: Vec<(SchemaId, String)>,
     /// Truncates that were ignored, with their offsets: each one is an alarm.
     pub truncates: Vec<(LaneName, i64)>,
+    /// Truncates whose keys are being deleted, with their offsets and entities.
+    pub truncated: Vec<(LaneName, i64, usize)>,
+    /// Keys that truncates deleted, by entity.
+    pub purged: BTreeMap<usize, u64>,
+    /// Truncates whose keys are all gone, and how many there were.
+    pub purges_done: Vec<(LaneName, usize, u64)>,
     /// Rewinds asked for.
-    pub rewinds: Vec<(LaneName, crate::source::RewindTo)>,
+    pub rewinds: Vec<(LaneName, Position, Loss)>,
+    /// What is told of refills.
+    pub refills: Vec<(LaneName, RefillNews)>,
     /// Lanes given up because another owner writes.
     pub given_up: Vec<LaneName>,
+    /// Lanes of which the guard has begun to refuse nearly all of an entity, or no longer does.
+    pub guard_alarms: Vec<(LaneName, GuardView)>,
     /// Lanes taken over.
     pub taken_over: u64,
 }
@@ -72,6 +86,14 @@ pub struct LaneView {
     pub oldest_ms: Option<i64>,
     /// True where its partition is paused.
     pub paused: bool,
+    /// How far its refill is, and how it writes.
+    pub refill: Option<(RefillView, RefillMode)>,
+    /// True where history is owed, also while no refill runs.
+    pub owes: bool,
+    /// The refill that was asked for last, and how far it is.
+    pub asked: Option<(Arc<str>, LaneReport)>,
+    /// What became of its guarded units, by entity.
+    pub guards: Vec<GuardView>,
     /// Why the registry schema that it waits for is not known, where the registry could not be asked.
     pub schema_error: Option<String>,
 }

@@ -4,10 +4,13 @@ use std::sync::Arc;
 
 use super::breaker::Breaker;
 use super::counts::{Counts, Failed};
+use crate::batch::RefillMode;
+use crate::clock::Now;
 use crate::dead_letter::{Letter, PendingLetter};
 use crate::decode::Ignored;
+use crate::entity::Entity;
 use crate::lane::{Lane, OnRefused};
-use crate::pipeline::{Emitted, Pipeline};
+use crate::pipeline::{Emitted, Failure, Pipeline};
 use crate::record::Record;
 use crate::source::StopReason;
 
@@ -20,6 +23,7 @@ pub(super) fn handle(
     on_error: OnRefused,
     counts: &mut Counts,
     breaker: &mut Breaker,
+    now: Now,
 ) -> Result<(), StopReason> {
     if !lane.is_next(record.offset) {
         counts.stale += 1;
@@ -34,8 +38,10 @@ pub(super) fn handle(
     let mut failed = false;
     let mut stop = None;
     let names = Arc::clone(pipeline.entities());
+    lane.takes(record);
     pipeline.handle(record, &mut |emitted| match emitted {
-        Emitted::Mutations { entity, mutations, commit_ms } => {
+        Emitted::Mutations { entity, mutations, rows, commit_ms } => {
+            lane.took_rows(entity, rows);
             *counts.changes.entry(entity).or_default() += 1;
             if let Some(commit_ms) = commit_ms {
                 lane.committed(entity, commit_ms);
@@ -43,6 +49,11 @@ pub(super) fn handle(
             for mutation in mutations {
                 counts.coalesced += u64::from(lane.fill(mutation, record.offset, entity));
             }
+        }
+        Emitted::Truncated { entity, templates, version } => {
+            *counts.changes.entry(entity).or_default() += 1;
+            counts.truncated.push((lane.name().clone(), record.offset, entity));
+            lane.purge(entity, templates, version, (record.offset, record.timestamp_ms), now);
         }
         Emitted::Ignored { why, .. } => {
             if why == Ignored::Truncate {
@@ -52,33 +63,15 @@ pub(super) fn handle(
         }
         Emitted::Failed(failure) => {
             failed = true;
-            let told = Failed {
-                lane: lane.name().clone(),
-                offset: record.offset,
-                entity: failure.entity,
-                stage: failure.stage,
-                kind: failure.kind,
-                detail: failure.detail,
-            };
+            let told = told(lane, record, &failure);
+            lane.took_rows(failure.entity.unwrap_or_default(), &failure.rows);
             match on_error {
                 OnRefused::Stop => {
                     stop.get_or_insert_with(|| StopReason::ErrorPolicy { detail: told.to_string() });
                 }
                 OnRefused::Skip | OnRefused::DeadLetter => {
                     if on_error == OnRefused::DeadLetter {
-                        lane.set_aside(
-                            PendingLetter::Whole(Box::new(Letter {
-                                record: record.to_owned_record(),
-                                entity: told
-                                    .entity
-                                    .and_then(|index| names.get(index))
-                                    .map(|e| Arc::clone(&e.name)),
-                                stage: told.stage,
-                                kind: told.kind,
-                                detail: told.detail.clone(),
-                            })),
-                            record.size_bytes(),
-                        );
+                        lane.set_aside(letter(record, &told, &names), record.size_bytes());
                     }
                     for mutation in failure.deletes {
                         lane.fill(mutation, record.offset, failure.entity.unwrap_or_default());
@@ -97,4 +90,79 @@ pub(super) fn handle(
     lane.record_done(record.offset, record.timestamp_ms);
     breaker.looked_at(failed);
     if breaker.tripped() { Err(breaker.reason()) } else { Ok(()) }
+}
+
+/// Hands one record of history to the pipeline and what comes of it to the lane's refill.
+///
+/// After a loss its errors were told when it was live. Where all is written over (a group that starts, a gap), it
+/// never was, and its errors are dealt with like any other's.
+pub(super) fn handle_history(
+    pipeline: &mut Pipeline,
+    record: &Record<'_>,
+    lane: &mut Lane,
+    on_error: OnRefused,
+    counts: &mut Counts,
+    breaker: &mut Breaker,
+) -> Result<(), StopReason> {
+    let mut failed = false;
+    let mut stop = None;
+    let names = Arc::clone(pipeline.entities());
+    pipeline.handle(record, &mut |emitted| match emitted {
+        Emitted::Mutations { entity, mutations, rows, .. } => {
+            if let Some(refill) = lane.refill_mut() {
+                refill.add(Some(entity), rows, mutations);
+            }
+        }
+        Emitted::Truncated { entity, .. } => {
+            if let Some(refill) = lane.refill_mut() {
+                refill.truncate(entity);
+            }
+        }
+        Emitted::Ignored { .. } => {}
+        Emitted::Failed(failure) => {
+            failed = true;
+            let told = told(lane, record, &failure);
+            let Some(refill) = lane.refill_mut() else { return };
+            refill.failed();
+            refill.add(failure.entity, &failure.rows, failure.deletes.into_iter());
+            if refill.mode() != RefillMode::Overwrite {
+                return;
+            }
+            match on_error {
+                OnRefused::Stop => {
+                    stop.get_or_insert_with(|| StopReason::ErrorPolicy { detail: told.to_string() });
+                }
+                OnRefused::Skip => {}
+                OnRefused::DeadLetter => lane.set_aside(letter(record, &told, &names), record.size_bytes()),
+            }
+            counts.failures.push(told);
+        }
+    });
+    if let Some(reason) = stop {
+        return Err(reason);
+    }
+    breaker.looked_at(failed);
+    if breaker.tripped() { Err(breaker.reason()) } else { Ok(()) }
+}
+
+fn told(lane: &Lane, record: &Record<'_>, failure: &Failure) -> Failed {
+    Failed {
+        lane: lane.name().clone(),
+        offset: record.offset,
+        entity: failure.entity,
+        stage: failure.stage,
+        kind: failure.kind,
+        detail: failure.detail.clone(),
+    }
+}
+
+fn letter(record: &Record<'_>, told: &Failed, entities: &[Entity]) -> PendingLetter {
+    let entity = told.entity.and_then(|index| entities.get(index));
+    PendingLetter::Whole(Box::new(Letter {
+        record: record.to_owned_record(),
+        entity: entity.map(|entity| Arc::clone(&entity.name)),
+        stage: told.stage,
+        kind: told.kind,
+        detail: told.detail.clone(),
+    }))
 }

@@ -5,10 +5,16 @@
 //! simulation with a model). Memory is bounded by [`Worker::hungry`]: a driver hands in records only while it
 //! is true.
 
+mod asked;
 mod breaker;
 mod counts;
 mod handle;
+mod look_back;
+mod rejects;
+mod releasing;
 mod schemas;
+mod throttle;
+mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -17,9 +23,14 @@ use std::time::Duration;
 use self::breaker::Breaker;
 pub use self::counts::{Counts, Failed, LaneView};
 use self::handle::handle;
+use self::rejects::RejectWatch;
+pub use self::rejects::{GuardView, REJECT_ALARM_PERCENT, REJECT_WINDOW_UNITS};
+use self::releasing::{Leave, Releasing};
 use self::schemas::Wanted;
 pub use self::schemas::{NotTold, SCHEMA_GRACE};
-use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Taken};
+use self::throttle::Throttle;
+use self::waiting::Waiting;
+use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Purge, Purged, Taken};
 use crate::clock::Now;
 use crate::dead_letter::{PendingLetter, Stage, Unsent};
 use crate::decode::{RegisteredSchema, SchemaRef};
@@ -27,8 +38,9 @@ use crate::entity::Entity;
 use crate::error::WorldError;
 use crate::lane::{Act, Activity, Lane, LaneOptions, Phase, STALLED_AFTER, Tally};
 use crate::pipeline::Pipeline;
-use crate::record::{AsRecord, Record};
-use crate::source::{Assignment, Delivery, Released, StopReason, Stored, ToSource, ToWorker};
+use crate::record::AsRecord;
+use crate::refill::RefillAsked;
+use crate::source::{Assignment, Delivery, History, Released, StopReason, Stored, ToSource, ToWorker};
 
 /// Bounds and policy of a worker.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +55,10 @@ pub struct WorkerOptions {
     pub breaker_share: f64,
     /// Of so many.
     pub breaker_of: usize,
+    /// Keys of history a second, over all lanes of the worker; `None` is no bound.
+    pub refill_rate: Option<f64>,
+    /// Workers of the process: a rate that is asked for is shared between them.
+    pub workers: usize,
 }
 
 /// What a worker takes in.
@@ -54,6 +70,10 @@ pub enum Input<R> {
     Claimed(LaneId, Result<Taken, WorldError>),
     /// The sink's answer to a batch.
     Applied(Batch, Outcomes),
+    /// The refill that somebody asks for, as it stands now.
+    RefillAsked(Option<RefillAsked>),
+    /// The sink's answer to a step of a purge.
+    Purged(Purge, Result<Purged, WorldError>),
     /// The producer's answer: so many letters were out, and these were not acknowledged.
     LettersSent {
         /// Their lane.
@@ -80,6 +100,8 @@ pub enum Action {
     Claim(Claim),
     /// Apply a batch; answered by [`Input::Applied`].
     Apply(Batch),
+    /// Delete some of the keys of a truncated table; answered by [`Input::Purged`].
+    Purge(Purge),
     /// Set records aside; answered by [`Input::LettersSent`].
     SendLetters {
         /// Their lane.
@@ -111,35 +133,26 @@ struct Owned<R> {
     reading: u32,
     backlog: VecDeque<Delivery<R>>,
     paused: bool,
+    rejects: RejectWatch,
     leave: Leave,
     /// The registry schema that its next record needs, and since when.
     needs: Option<(SchemaRef, Duration)>,
+    /// History that was read and is not handled yet, since a schema is waited for.
+    history: VecDeque<History<R>>,
+    /// The registry schema that its next record of history needs.
+    history_needs: Option<SchemaRef>,
 }
 
 impl<R> Owned<R> {
+    /// Schemas that it waits for.
+    fn awaits(&self) -> impl Iterator<Item = SchemaRef> {
+        self.needs.map(|(schema, _)| schema).into_iter().chain(self.history_needs)
+    }
+
     fn stalls_at(&self) -> Option<Duration> {
         let waits = self.needs.map(|(_, since)| since + STALLED_AFTER);
         self.lane.stalls_at().into_iter().chain(waits).min()
     }
-}
-
-/// How far a lane is on its way out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Leave {
-    /// Not asked to.
-    Stays,
-    /// Finishes what was taken.
-    Drains,
-    /// The sink is leaving it.
-    Leaving,
-}
-
-#[derive(Debug)]
-struct Releasing {
-    lanes: Vec<LaneId>,
-    until: Duration,
-    done: std::sync::mpsc::SyncSender<Released>,
-    abandoned: bool,
 }
 
 /// Owns lanes. Start at [`Worker::apply`].
@@ -153,6 +166,7 @@ pub struct Worker<R> {
     breaker: Breaker,
     counts: Counts,
     schemas: Wanted,
+    throttle: Throttle,
     stopped: bool,
     /// The lane with the highest number that was ever assigned here. Numbers rise and are never used twice.
     newest: Option<LaneId>,
@@ -171,6 +185,7 @@ impl<R: AsRecord> Worker<R> {
             breaker: Breaker::new(options.breaker_share, options.breaker_of),
             counts: Counts::default(),
             schemas: Wanted::default(),
+            throttle: Throttle::new(options.refill_rate),
             stopped: false,
             newest: None,
             acts: Vec::new(),
@@ -185,6 +200,11 @@ impl<R: AsRecord> Worker<R> {
     /// True where records may be handed in.
     pub fn hungry(&self) -> bool {
         self.waiting.bytes < self.options.backlog_bytes && self.waiting.records < self.options.backlog_records
+    }
+
+    /// True where records of history may be handed in: all that came before were handled.
+    pub fn curious(&self) -> bool {
+        self.lanes.values().all(|owned| owned.history.is_empty())
     }
 
     /// Takes what was counted since the last time.
@@ -212,6 +232,10 @@ impl<R: AsRecord> Worker<R> {
                     owned.backlog.front().and_then(|waiting| waiting.record.as_record().timestamp_ms)
                 }),
                 paused: owned.paused,
+                refill: owned.lane.refill_view(),
+                owes: owned.lane.owed().is_some(),
+                asked: owned.lane.asked_report().map(|(id, report)| (Arc::clone(id), report)),
+                guards: owned.rejects.views(),
             })
             .collect()
     }
@@ -226,7 +250,9 @@ impl<R: AsRecord> Worker<R> {
             .values()
             .filter(|owned| !owned.backlog.is_empty() && !owned.paused)
             .filter_map(Owned::stalls_at);
-        lanes.chain(releases).chain(pauses).chain(self.schemas.next_wake()).min()
+        let held_back = self.lanes.values().filter(|owned| owned.lane.history_is_held_back());
+        let throttled = held_back.filter_map(|_| self.throttle.next_wake());
+        lanes.chain(releases).chain(pauses).chain(throttled).chain(self.schemas.next_wake()).min()
     }
 
     /// Takes one input in and says what is to be done about it.
@@ -234,6 +260,9 @@ impl<R: AsRecord> Worker<R> {
         match input {
             Input::Source(ToWorker::Assign(assignment)) => self.assign(assignment, now, out),
             Input::Source(ToWorker::Records(deliveries)) => self.take(deliveries, now, out),
+            Input::Source(ToWorker::History(history)) => {
+                self.with(history.lane, now, out, |owned, _| owned.history.push_back(history));
+            }
             Input::Source(ToWorker::Rewound { lane, reading, position }) => {
                 self.with(lane, now, out, |owned, acts| {
                     owned.reading = reading;
@@ -257,6 +286,8 @@ impl<R: AsRecord> Worker<R> {
                 self.with(lane, now, out, |owned, acts| owned.lane.claimed(result, now, acts));
             }
             Input::Applied(batch, outcomes) => self.applied(batch, outcomes, now, out),
+            Input::RefillAsked(asked) => self.refill_asked(asked.as_ref(), now, out),
+            Input::Purged(purge, result) => self.purged(&purge, &result, now, out),
             Input::LettersSent { lane, flight, sent, unsent } => {
                 self.with(lane, now, out, |owned, acts| {
                     owned.lane.letters_sent(flight, sent, unsent, now, acts);
@@ -268,9 +299,7 @@ impl<R: AsRecord> Worker<R> {
             Input::Schema(schema, told) => self.schema_told(schema, told, now, out),
             Input::Tick => {
                 let waits = |schema: SchemaRef| {
-                    self.lanes
-                        .values()
-                        .any(|owned| owned.needs.is_some_and(|(needed, _)| needed.id == schema.id))
+                    self.lanes.values().any(|owned| owned.awaits().any(|needed| needed.id == schema.id))
                 };
                 out.extend(self.schemas.due(now, waits).into_iter().map(Action::FetchSchema));
                 let lanes: Vec<LaneId> = self.lanes.keys().copied().collect();
@@ -286,7 +315,8 @@ impl<R: AsRecord> Worker<R> {
         let id = assignment.lane;
         self.newest = self.newest.max(Some(id));
         let mut acts = std::mem::take(&mut self.acts);
-        let lane = Lane::new(assignment, self.options.lane, now, &mut acts);
+        let longest_life = self.pipeline.longest_life(&assignment.name.topic);
+        let lane = Lane::new(assignment, self.options.lane, now, &mut acts).with_longest_life(longest_life);
         self.lanes.insert(
             id,
             Owned {
@@ -294,8 +324,11 @@ impl<R: AsRecord> Worker<R> {
                 reading: 0,
                 backlog: VecDeque::new(),
                 paused: false,
+                rejects: RejectWatch::default(),
                 leave: Leave::Stays,
                 needs: None,
+                history: VecDeque::new(),
+                history_needs: None,
             },
         );
         self.carry_out(id, &mut acts, out);
@@ -345,6 +378,9 @@ impl<R: AsRecord> Worker<R> {
             return;
         }
         let mut acts = std::mem::take(&mut self.acts);
+        let allowed =
+            if owned.lane.is_refilling() { self.throttle.allowed(now.monotonic) } else { usize::MAX };
+        owned.lane.allow_history(allowed);
         event(owned, &mut acts);
         if matches!(owned.lane.phase(), Phase::Rewinding | Phase::RewindLater(..) | Phase::GivenUp(_)) {
             // It is read again from an earlier position.
@@ -364,6 +400,7 @@ impl<R: AsRecord> Worker<R> {
             let Some(delivery) = owned.backlog.pop_front() else { break };
             let record = delivery.record.as_record();
             self.waiting.remove(&record);
+            self.pipeline.tell_rows(owned.lane.is_refilling());
             let handled = handle(
                 &mut self.pipeline,
                 &record,
@@ -371,6 +408,7 @@ impl<R: AsRecord> Worker<R> {
                 self.options.lane.on_refused,
                 &mut self.counts,
                 &mut self.breaker,
+                now,
             );
             if let Err(reason) = handled {
                 self.stopped = true;
@@ -381,6 +419,16 @@ impl<R: AsRecord> Worker<R> {
             }
         }
         owned.lane.flush(now, owned.leave == Leave::Drains, &mut acts);
+        if !owned.history.is_empty() && !self.stopped {
+            if let Err(reason) = self.look_back(id, now, out) {
+                self.stopped = true;
+                out.push(Action::Source(ToSource::Stop(reason)));
+            }
+            let Some(owned) = self.lanes.get_mut(&id) else { return };
+            owned.lane.flush(now, owned.leave == Leave::Drains, &mut acts);
+        }
+        let Some(owned) = self.lanes.get_mut(&id) else { return };
+        self.throttle.spent(owned.lane.history_sent());
         let stalled = owned.stalls_at().is_some_and(|at| at <= now.monotonic);
         if stalled && !owned.backlog.is_empty() && !owned.paused {
             owned.paused = true;
@@ -398,7 +446,10 @@ impl<R: AsRecord> Worker<R> {
         let mut tally = Tally::default();
         self.with(id, now, out, |owned, acts| owned.lane.applied(batch, outcomes, now, &mut tally, acts));
         self.counts.world.extend(tally.error);
-        let Some(owned) = self.lanes.get(&id) else { return };
+        let Some(owned) = self.lanes.get_mut(&id) else { return };
+        for turned in owned.rejects.add(&tally.guarded) {
+            self.counts.guard_alarms.push((owned.lane.name().clone(), turned));
+        }
         for (offset, entity, refusal) in tally.refused {
             self.counts.failures.push(Failed {
                 lane: owned.lane.name().clone(),
@@ -413,6 +464,29 @@ impl<R: AsRecord> Worker<R> {
         if self.breaker.tripped() && !self.stopped {
             self.stopped = true;
             out.push(Action::Source(ToSource::Stop(self.breaker.reason())));
+        }
+    }
+
+    fn purged(
+        &mut self,
+        purge: &Purge,
+        result: &Result<Purged, WorldError>,
+        now: Now,
+        out: &mut Vec<Action>,
+    ) {
+        match result {
+            Ok(purged) => *self.counts.purged.entry(purge.entity).or_default() += purged.deleted,
+            Err(error) => self.counts.world.push(error.clone()),
+        }
+        let mut done = None;
+        self.with(purge.lane, now, out, |owned, acts| {
+            done = owned
+                .lane
+                .purged(purge, result, now, acts)
+                .map(|deleted| (owned.lane.name().clone(), deleted));
+        });
+        if let Some((lane, deleted)) = done {
+            self.counts.purges_done.push((lane, purge.entity, deleted));
         }
     }
 
@@ -433,59 +507,11 @@ impl<R: AsRecord> Worker<R> {
         }
         let Some(known) = self.schemas.told(schema, told, now) else { return };
         self.pipeline.know_schema(schema, known);
-        let waiting = self.lanes.iter().filter(|(_, owned)| owned.needs.is_some());
+        let waiting = self.lanes.iter().filter(|(_, owned)| owned.awaits().next().is_some());
         let waiting: Vec<LaneId> = waiting.map(|(id, _)| *id).collect();
         for id in waiting {
             self.with(id, now, out, |_, _| {});
         }
-    }
-
-    fn release(
-        &mut self,
-        lanes: Vec<LaneId>,
-        within: Duration,
-        done: std::sync::mpsc::SyncSender<Released>,
-        now: Now,
-        out: &mut Vec<Action>,
-    ) {
-        for id in &lanes {
-            if let Some(owned) = self.lanes.get_mut(id) {
-                owned.leave = Leave::Drains;
-                // What waits was not handled: its next owner reads it again.
-                self.waiting.forget(&mut owned.backlog);
-                owned.needs = None;
-            }
-            self.with(*id, now, out, |_, _| {});
-        }
-        self.releasing.push(Releasing { lanes, until: now.monotonic + within, done, abandoned: false });
-    }
-
-    /// Moves the releases on: lanes that are drained are left, those past the deadline abandoned.
-    fn finish_releases(&mut self, now: Now, out: &mut Vec<Action>) {
-        let mut releasing = std::mem::take(&mut self.releasing);
-        releasing.retain_mut(|release| {
-            let late = now.monotonic >= release.until;
-            release.lanes.retain(|&id| {
-                let Some(owned) = self.lanes.get_mut(&id) else { return false };
-                if late || owned.lane.is_stopped() {
-                    release.abandoned = true;
-                    self.drop_lane(id);
-                    out.push(Action::Abandon(id));
-                    return false;
-                }
-                if owned.leave == Leave::Drains && owned.lane.is_drained() {
-                    owned.leave = Leave::Leaving;
-                    out.push(Action::Leave(id));
-                }
-                true
-            });
-            if release.lanes.is_empty() {
-                let released = if release.abandoned { Released::Abandoned } else { Released::InTime };
-                out.push(Action::Answer(release.done.clone(), released));
-            }
-            !release.lanes.is_empty()
-        });
-        self.releasing = releasing;
     }
 
     fn drop_lane(&mut self, id: LaneId) {
@@ -499,6 +525,7 @@ impl<R: AsRecord> Worker<R> {
             out.push(match act {
                 Act::Claim(claim) => Action::Claim(claim),
                 Act::Apply(batch) => Action::Apply(batch),
+                Act::Purge(purge) => Action::Purge(purge),
                 Act::SendLetters { flight, letters } => {
                     let name = match self.lanes.get(&id) {
                         Some(owned) => owned.lane.name().clone(),
@@ -507,9 +534,16 @@ impl<R: AsRecord> Worker<R> {
                     Action::SendLetters { lane: id, name, flight, letters }
                 }
                 Act::Store(stored) => Action::Store(id, stored),
-                Act::Rewind(to) => {
+                Act::ReadHistory(request) => Action::Source(ToSource::History { lane: id, request }),
+                Act::Refill(news) => {
                     if let Some(owned) = self.lanes.get(&id) {
-                        self.counts.rewinds.push((owned.lane.name().clone(), to));
+                        self.counts.refills.push((owned.lane.name().clone(), news));
+                    }
+                    continue;
+                }
+                Act::Rewind(to, loss) => {
+                    if let Some(owned) = self.lanes.get(&id) {
+                        self.counts.rewinds.push((owned.lane.name().clone(), to, loss));
                     }
                     Action::Source(ToSource::Rewind { lane: id, to })
                 }
@@ -528,29 +562,6 @@ impl<R: AsRecord> Worker<R> {
                     }))
                 }
             });
-        }
-    }
-}
-
-/// What waits in the backlogs of all lanes.
-#[derive(Debug, Default)]
-struct Waiting {
-    bytes: usize,
-    records: usize,
-}
-
-impl Waiting {
-    fn add(&mut self, record: &Record<'_>) {
-        self.bytes += record.size_bytes();
-        self.records += 1;
-    }
-    fn remove(&mut self, record: &Record<'_>) {
-        self.bytes -= record.size_bytes();
-        self.records -= 1;
-    }
-    fn forget<R: AsRecord>(&mut self, backlog: &mut VecDeque<Delivery<R>>) {
-        for waiting in backlog.drain(..) {
-            self.remove(&waiting.record.as_record());
         }
     }
 }

@@ -1,13 +1,16 @@
 //! What a worker asks for, and what it leaves alone.
 
 use super::*;
-use crate::batch::{Epoch, Standing, WatermarkSeen};
+use crate::batch::{Epoch, Outcome, Standing, WatermarkSeen};
 use crate::decode::{SchemaId, SchemaKind, Side, UnknownSchema, Wire};
 use crate::entity::testing::{mapping, write};
 use crate::lane::OnRefused;
 use crate::record::OwnedRecord;
 use crate::record::Position;
+use crate::refill::RefillOptions;
 
+const REFILL: RefillOptions =
+    RefillOptions { window_records: 10, window_bytes: 1_000, seen_max: 100, seed: 1 };
 const LANE: LaneId = LaneId(1);
 
 fn at(ms: u64) -> Now {
@@ -16,12 +19,21 @@ fn at(ms: u64) -> Now {
 
 /// A worker whose one lane was assigned and is to be released; what it asked for meanwhile.
 fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
-    let lane = LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip };
-    let options =
-        WorkerOptions { lane, backlog_bytes: 1_000, backlog_records: 8, breaker_share: 1.0, breaker_of: 8 };
+    let lane =
+        LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip, refill: REFILL };
+    let options = WorkerOptions {
+        lane,
+        backlog_bytes: 1_000,
+        backlog_records: 8,
+        breaker_share: 1.0,
+        breaker_of: 8,
+        refill_rate: None,
+        workers: 1,
+    };
     let mut worker = Worker::new(Pipeline::new(Arc::from([])), options);
     let name = LaneName { topic: "t".to_owned(), partition: 0 };
-    let assignment = Assignment { lane: LANE, name, committed, start: 5, low: 0, above: Epoch(0) };
+    let assignment =
+        Assignment { lane: LANE, name, committed, start: 5, low: 0, above: Epoch(0), owed: None };
     let mut out = Vec::new();
     worker.apply(Input::Source(ToWorker::Assign(assignment)), at(0), &mut out);
     let (done, _) = std::sync::mpsc::sync_channel(1);
@@ -31,7 +43,7 @@ fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
 }
 
 fn taken() -> Input<OwnedRecord> {
-    Input::Claimed(LANE, Ok(Taken { epoch: Epoch(1), standing: Standing::Intact }))
+    Input::Claimed(LANE, Ok(Taken { epoch: Epoch(1), standing: Standing::Intact, owed: None }))
 }
 
 #[test]
@@ -70,17 +82,25 @@ fn framed_rows() -> (Worker<OwnedRecord>, Vec<Action>) {
     rows.topics = crate::entity::Topics::Names(vec!["t".to_owned()]);
     rows.format = crate::decode::Format::Rows;
     let pipeline = Pipeline::new(Arc::from([rows])).with_registry(Wire::default());
-    let lane = LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip };
-    let options =
-        WorkerOptions { lane, backlog_bytes: 1_000, backlog_records: 8, breaker_share: 1.0, breaker_of: 8 };
+    let lane =
+        LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip, refill: REFILL };
+    let options = WorkerOptions {
+        lane,
+        backlog_bytes: 1_000,
+        backlog_records: 8,
+        breaker_share: 1.0,
+        breaker_of: 8,
+        refill_rate: None,
+        workers: 1,
+    };
     let mut worker = Worker::new(pipeline, options);
     let mut out = Vec::new();
     for (id, partition) in [(1, 0), (2, 1)] {
         let name = LaneName { topic: "t".to_owned(), partition };
         let (lane, above) = (LaneId(id), Epoch(0));
-        let assignment = Assignment { lane, name, committed: Some(0), start: 0, low: 0, above };
+        let assignment = Assignment { lane, name, committed: Some(0), start: 0, low: 0, above, owed: None };
         worker.apply(Input::Source(ToWorker::Assign(assignment)), at(0), &mut out);
-        let taken = Ok(Taken { epoch: Epoch(1), standing: Standing::Intact });
+        let taken = Ok(Taken { epoch: Epoch(1), standing: Standing::Intact, owed: None });
         worker.apply(Input::Claimed(lane, taken), at(0), &mut out);
     }
     for action in std::mem::take(&mut out) {
@@ -176,4 +196,84 @@ fn a_lane_that_waits_for_a_schema_can_be_given_back() {
     worker.apply(Input::Source(release), at(10), &mut out);
     let left = out.iter().filter(|action| matches!(action, Action::Leave(_))).count();
     assert_eq!(left, 2, "{out:?}");
+}
+
+/// A worker with one lane of rows that are guarded by offset, taken over; nothing is in flight.
+fn guarded_rows() -> Worker<OwnedRecord> {
+    let mut rows = mapping(vec![write("row:{id}")]);
+    rows.topics = crate::entity::Topics::Names(vec!["t".to_owned()]);
+    rows.format = crate::decode::Format::Rows;
+    rows.guard = Some(crate::entity::GuardRule { by: crate::entity::GuardBy::Offset, epoch: 0 });
+    let lane =
+        LaneOptions { batch_records: 100, batch_bytes: 1 << 20, on_refused: OnRefused::Skip, refill: REFILL };
+    let options = WorkerOptions {
+        lane,
+        backlog_bytes: 1 << 20,
+        backlog_records: 1_000,
+        breaker_share: 1.0,
+        breaker_of: 8,
+        refill_rate: None,
+        workers: 1,
+    };
+    let mut worker = Worker::new(Pipeline::new(Arc::from([rows])), options);
+    let name = LaneName { topic: "t".to_owned(), partition: 0 };
+    let assignment =
+        Assignment { lane: LANE, name, committed: Some(0), start: 0, low: 0, above: Epoch(0), owed: None };
+    let mut out = Vec::new();
+    worker.apply(Input::Source(ToWorker::Assign(assignment)), at(0), &mut out);
+    worker.apply(taken(), at(0), &mut out);
+    answer(&mut worker, out, &Outcome::Applied);
+    worker
+}
+
+/// Answers every batch, each unit with this outcome, until none is out.
+fn answer(worker: &mut Worker<OwnedRecord>, mut out: Vec<Action>, outcome: &Outcome) {
+    while let Some(action) = out.pop() {
+        if let Action::Apply(batch) = action {
+            let units = vec![outcome.clone(); batch.units.len()];
+            let seen = Outcomes { units, watermark: WatermarkSeen::Current, error: None };
+            worker.apply(Input::Applied(batch, seen), at(0), &mut out);
+        }
+    }
+}
+
+fn deliver(worker: &mut Worker<OwnedRecord>, offsets: std::ops::Range<i64>, outcome: &Outcome) {
+    for offset in offsets {
+        let record = OwnedRecord {
+            topic: "t".to_owned(),
+            offset,
+            key: Some(format!(r#"{{"id":{offset}}}"#).into_bytes()),
+            value: Some(format!(r#"{{"id":{offset}}}"#).into_bytes()),
+            ..OwnedRecord::default()
+        };
+        let records = vec![Delivery { lane: LANE, reading: 0, record }];
+        let mut out = Vec::new();
+        worker.apply(Input::Source(ToWorker::Records(records)), at(1), &mut out);
+        answer(worker, out, outcome);
+    }
+}
+
+#[test]
+fn a_lane_whose_records_the_guard_refuses_is_alarmed_of_once_and_ends() {
+    let window = i64::try_from(REJECT_WINDOW_UNITS).unwrap();
+    let mut worker = guarded_rows();
+    let turns = |worker: &mut Worker<OwnedRecord>| {
+        let turned = worker.take_counts().guard_alarms;
+        turned.into_iter().map(|(lane, view)| (lane.partition, view.alarmed)).collect::<Vec<_>>()
+    };
+    deliver(&mut worker, 0..window, &Outcome::Applied);
+    assert_eq!(turns(&mut worker), []);
+    deliver(&mut worker, window..3 * window, &Outcome::Rejected);
+    assert_eq!(turns(&mut worker), [(0, true)]);
+    let [view] = worker.views().remove(0).guards[..] else { panic!("one entity") };
+    let expected = GuardView {
+        entity: 0,
+        seen: 3 * REJECT_WINDOW_UNITS,
+        rejected: 2 * REJECT_WINDOW_UNITS,
+        window: Some((REJECT_WINDOW_UNITS, REJECT_WINDOW_UNITS)),
+        alarmed: true,
+    };
+    assert_eq!(view, expected);
+    deliver(&mut worker, 3 * window..4 * window, &Outcome::Applied);
+    assert_eq!(turns(&mut worker), [(0, false)]);
 }

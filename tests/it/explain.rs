@@ -192,3 +192,40 @@ fn verdicts_as_json_are_one_object_a_line() {
     assert_eq!(lines[0]["differences"][0]["line"], 1);
     assert_eq!(lines[1], serde_json::json!({"passed": 0, "failed": 1}));
 }
+
+#[test]
+fn protobuf_is_explained_under_the_schemas_of_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let schemas = folder.path().join("schemas.json");
+    let text = "syntax = \"proto3\"; package shop; import \"money.proto\"; message Key { int32 id = 1; } \
+        message Customer { int32 id = 1; optional string email = 2; Money balance = 3; }";
+    let money = "syntax = \"proto3\"; package shop; message Money { int64 cents = 1; }";
+    let stored = serde_json::json!({"7": {
+        "schema": text, "schemaType": "PROTOBUF", "references": [{"name": "money.proto", "schema": money}],
+    }});
+    fs::write(&schemas, stored.to_string()).unwrap();
+    let settings = folder.path().join("stoker.toml");
+    let entity = "[kafka]\nbrokers = \"b:9092\"\ngroup = \"g\"\n[redis]\nurl = \"redis://r\"\n[[entity]]\nname = \"c\"\ntopics = [\"t\"]\n\
+        [[entity.write]]\nkey = \"c:{id}\"\nvalue = \"json\"\nttl = \"none\"\n";
+    fs::write(&settings, entity).unwrap();
+    let args = ["explain", "-c", settings.to_str().unwrap(), "--schemas", schemas.to_str().unwrap()];
+    // Id 7; index [0] is the key, [1] the row: id 5, no email, a balance of 1250 cents.
+    let key = "\"key_b64\":\"AAAAAAcACAU=\"";
+    let ran = stoker(
+        &args,
+        &format!(
+            "{{\"topic\":\"t\",{key},\"value_b64\":\"AAAAAAcCAggFGgMI4gk=\"}}\n{{\"topic\":\"t\",{key}}}\n{{\"topic\":\"t\",{key},\"value_b64\":\"AAAAAAcCAggF/w==\"}}\n"
+        ),
+    );
+    assert_eq!((ran.code, ran.err.as_str()), (0, ""), "{}", ran.out);
+    let lines: Vec<serde_json::Value> =
+        ran.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let expected = serde_json::json!({"id": 5, "email": null, "balance": {"cents": 1250}});
+    assert_eq!(lines[0]["mutations"][0]["value"], expected, "{}", ran.out);
+    assert_eq!(lines[1]["mutations"][0], serde_json::json!({"op": "delete", "key": "c:5"}));
+    assert_eq!(lines[2]["error"]["kind"], "protobuf", "{}", ran.out);
+    assert_eq!(
+        lines[2]["error"]["detail"],
+        "the value is not what its Protobuf schema says at byte 4: expected a number, and the record ends within it"
+    );
+}

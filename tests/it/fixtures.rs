@@ -5,17 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::value::RawValue;
 
-use crate::support::captures::{self, Line};
+use crate::support::captures::{self, Line, POSTGRES, respelt};
 use crate::support::command::stoker;
-
-const FIXTURES: [&str; 6] = [
-    "test",
-    "-c",
-    "tests/fixtures/stoker.toml",
-    "--schemas",
-    "tests/fixtures/debezium-3.7-postgres-15/schemas.json",
-    "tests/fixtures",
-];
 
 /// Records under `debezium-3.7-postgres-15`: none may get lost from the folder without anybody noticing.
 const CAPTURED_RECORDS: usize = 1_331;
@@ -31,7 +22,8 @@ const FLATTENED: [&str; 6] = [
 
 #[test]
 fn every_captured_record_does_what_is_expected_of_it() {
-    let ran = stoker(&FIXTURES, "");
+    let arguments = POSTGRES.test_arguments();
+    let ran = stoker(&arguments.each_ref().map(String::as_str), "");
     assert_eq!(ran.code, 0, "{}\n{}\nread the differences; --bless writes them", ran.out, ran.err);
     let cases = captures::all().len();
     assert!(ran.out.ends_with(&format!("\n{cases} passed, 0 failed\n")), "{}", ran.out);
@@ -96,22 +88,6 @@ fn the_same_row_gives_the_same_bytes_in_every_form() {
             assert_eq!(writes, expected, "{table} as {form}");
         }
     }
-}
-
-/// JSON keeps the event's spelling of doubles (`1.0E10`) and of escapes in text (`\uD83E\uDD80`); Avro has none: all
-/// in one.
-fn respelt(writes: BTreeMap<String, Vec<String>>) -> BTreeMap<String, Vec<String>> {
-    let java =
-        regex::Regex::new(r"-?[0-9]+\.[0-9]+E-?[0-9]+|\\u[dD][0-9a-fA-F]{3}\\u[dD][0-9a-fA-F]{3}").unwrap();
-    let respell = |text: &str| {
-        java.replace_all(text, |found: &regex::Captures<'_>| match found[0].parse::<f64>() {
-            Ok(double) => serde_json::to_string(&double).unwrap(),
-            Err(_) => serde_json::from_str::<String>(&format!("\"{}\"", &found[0])).unwrap(),
-        })
-        .into_owned()
-    };
-    let respell_all = |values: Vec<String>| values.iter().map(|value| respell(value)).collect();
-    writes.into_iter().map(|(key, values)| (key, respell_all(values))).collect()
 }
 
 /// Under `json-readable` the connector spells decimals, times and bytes as text. Whole columns that differ are

@@ -110,14 +110,15 @@ fn a_new_group_starts_where_the_settings_say() {
         let keys = || redis.client().run::<Vec<String>>(&["KEYS", "group-start:*"]).len();
         assert!(wait_for(LONG, || keys() == 20), "{start}: {}\n{}", keys(), instance.story());
         if start == "refill" {
-            instance.await_log("its history is read from the earliest position, in order");
+            instance.await_log("the history is refilled newest first");
+            instance.await_metric("stoker_refills_total", "result=\"done\"", 2.0);
         }
         assert_eq!(instance.stop(), 0);
     }
 }
 
 #[test]
-fn a_position_that_retention_took_away_is_an_alarm_and_read_from_the_earliest() {
+fn a_position_that_retention_took_away_is_an_alarm_and_what_is_left_is_refilled() {
     let scene = Scene::new("group-range", 1);
     scene.write(0..10, 1, 1);
     let bench = scene.draft.bench();
@@ -142,7 +143,7 @@ fn a_position_that_retention_took_away_is_an_alarm_and_read_from_the_earliest() 
     scene.await_applied(25..30, 1, &second);
     let told = |line: &Value| {
         line["level"] == "ERROR"
-            && line["message"].as_str().is_some_and(|said| said.contains("reading from the earliest"))
+            && line["message"].as_str().is_some_and(|said| said.contains("never applied"))
     };
     let alarms = second.lines().iter().filter(|line| told(line)).count();
     assert_eq!(alarms, 2, "{}", second.story());

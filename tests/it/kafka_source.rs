@@ -16,9 +16,7 @@ use stoker::settings::{KafkaSettings, Limits, Secret, Start};
 use stoker::source::kafka::mock::MockKafka;
 use stoker::source::kafka::probe::{Probe, Severity, probe};
 use stoker::source::kafka::{DeadLetterProducer, KafkaRecord, KafkaSource, RereadError, Status, reread};
-use stoker::source::{
-    Delivery, Progress, Released, RewindTo, StopReason, Stored, ToSource, ToWorker, WorkerSenders,
-};
+use stoker::source::{Delivery, Progress, Released, StopReason, Stored, ToSource, ToWorker, WorkerSenders};
 
 /// The mock takes most of a session (3 s here) for a hand-over, and several of them for a member that joins.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -94,6 +92,7 @@ impl Scene {
                     let answer = if takes <= within { Released::InTime } else { Released::Abandoned };
                     let _ = done.send(answer);
                 }
+                ToWorker::History(_) => panic!("nobody asked for history"),
                 ToWorker::Lost(lanes) => self.note(Got::Lost(lanes)),
             }
         }
@@ -105,7 +104,7 @@ impl Scene {
         let (lane, reading) = (delivery.lane, delivery.reading);
         self.note(Got::Record { lane, reading, record });
         if position <= self.store_up_to.load(Ordering::Relaxed) {
-            self.progress.store(lane, Stored { position, epoch: Epoch(7) });
+            self.progress.store(lane, Stored { position, epoch: Epoch(7), owed: None });
         }
     }
 
@@ -323,10 +322,10 @@ fn a_rewind_reads_exactly_from_its_position_and_only_under_the_new_reading() {
         let lane = stage.lane(0);
         let rewind = |to| stage.to_source.send(ToSource::Rewind { lane, to }).unwrap();
 
-        rewind(RewindTo::At(120));
+        rewind(120);
         stage.wait("the second reading", |s| s.offsets(0, 1).len() == 80);
         assert_eq!(stage.offsets(0, 1), (120..200).collect::<Vec<_>>());
-        rewind(RewindTo::Earliest);
+        rewind(0);
         stage.wait("the third reading", |s| s.offsets(0, 2).len() == 200);
         assert_eq!(stage.offsets(0, 2), (0..200).collect::<Vec<_>>());
 
@@ -346,7 +345,7 @@ fn a_rewind_past_the_end_begins_a_new_lane() {
     cluster.run(&cluster.settings(), |stage| {
         stage.wait("the records", |s| s.offsets(0, 0).len() == 20);
         let lane = stage.lane(0);
-        stage.to_source.send(ToSource::Rewind { lane, to: RewindTo::At(100_000) }).unwrap();
+        stage.to_source.send(ToSource::Rewind { lane, to: 100_000 }).unwrap();
         stage.wait("another lane", |s| s.lane(0) != lane);
         assert!(stage.got().contains(&Got::Lost(vec![lane])));
         cluster.append(0, 1);
@@ -415,7 +414,7 @@ fn a_committed_position_past_the_end_is_read_from_the_beginning() {
     cluster.append(0, 3);
     cluster.run(&cluster.settings(), |stage| {
         stage.wait("the records", |s| s.offsets(0, 0).len() == 3);
-        stage.progress.store(stage.lane(0), Stored { position: 500, epoch: Epoch(7) });
+        stage.progress.store(stage.lane(0), Stored { position: 500, epoch: Epoch(7), owed: None });
     });
     cluster.run(&cluster.settings(), |stage| {
         stage.wait("the records again", |s| s.offsets(0, 0) == [0, 1, 2]);
@@ -496,7 +495,7 @@ fn a_worker_that_misses_the_drain_deadline_commits_nothing_more() {
             stage.wait("the commit", |s| {
                 s.status.picture().partitions.iter().any(|p| p.committed == Some(10))
             });
-            stage.progress.store(stage.lane(0), Stored { position: 5, epoch: Epoch(7) });
+            stage.progress.store(stage.lane(0), Stored { position: 5, epoch: Epoch(7), owed: None });
         },
     );
     assert_eq!(reason, StopReason::DrainDeadline);
@@ -572,7 +571,7 @@ fn kafka_away_for_a_while_loses_nothing() {
         stage.wait("that it is away", |s| !s.status.picture().connected);
         // A rewind waits until Kafka answers.
         let lane = stage.lane(0);
-        stage.to_source.send(ToSource::Rewind { lane, to: RewindTo::At(2) }).unwrap();
+        stage.to_source.send(ToSource::Rewind { lane, to: 2 }).unwrap();
         std::thread::sleep(Duration::from_millis(500));
         assert!(stage.offsets(0, 1).is_empty());
         cluster.mock.set_up(true).unwrap();

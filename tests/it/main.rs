@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test panics where something is not as it should be")]
 
 mod admin;
+mod allocation;
+mod binlog_fixtures;
 mod coalesce_law;
 mod demo;
 mod dependencies;
@@ -10,18 +12,28 @@ mod errors;
 mod explain;
 mod fixtures;
 mod group;
+mod guard;
+mod guard_race;
 mod handler;
 mod kafka_source;
+mod member_contract;
+mod merging;
 mod mutated_captures;
 mod outage;
+mod patching;
 mod peers;
 mod process;
 mod readme;
 mod redis_cluster;
 mod redis_sink;
+mod registry_tls;
 mod simulation;
 mod sink_contract;
 mod support;
 mod tidy;
+mod truncate;
 mod values;
+mod verify;
+mod verify_members;
+mod verify_places;
 mod zombie;

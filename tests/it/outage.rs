@@ -15,7 +15,8 @@ use crate::support::redis::RedisServer;
 use crate::support::scene::{Draft, LONG, Scene, event, record_key, row};
 use crate::support::wait_for;
 
-const LOST: &str = "Redis lost what was applied";
+const LOST: &str = "Redis lost its data";
+const FELL_BACK: &str = "Redis went back to an older state";
 
 /// The process never left the group: its lanes are those that it was given first.
 fn assert_stayed(instance: &Instance) {
@@ -76,7 +77,7 @@ fn a_redis_that_restarts_from_an_old_snapshot_is_brought_up_to_date() {
     scene.await_applied(100..150, 1, &instance);
     assert_eq!(scene.missing(50..51, 1), 1, "what was deleted since the snapshot is deleted again");
     instance.await_metric("stoker_rewinds_total", "reason=\"behind\"", 1.0);
-    instance.await_log(LOST);
+    instance.await_log(FELL_BACK);
     assert_eq!(instance.stop(), 0);
 }
 

@@ -270,6 +270,7 @@ fn cached(scene: &Scene) -> BTreeMap<String, String> {
         Cached::Json(value) => (key, value.to_string()),
         Cached::Text(text) => (key, text),
         Cached::Hash(fields) => (key, format!("{fields:?}")),
+        Cached::Set(_) | Cached::SortedSet(_) => panic!("{key} has members, and no peer writes any"),
     });
     held.map(|(key, value)| (key.trim_start_matches(&prefix).to_owned(), value)).collect()
 }

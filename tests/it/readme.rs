@@ -246,7 +246,7 @@ fn the_rights_in_redis_are_enough() {
         text.lines().find(|line| line.starts_with("ACL SETUSER ")).expect("the README has an ACL rule");
     let mut words: Vec<&str> = rule.split(' ').collect();
     // The entities beside the README's whole file need their keys, and no other command.
-    words.extend(["~order:*", "~label:*"]);
+    words.extend(["~order:*", "~customer-orders:*", "~orders-by-total", "~label:*"]);
     let redis = RedisServer::start();
     redis.client().run::<()>(&words);
 
@@ -276,7 +276,8 @@ fn the_rights_in_redis_are_enough() {
     let customer = change_of_customer(64);
     let is_new_order = |line: &&str| line.contains("shop.public.orders") && line.contains(r#"\"op\":\"c\""#);
     let order = live.lines().find(is_new_order).unwrap();
-    let (order_key, order_status) = (format!("order:{}", id_of(order)), "new");
+    let order_id = id_of(order).to_string();
+    let (order_key, order_status) = (format!("order:{order_id}"), "new");
     assert!(order.contains(&format!(r#"\"status\":\"{order_status}\""#)));
     kafka
         .append_all([&record(&customer), &record(order), &label(1, None, "a"), &label(1, Some("a"), "b")])
@@ -289,7 +290,13 @@ fn the_rights_in_redis_are_enough() {
         let status: Option<String> = client.run(&["HGET", &order_key, "status"]);
         let owner: Option<String> = client.run(&["GET", "customer-by-email:björn.nagy217@example.com"]);
         let labels: [Option<String>; 2] = [client.run(&["GET", "label:a"]), client.run(&["GET", "label:b"])];
-        status == text(order_status) && owner == text("64") && labels == [None, text("1")]
+        let score: Option<f64> = client.run(&["ZSCORE", "orders-by-total", &order_id]);
+        let indexed: Vec<String> = client.run(&["KEYS", "customer-orders:*"]);
+        status == text(order_status)
+            && score.is_some()
+            && indexed.len() == 1
+            && owner == text("64")
+            && labels == [None, text("1")]
     });
     assert!(applied, "not all of it was applied:\n{}", stoker.log());
     // One more value after the other, so that the script compares with what is there.
@@ -299,7 +306,21 @@ fn the_rights_in_redis_are_enough() {
         labels == [None, text("1")]
     });
     assert!(moved, "a compare-and-delete was not applied:\n{}", stoker.log());
+    kafka.append(&deleted(record(order))).unwrap();
+    let gone = wait_for(Duration::from_secs(30), || {
+        client.run::<u64>(&["EXISTS", &order_key, "orders-by-total"]) == 0
+            && client.run::<Vec<String>>(&["KEYS", "customer-orders:*"]).is_empty()
+    });
+    assert!(gone, "an order's members were not removed:\n{}", stoker.log());
     assert_eq!(stoker.stop(), 0);
+}
+
+/// The record that deletes what that one created.
+fn deleted(created: OwnedRecord) -> OwnedRecord {
+    let mut value: Value = serde_json::from_slice(created.value.as_deref().unwrap()).unwrap();
+    value["before"] = value["after"].take();
+    value["op"] = "d".into();
+    OwnedRecord { value: Some(value.to_string().into()), ..created }
 }
 
 /// A secondary key of a source without positions: its delete compares.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use stoker::batch::{Action, Outcome, Standing, Unit, WatermarkSeen};
+use stoker::batch::{Action, Batch, Outcome, Owed, RefillMode, Standing, Unit, WatermarkSeen};
 use stoker::error::{ServerCode, WorldError};
 use stoker::mutation::Expiry;
 use stoker::sink::Sink;
@@ -217,10 +217,23 @@ fn a_master_that_lost_its_data_is_written_again_and_the_others_left_alone() {
     lost.client().run::<()>(&["FLUSHALL"]);
     let next = self::sink(&cluster);
     let taken = runtime.block_on(next.take_over(&claim_from(2, 11))).unwrap();
-    assert_eq!(taken.standing, Standing::Missing, "a new owner sees it as well");
-    let outcomes = runtime.block_on(next.apply(&batch(2, 0..11, units("again"))));
+    let owed = Some(Owed::all(11, RefillMode::Restore));
+    assert_eq!((taken.standing, taken.owed), (Standing::Intact, owed), "a new owner sees it as well");
+    let refilled = units("again").into_iter().map(|unit| match unit.action {
+        Action::Write(value, expiry) => {
+            Unit { action: Action::Write(value, expiry), offsets: [].into_iter().collect(), ..unit }
+        }
+        _ => panic!("units are writes"),
+    });
+    let elsewhere = keys.iter().find(|key| !on_lost(key)).unwrap();
+    cluster.master_of(slot_of(elsewhere.as_bytes())).client().run::<i64>(&["DEL", elsewhere]);
+    let batch = Batch { owed, ..batch(2, 11..12, refilled.collect()) };
+    let outcomes = runtime.block_on(next.apply(&batch));
     assert_done(&outcomes);
-    for key in &keys {
+    assert_eq!(read_at(&cluster, elsewhere.as_bytes()), None, "only who lost its data is refilled");
+    let again = runtime.block_on(self::sink(&cluster).take_over(&claim_from(3, 12))).unwrap();
+    assert_eq!(again.owed, owed, "until it is paid, whoever owns the lane");
+    for key in keys.iter().filter(|key| *key != elsewhere) {
         let expected = if on_lost(key) { "again" } else { "on" };
         assert_eq!(read_at(&cluster, key.as_bytes()), string(expected), "{key}");
     }
@@ -281,10 +294,10 @@ fn a_replica_that_lagged_and_took_over_shows_in_its_watermark() {
     let mut seen = WatermarkSeen::Current;
     let found = wait_for(std::time::Duration::from_secs(20), || {
         seen = runtime.block_on(sink.apply(&look(1, 20))).watermark;
-        matches!(seen, WatermarkSeen::Behind(_) | WatermarkSeen::Missing)
+        matches!(seen, WatermarkSeen::Behind(..) | WatermarkSeen::Missing)
     });
     assert!(found, "{seen:?}");
-    assert_eq!(seen, WatermarkSeen::Behind(10));
+    assert_eq!(seen, WatermarkSeen::Behind(10, None));
     runtime.block_on(until_applied(&sink, 1, 10..20, units("second")));
     assert_done(&runtime.block_on(sink.apply(&look(1, 20))));
     let promoted = format!("127.0.0.1:{}", replica.port);

@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use stoker::batch::{Action, Batch, Outcome, Outcomes, WatermarkSeen};
+use stoker::batch::{Action, Batch, Outcome, Outcomes, Step, Unit, WatermarkSeen};
 use stoker::error::{ServerCode, WorldError};
-use stoker::mutation::Expiry;
+use stoker::mutation::{Expiry, MemberKind, RowId, Value};
 use stoker::settings::{RedisAddress, RedisSettings, RedisTarget, Secret, TlsSettings};
 use stoker::sink::Sink;
 use stoker::sink::redis::RedisSink;
@@ -210,14 +210,31 @@ fn a_server_that_refuses_for_now_is_written_to_later() {
     let server = RedisServer::start();
     let sink = sink(server.settings());
     let mut client = server.client();
+    let row = || RowId::new(b"r");
+    let never = Expiry::Never;
+    let guarded_member = |step| Unit {
+        key: member("board", MemberKind::SortedSet, "m"),
+        ..unit("", Action::Guarded([step].into_iter().collect()))
+    };
     let units = || {
         let guarded = Action::Guarded([guarded_write(1, "r", "x")].into_iter().collect());
         vec![
             write("string", "x"),
             unit("hash", Action::Write(hash(&[("f", "v")]), hour())),
             unit("guarded", guarded),
+            Unit {
+                key: member("set", MemberKind::Set, "m"),
+                ..unit("", Action::Write(Value::member(), never))
+            },
+            guarded_member(Step::Write {
+                version: version(1),
+                owner: row(),
+                value: score("1"),
+                expiry: never,
+            }),
         ]
     };
+    let names = ["EXISTS", "string", "hash", "guarded", "set", "board"];
     let cases: [(&[&str], &[&str], ServerCode); 3] = [
         (&["CONFIG", "SET", "maxmemory", "1"], &["CONFIG", "SET", "maxmemory", "0"], ServerCode::OutOfMemory),
         (&["REPLICAOF", "127.0.0.1", "1"], &["REPLICAOF", "NO", "ONE"], ServerCode::ReadOnly),
@@ -233,13 +250,18 @@ fn a_server_that_refuses_for_now_is_written_to_later() {
             client.run::<redis::Value>(worsen);
             let outcomes = sink.apply(&batch(1, position..position + 1, units())).await;
             assert_eq!(outcomes.error, not_now(code), "{outcomes:?}");
-            assert_eq!(outcomes.units, vec![Outcome::NotAcknowledged; 3], "{code}");
+            assert_eq!(outcomes.units, vec![Outcome::NotAcknowledged; 5], "{code}");
             assert_eq!(outcomes.watermark, WatermarkSeen::Unknown, "{code}");
-            assert_eq!(client.run::<i64>(&["EXISTS", "string", "hash", "guarded"]), 0, "{code}");
+            assert_eq!(client.run::<i64>(&names), 0, "{code}");
+            if code != ServerCode::OutOfMemory {
+                let gone = guarded_member(guarded_delete(2, "r", None));
+                let outcomes = sink.apply(&batch(1, position..position + 1, vec![gone])).await;
+                assert_eq!(outcomes.units, [Outcome::NotAcknowledged], "{code}: a removal is no different");
+            }
             client.run::<redis::Value>(mend);
             until_applied(&sink, batch(1, position..position + 1, units())).await;
-            assert_eq!(client.run::<i64>(&["EXISTS", "string", "hash", "guarded"]), 3, "{code}");
-            client.run::<i64>(&["DEL", "string", "hash", "guarded"]);
+            assert_eq!(client.run::<i64>(&names), 5, "{code}");
+            client.run::<i64>(&["DEL", "string", "hash", "guarded", "set", "board"]);
         }
     });
 }
@@ -431,17 +453,7 @@ fn a_unix_socket_and_another_database_are_reached() {
 #[test]
 fn tls_is_spoken_and_a_certificate_of_nobody_known_refused() {
     let folder = tempfile::tempdir().unwrap();
-    let [cert, key] = ["cert.pem", "key.pem"].map(|name| folder.path().join(name));
-    let made = std::process::Command::new("openssl")
-        .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"])
-        .args(["-addext", "subjectAltName=IP:127.0.0.1", "-addext", "basicConstraints=CA:FALSE"])
-        .arg("-keyout")
-        .arg(&key)
-        .arg("-out")
-        .arg(&cert)
-        .output()
-        .expect("openssl runs: `apt-get install openssl`");
-    assert!(made.status.success());
+    let [cert, key] = super::support::tls::certificate(folder.path());
     let tls_port = super::support::redis::free_port();
     let (cert_text, key_text) = (cert.to_str().unwrap(), key.to_str().unwrap());
     let port = tls_port.to_string();

@@ -3,11 +3,17 @@
 use std::cell::RefCell;
 
 use proptest::prelude::*;
-use stoker::batch::{Action, Epoch, LaneId, Outcome, Refusal, Standing, Step, WatermarkSeen};
+use stoker::batch::{
+    Action, Batch, Epoch, LaneId, Outcome, Owed, RefillMode, Refusal, Standing, Step, WatermarkSeen,
+};
 use stoker::error::WorldError;
 use stoker::mutation::Expiry;
+use stoker::patch::{Field, Others, Patch, PatchShape, Told};
 use stoker::sink::memory::MemoryValue;
 use stoker::sink::own::TOMBSTONE_MS;
+
+use stoker::mutation::RowId;
+use stoker::version::Version;
 
 use super::support::sink::*;
 
@@ -27,10 +33,14 @@ on_both! {
     a_hash_is_replaced_as_a_whole
     a_conditional_delete_spares_what_has_changed
     the_guard_takes_what_is_not_older
+    the_guard_compares_epoch_then_kind_then_number
     the_guard_deletes_only_for_the_row_that_is_there
     a_tombstone_deletes_what_its_row_wrote_under_the_guard
     the_guard_deletes_what_a_covered_write_would_have_replaced
     the_guard_remembers_past_the_value
+    an_equal_version_makes_the_ttl_anew
+    a_rewrite_replaces_what_is_newer_once_and_keeps_its_own_newest
+    a_rewrite_deletes_what_its_row_has_whatever_its_version
     a_poisoned_key_is_refused_and_the_rest_applied
     a_value_over_the_limit_is_refused_and_the_rest_applied
     the_key_of_a_value_that_is_too_large_is_gone_before_its_watermark_moves
@@ -196,7 +206,10 @@ struct Guarded<'a>(&'a Cache, Process, RefCell<i64>);
 
 impl Guarded<'_> {
     fn new(cache: &Cache) -> Guarded<'_> {
-        let process = cache.process();
+        Guarded::by(cache, cache.process())
+    }
+
+    fn by(cache: &Cache, process: Process) -> Guarded<'_> {
         cache.take_over(&process, &fresh_claim(1)).unwrap();
         Guarded(cache, process, RefCell::new(0))
     }
@@ -228,6 +241,33 @@ fn the_guard_takes_what_is_not_older(cache: &Cache) {
     let steps =
         vec![guarded_write(1, "r", "old"), guarded_write(1 << 60, "r", "a"), guarded_write(2, "r", "b")];
     assert_eq!(guard.apply(steps), (true, there("a")), "in order, each against the one before");
+}
+
+fn the_guard_compares_epoch_then_kind_then_number(cache: &Cache) {
+    let guard = Guarded::new(cache);
+    let rising = [
+        Version::from_columns(b"12801a0"),
+        Version::from_columns(b"12801aa0"),
+        Version::from_columns(b"12801dd0"),
+        Version::from_offset(9),
+        Version::from_offset(10),
+        Version::from_parts(&[0, 0xaa]),
+        Version::from_parts(&[0, 0xab]),
+        Version::NONE.in_epoch(2),
+        Version::from_columns(b"1").in_epoch(2),
+        Version::from_parts(&[3]).in_epoch(2),
+        Version::from_offset(1).in_epoch(10),
+    ];
+    for (index, version) in rising.iter().enumerate() {
+        assert!(guard.apply(vec![write_of(version, "r", "v")]).0, "{version} is newer than those before");
+        for older in rising.iter().take(index) {
+            assert!(!guard.apply(vec![write_of(older, "r", "old")]).0, "{older} after {version}");
+        }
+    }
+    let none = Version::NONE.in_epoch(10);
+    let tombstone = Step::Delete { version: none, owner: RowId::new(b"r"), covers: None };
+    assert_eq!(guard.apply(vec![tombstone]), (true, None), "in the order of its row, in any epoch");
+    assert!(!guard.apply(vec![write_of(&Version::from_offset(0).in_epoch(10), "r", "old")]).0);
 }
 
 fn the_guard_deletes_only_for_the_row_that_is_there(cache: &Cache) {
@@ -281,6 +321,68 @@ fn the_guard_remembers_past_the_value(cache: &Cache) {
     let MemoryValue::String(held) = cache.get(&side).unwrap().0 else { panic!() };
     assert_eq!(held, b"0000000000000003 r");
     assert!(!String::from_utf8(side).unwrap().contains(GROUP), "two groups guard each other");
+}
+
+fn an_equal_version_makes_the_ttl_anew(cache: &Cache) {
+    let process = cache.process();
+    cache.take_over(&process, &fresh_claim(1)).unwrap();
+    let write = |sealed_after_ms, number| {
+        let steps = [guarded_write(number, "r", "v")].into_iter().collect();
+        let mut sealed = batch(1, 0..1, vec![unit("k", Action::Guarded(steps))]);
+        sealed.sealed_at_ms += sealed_after_ms;
+        assert_done(&cache.apply(&process, &sealed));
+        cache.get(b"k").unwrap().1
+    };
+    write(0, 7);
+    close(write(600_000, 7), Some(now_ms() + 4_200_000), "ten minutes later the same change again");
+    close(write(900_000, 6), Some(now_ms() + 4_200_000), "an older one leaves the TTL as it is");
+}
+
+fn a_rewrite_replaces_what_is_newer_once_and_keeps_its_own_newest(cache: &Cache) {
+    // Groups of their own, so that they do not fence each other.
+    let usual = Guarded::by(cache, cache.process());
+    let rewriting = |group: &str, name: &str| Guarded::by(cache, cache.process_of(group, Some(name)));
+    let (first, beside) = (rewriting("first", "r1"), rewriting("beside", "r1"));
+    usual.apply(vec![guarded_write(9, "r", "v9")]);
+    assert_eq!(first.apply(vec![guarded_write(3, "r", "v3")]), (true, there("v3")), "whatever is there");
+    assert_eq!(beside.apply(vec![guarded_write(2, "r", "v2")]), (false, there("v3")), "older in the rewrite");
+    assert_eq!(first.apply(vec![guarded_write(4, "r", "v4")]), (true, there("v4")));
+    assert_eq!(
+        usual.apply(vec![guarded_write(3, "r", "late")]),
+        (false, there("v4")),
+        "the rewrite's counts"
+    );
+    assert_eq!(usual.apply(vec![guarded_write(7, "r", "v7")]), (true, there("v7")), "and newer ones apply");
+    assert_eq!(
+        first.apply(vec![guarded_write(5, "r", "v5")]),
+        (false, there("v7")),
+        "newer than the rewrite's"
+    );
+    let second = rewriting("second", "r2");
+    let steps = vec![guarded_write(2, "r", "b"), guarded_write(1, "s", "a")];
+    assert_eq!(second.apply(steps), (true, there("b")), "another rewrite: again whatever is there, in order");
+    cache.remove(&own_keys().side(b"k"));
+    assert_eq!(second.apply(vec![guarded_write(1, "r", "c")]), (true, there("c")));
+    let held = |cache: &Cache| cache.get(&own_keys().side(b"k")).unwrap().0;
+    assert_eq!(held(cache), MemoryValue::String(b"0000000000000001 r r2".into()));
+    usual.apply(vec![guarded_write(2, "r", "d")]);
+    assert_eq!(held(cache), MemoryValue::String(b"0000000000000002 r r2".into()), "the name stays");
+}
+
+fn a_rewrite_deletes_what_its_row_has_whatever_its_version(cache: &Cache) {
+    let usual = Guarded::by(cache, cache.process());
+    let rewriting = |name: &str| Guarded::by(cache, cache.process_of(name, Some(name)));
+    usual.apply(vec![guarded_write(9, "r", "v")]);
+    let rewrite = rewriting("r1");
+    assert_eq!(rewrite.apply(vec![guarded_delete(1, "s", None)]), (false, there("v")), "another row's");
+    assert_eq!(rewrite.apply(vec![guarded_delete(3, "r", None)]), (true, None));
+    assert!(!rewrite.apply(vec![guarded_write(2, "r", "old")]).0, "a tombstone of the rewrite's own version");
+    assert_eq!(rewrite.apply(vec![guarded_write(3, "s", "v3")]), (true, there("v3")));
+    let rewrite = rewriting("r2");
+    assert_eq!(rewrite.apply(vec![guarded_delete(2, "r", Some(1))]), (true, None), "it swallowed a write");
+    assert!(rewrite.apply(vec![guarded_write(2, "r", "v2")]).0);
+    assert_eq!(rewriting("r3").apply(vec![guarded_delete(0, "r", None)]), (true, None), "a tombstone");
+    assert!(usual.apply(vec![guarded_write(1, "r", "v1")]).0, "which keeps no version of before");
 }
 
 fn a_poisoned_key_is_refused_and_the_rest_applied(cache: &Cache) {
@@ -363,11 +465,11 @@ fn a_watermark_that_fell_back_is_told_once_and_set_again(cache: &Cache) {
     assert_done(&cache.apply(&process, &batch(1, 0..10, vec![write("a", "1")])));
     assert_eq!(cache.get(&mark).unwrap().0, MemoryValue::String(format!("{}:10", epoch.0).into()));
     cache.put(&mark, &format!("{}:7", epoch.0));
-    assert_eq!(cache.apply(&process, &look(1, 10)).watermark, WatermarkSeen::Behind(7));
+    assert_eq!(cache.apply(&process, &look(1, 10)).watermark, WatermarkSeen::Behind(7, None));
     assert_done(&cache.apply(&process, &batch(1, 7..9, vec![write("a", "1")])));
     // What a former owner had set, an old snapshot brings back.
     cache.put(&mark, "0:8");
-    assert_eq!(cache.apply(&process, &look(1, 9)).watermark, WatermarkSeen::Behind(8));
+    assert_eq!(cache.apply(&process, &look(1, 9)).watermark, WatermarkSeen::Behind(8, None));
     assert_done(&cache.apply(&process, &look(1, 9)));
 }
 
@@ -407,20 +509,25 @@ fn taking_over_compares_with_what_was_committed(cache: &Cache) {
         cache.take_over(&process, &claim).unwrap()
     };
 
+    let owed = Some(Owed::all(100, RefillMode::Restore));
     let taken = take(Some(100));
-    assert_eq!(taken.standing, Standing::Missing, "history was committed, and nothing of it is there");
-    assert_eq!(position(), at(taken.epoch, 0));
+    assert_eq!((taken.standing, taken.owed), (Standing::Intact, owed), "what was committed is not there");
+    let text = format!("{}:100:r100.0", taken.epoch.0);
+    assert_eq!(position(), Some(MemoryValue::String(text.into())), "and its watermark says so");
+    assert_eq!(take(Some(100)).owed, owed, "still to be refilled");
+    let part = Some(Owed::all(40, RefillMode::Restore));
+    assert_done(&cache.apply(&process, &Batch { owed: part, ..look(1, 100) }));
+    assert_eq!(take(Some(100)).owed, part);
+    assert_done(&cache.apply(&process, &look(1, 100)));
     let taken = take(Some(100));
-    assert_eq!(taken.standing, Standing::Behind(0), "still to be read again");
-    assert_done(&cache.apply(&process, &batch(1, 0..100, vec![write("a", "1")])));
-    assert_eq!(take(Some(100)).standing, Standing::Intact);
+    assert_eq!((taken.standing, taken.owed), (Standing::Intact, None));
     let taken = take(Some(80));
     assert_eq!(taken.standing, Standing::Intact, "the commit was lost");
     assert_eq!(position(), at(taken.epoch, 80), "to where reading starts");
     let taken = take(Some(90));
     assert_eq!(taken.standing, Standing::Behind(80));
     cache.remove(&mark);
-    assert_eq!(take(Some(90)).standing, Standing::Missing);
+    assert_eq!(take(Some(90)).owed, Some(Owed::all(90, RefillMode::Restore)));
     cache.flush_all();
     assert_eq!(take(None).standing, Standing::Intact, "nothing was committed");
     cache.flush_all();
@@ -510,31 +617,56 @@ fn close(found: Option<i64>, expected: Option<i64>, what: &str) {
     assert!((found - expected).abs() <= 1_000, "{what}: {found} is not about {expected}");
 }
 
+/// Writes `b`, and keeps `a`.
+fn patch_of(version: Version, owner: &str, value: u32) -> Step {
+    let field = |name: &str, told| Field { name: name.into(), told };
+    let told = Told::Value(value.to_string().into_bytes());
+    let fields = vec![field("\"a\"", Told::Kept), field("\"b\"", told)];
+    let patch = Patch::new(PatchShape::Json, fields, Others::Dropped);
+    let owner = stoker::mutation::RowId::new(owner.as_bytes());
+    Step::Patch { version, owner, patch, expiry: hour() }
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let any_version = || {
+        prop_oneof![
+            6 => (0..6_u64).prop_map(version),
+            2 => (0..3_i64).prop_map(Version::from_offset),
+            2 => (0..3_i64).prop_map(|offset| Version::from_offset(offset).in_epoch(1)),
+            1 => Just(Version::NONE.in_epoch(1)),
+        ]
+    };
     let owner = prop_oneof![Just("r"), Just("s")];
-    let covers = prop_oneof![Just(None), (0..6_u64).prop_map(Some)];
-    let step = (any::<bool>(), 0..6_u64, owner, covers, 0..1_000_u32).prop_map(
-        |(is_write, number, owner, covers, value)| match is_write {
-            true => guarded_write(number, owner, &value.to_string()),
-            false => guarded_delete(number, owner, covers),
+    let covers = prop::option::of(any_version());
+    let step = (0..3_u8, any_version(), owner, covers, 0..1_000_u32).prop_map(
+        |(what, version, owner, covers, value)| match what {
+            0 => write_of(&version, owner, &format!(r#"{{"a":{value},"b":1}}"#)),
+            1 => Step::Delete { version, owner: RowId::new(owner.as_bytes()), covers },
+            _ => patch_of(version, owner, value),
         },
     );
-    prop::collection::vec(step, 1..6)
+    prop::collection::vec(step, 1..5)
 }
 
 /// The script and its model agree on every sequence of steps: outcomes, values, what is remembered.
 #[test]
 fn the_guard_of_lua_is_that_of_the_model() {
     let (real, model) = (Cache::redis(), Cache::memory());
-    let processes = (real.process(), model.process());
-    real.take_over(&processes.0, &fresh_claim(1)).unwrap();
-    model.take_over(&processes.1, &fresh_claim(1)).unwrap();
+    // Without a rewrite, and as a part of one or the other; in groups of their own, so that nobody is fenced.
+    let processes =
+        [("usual", None), ("first", Some("r1")), ("second", Some("r2"))].map(|(group, rewrite)| {
+            let processes = (real.process_of(group, rewrite), model.process_of(group, rewrite));
+            real.take_over(&processes.0, &fresh_claim(1)).unwrap();
+            model.take_over(&processes.1, &fresh_claim(1)).unwrap();
+            processes
+        });
     let position = RefCell::new(0);
     let config = ProptestConfig { cases: 300, ..ProptestConfig::default() };
-    proptest!(config, |(batches in prop::collection::vec(steps(), 1..5))| {
+    proptest!(config, |(batches in prop::collection::vec((0..3_usize, steps()), 1..5))| {
         let start = position.replace_with(|position| *position + 100);
         let key = format!("k{start}");
-        for (offset, steps) in (start..).zip(batches) {
+        for (offset, (who, steps)) in (start..).zip(batches) {
+            let processes = &processes[who];
             let units = vec![unit(&key, Action::Guarded(steps.into_iter().collect()))];
             let sealed = batch(1, offset..offset + 1, units);
             let outcomes = (real.apply(&processes.0, &sealed), model.apply(&processes.1, &sealed));

@@ -19,8 +19,10 @@ const CORE: &[&str] = &[
     "error",
     "lane",
     "mutation",
+    "patch",
     "pipeline",
     "record",
+    "refill",
     "retry",
     "types",
     "version",
@@ -28,11 +30,22 @@ const CORE: &[&str] = &[
 ];
 
 /// Of the core, what holds data and knows nobody.
-const PLAIN_DATA: &[&str] = &["change", "mutation", "record", "version"];
+const PLAIN_DATA: &[&str] = &["change", "mutation", "patch", "record", "version"];
 
 /// Modules at the edge, where IO is done, and those that read settings and arguments.
-const EDGE: &[&str] =
-    &["admin", "cli", "clock", "engine", "process", "registry", "settings", "sink", "source", "telemetry"];
+const EDGE: &[&str] = &[
+    "admin",
+    "cli",
+    "clock",
+    "engine",
+    "process",
+    "registry",
+    "settings",
+    "sink",
+    "source",
+    "telemetry",
+    "verify",
+];
 
 /// What a file under some paths must not name.
 struct Rule {

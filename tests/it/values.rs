@@ -15,7 +15,13 @@ fn the_catalog_does_what_is_expected_of_it() {
     let tested = stoker(&["test", "-c", SETTINGS, "examples/catalog"], "");
     assert_eq!((tested.code, tested.err.as_str()), (0, ""), "{}", tested.out);
     let expected = std::fs::read_to_string("examples/catalog/items.expected.ndjson").unwrap();
-    for part in [r#""encoding":"msgpack""#, r#""compress":"zstd""#, r#""key":"item:{7}:view""#] {
+    for part in [
+        r#""encoding":"msgpack""#,
+        r#""compress":"zstd""#,
+        r#""key":"item:{7}:view""#,
+        r#"{"op":"delete","key":"items-in:wien","kind":"member","member":"7"}"#,
+        r#"{"op":"write","key":"items-by-price","kind":"member","member":"7","score":"12.50"}"#,
+    ] {
         assert!(expected.contains(part), "{part}");
     }
 }
@@ -32,7 +38,7 @@ fn the_catalog_has_no_warning() {
 fn packed(packing: Packing, kind: StringKind, plain: &[u8]) -> Vec<u8> {
     match packing.pack(Value::String { kind, bytes: plain.to_vec() }).unwrap() {
         Value::String { bytes, .. } => bytes,
-        Value::Hash(_) => panic!("a string stays one"),
+        Value::Hash(_) | Value::Member { .. } => panic!("a string stays one"),
     }
 }
 

@@ -22,6 +22,10 @@ pg_bin() {
 as_pg() { if [ "$(id -u)" = 0 ]; then (cd / && runuser -u postgres -- "$@"); else (cd / && "$@"); fi; }
 sql() { "$(pg_bin)/psql" -X -q -v ON_ERROR_STOP=1 -h 127.0.0.1 -p "$PG_PORT" -U postgres -d "${PGDATABASE:-shop}" "$@"; }
 
+# --- MariaDB --------------------------------------------------------------------------------------
+
+mariadb_sql() { mariadb --no-defaults --default-character-set=utf8mb4 -h 127.0.0.1 -P "$MARIADB_PORT" -u root "$@"; }
+
 # --- Java -----------------------------------------------------------------------------------------
 
 # The java to run: $JAVA_HOME's, or the one on the PATH; fails below 17.
@@ -82,21 +86,22 @@ await() { # await NAME SECONDS COMMAND...: until COMMAND succeeds; at once an er
 # --- Ports and addresses --------------------------------------------------------------------------
 
 port_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
-# Five ports in a row that nobody listens on, below the range that systems hand out to clients.
+# Six ports in a row that nobody listens on, below the range that systems hand out to clients.
 free_base() {
   local base i
   for _ in $(seq 100); do
-    base=$((12000 + (RANDOM % 3600) * 5))
-    for i in 0 1 2 3 4; do ! port_open $((base + i)) || continue 2; done
+    base=$((12000 + (RANDOM % 3000) * 6))
+    for i in 0 1 2 3 4 5; do ! port_open $((base + i)) || continue 2; done
     echo "$base"; return
   done
   die "no free ports"
 }
-# Sets PG_PORT, KAFKA_PORT, CONTROLLER_PORT, CONNECT_PORT, REGISTRY_PORT; fails where this rig has none yet.
+# Sets PG_PORT, KAFKA_PORT, CONTROLLER_PORT, CONNECT_PORT, REGISTRY_PORT, MARIADB_PORT; fails where this rig has none yet.
 ports() {
   local base
   base=$(cat "$RIG_HOME/port" 2>/dev/null) || return 1
   PG_PORT=$base KAFKA_PORT=$((base + 1)) CONTROLLER_PORT=$((base + 2)) CONNECT_PORT=$((base + 3)) REGISTRY_PORT=$((base + 4))
+  MARIADB_PORT=$((base + 5))
   # shellcheck disable=SC2034
   CONNECT_URL=http://127.0.0.1:$CONNECT_PORT REGISTRY_URL=http://127.0.0.1:$REGISTRY_PORT KAFKA_BROKERS=127.0.0.1:$KAFKA_PORT
 }

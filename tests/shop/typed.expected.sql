@@ -1,5 +1,6 @@
 -- What Redis must hold for every row of typed.sql, as `key, value`: written from the contract of how types are
--- rendered, and not with Stoker's code. A value that begins with `#hash ` is a hash.
+-- rendered, and not with Stoker's code. A value that begins with `#hash ` is a hash, one that begins with `#set ` or
+-- `#sorted_set ` the members of one.
 with
 moments as (
   select *,
@@ -47,5 +48,14 @@ select 'stock:' || warehouse || ':' || sku, json_build_object('warehouse', wareh
 union all
 select 'visit:' || visitor || ':' || page, json_build_object('visitor', visitor, 'page', page, 'times', times,
     'last', regexp_replace(to_char(last at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US'), '\.?0+$', '') || 'Z')::text from visits
+union all
+select 'accounts-by-balance', '#sorted_set ' || json_object_agg(id, balance) from accounts having count(*) > 0
+union all
+select 'contact-emails', '#set ' || json_agg(lower(email)) from contacts having count(*) > 0
+union all
+select 'stock-of:' || warehouse, '#sorted_set ' || json_object_agg(sku, quantity) from stock group by warehouse
+union all
+select 'visits-of:' || visitor, '#sorted_set ' || json_object_agg(page, floor(extract(epoch from last) * 1000)) from visits
+  group by visitor
 union all
 select 'coupon:' || id, json_build_object('id', id, 'code', code)::text from coupons

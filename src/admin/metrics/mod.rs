@@ -19,6 +19,7 @@ use crate::dead_letter::Stage;
 use crate::decode::Ignored;
 use crate::entity::Entity;
 use crate::error::WorldError;
+use crate::verify::Difference;
 
 /// Buckets of `stoker_freshness_seconds`: a lone record takes milliseconds, a history hours.
 const FRESHNESS_BUCKETS: [f64; 13] =
@@ -101,6 +102,7 @@ fn set_gauges(snapshot: &Snapshot, ready: bool, now_ms: i64) {
         gauge!(table::LANES, "state" => state.as_str()).set(count as f64);
     }
     gauge!(table::PAUSED).set(snapshot.lanes.values().filter(|lane| lane.paused).count() as f64);
+    gauge!(table::REFILL_LANES).set(snapshot.lanes.values().filter(|lane| lane.owes).count() as f64);
     for lane in snapshot.lanes.values() {
         let labels = [("topic", lane.topic.clone()), ("partition", lane.partition.to_string())];
         if let Some(lag) = lane.lag() {
@@ -108,6 +110,19 @@ fn set_gauges(snapshot: &Snapshot, ready: bool, now_ms: i64) {
         }
         if let Some(age_ms) = lane.unapplied_age_ms(now_ms) {
             gauge!(table::UNAPPLIED_AGE, &labels).set(seconds(age_ms));
+        }
+        if let Some(refill) = &lane.refill {
+            gauge!(table::REFILL_COVERED, &labels).set(refill.covered_ratio);
+        }
+        for guard in &lane.guards {
+            if let Some((seen, rejected)) = guard.window {
+                let labels = [
+                    ("entity", guard.entity.clone()),
+                    ("topic", lane.topic.clone()),
+                    ("partition", lane.partition.to_string()),
+                ];
+                gauge!(table::REJECTED_RATIO, &labels).set(rejected as f64 / seen.max(1) as f64);
+            }
         }
     }
 }
@@ -129,6 +144,8 @@ pub struct WorkerMetrics {
 struct EntityMetrics {
     changes: Counter,
     writes: Counter,
+    patches: Counter,
+    purged: Counter,
     deletes: Counter,
     compared_deletes: Counter,
     guarded: Counter,
@@ -183,6 +200,13 @@ impl WorkerMetrics {
         }
     }
 
+    /// Keys of an entity that a truncate of its table deleted.
+    pub fn purged(&self, entity: usize, count: u64) {
+        if let Some(entity) = self.entities.get(entity) {
+            entity.purged.increment(count);
+        }
+    }
+
     /// Records, or changes of them, with nothing to do.
     pub fn ignored(&mut self, why: Ignored, count: u64) {
         // A handful of reasons: a search is quicker than a map.
@@ -209,10 +233,13 @@ impl WorkerMetrics {
     pub fn outcome(&self, unit: &Unit, outcome: &Outcome) {
         let Some(entity) = self.entities.get(unit.entity) else { return };
         match (outcome, &unit.action) {
-            (Outcome::Applied, Action::Write(..)) => entity.writes.increment(1),
+            (Outcome::Applied, Action::Write(..) | Action::WriteIfAbsent(..)) => entity.writes.increment(1),
+            (Outcome::Applied, Action::Patch(_)) => entity.patches.increment(1),
             (Outcome::Applied, Action::Delete) => entity.deletes.increment(1),
             (Outcome::Applied, Action::DeleteIf(_)) => entity.compared_deletes.increment(1),
             (Outcome::Applied, Action::Guarded(_)) => entity.guarded.increment(1),
+            // The key is there already: what is owed to it is paid.
+            (Outcome::Rejected, Action::WriteIfAbsent(..)) => {}
             (Outcome::Rejected, _) => entity.rejected.increment(1),
             (Outcome::Refused(_) | Outcome::NotAcknowledged, _) => {}
         }
@@ -242,12 +269,54 @@ impl EntityMetrics {
         EntityMetrics {
             changes: counter!(table::CHANGES, "entity" => name.to_owned()),
             writes: mutations("write"),
+            patches: mutations("patch"),
+            purged: mutations("purge"),
             deletes: mutations("delete"),
             compared_deletes: mutations("delete_if"),
             guarded: mutations("guarded"),
             rejected: counter!(table::REJECTED, "entity" => name.to_owned()),
             undecided: counter!(table::UNDECIDED, "entity" => name.to_owned()),
             freshness: histogram!(table::FRESHNESS, "entity" => name.to_owned()),
+        }
+    }
+}
+
+/// A worker's handles of the running check.
+#[derive(Debug)]
+pub struct VerifyMetrics {
+    entities: Vec<VerifiedEntity>,
+}
+
+#[derive(Debug)]
+struct VerifiedEntity {
+    checked: Counter,
+    differences: [(Difference, Counter); Difference::ALL.len()],
+}
+
+impl VerifyMetrics {
+    /// Handles for these entities, after [`install`]; 0 at once.
+    pub fn new(entities: &[Entity]) -> VerifyMetrics {
+        VerifyMetrics { entities: entities.iter().map(|entity| VerifiedEntity::new(&entity.name)).collect() }
+    }
+
+    /// A key was looked at, and this is how it differs, if it does.
+    pub fn checked(&self, entity: usize, difference: Option<Difference>) {
+        let Some(entity) = self.entities.get(entity) else { return };
+        entity.checked.increment(1);
+        let counters = entity.differences.iter().filter(|(known, _)| Some(*known) == difference);
+        counters.for_each(|(_, counter)| counter.increment(1));
+    }
+}
+
+impl VerifiedEntity {
+    fn new(name: &str) -> VerifiedEntity {
+        let difference = |difference: Difference| {
+            let labels = [("entity", name.to_owned()), ("kind", difference.name().to_owned())];
+            (difference, counter!(table::VERIFY_DIFFERENCES, &labels))
+        };
+        VerifiedEntity {
+            checked: counter!(table::VERIFY_CHECKED, "entity" => name.to_owned()),
+            differences: Difference::ALL.map(difference),
         }
     }
 }
@@ -270,6 +339,17 @@ pub fn skipped(stage: Stage) {
 /// A batch is sent again.
 pub fn retried(reason: &WorldError) {
     counter!(table::RETRIES, "reason" => reason_name(reason)).increment(1);
+}
+
+/// A lane's refill ended: `result` is `done` or `no_room`.
+pub fn refilled(result: &'static str) {
+    counter!(table::REFILLS, "result" => result).increment(1);
+}
+
+/// Keys of history that were written, and that were left out.
+pub fn refill_keys(written: u64, seen: u64) {
+    counter!(table::REFILL_KEYS, "result" => "written").increment(written);
+    counter!(table::REFILL_KEYS, "result" => "seen").increment(seen);
 }
 
 /// A lane reads again what Redis had lost; `reason` is a fixed name (`missing`, `behind`).

@@ -69,6 +69,9 @@ metrics! {
     REJECTED = "stoker_rejected_mutations_total", Counter, "mutations", ["entity"],
         "Guarded mutations that found something newer in the cache.",
         "Normal at a restart; a steady stream means that rows of different partitions compete for keys.";
+    REJECTED_RATIO = "stoker_guard_rejected_ratio", Gauge, "share", ["entity", "topic", "partition"],
+        "Share of the last 1,000 or more guarded mutations of a partition that found something newer.",
+        "0.95 and more: old records are read again, or positions started again: raise guard.epoch.";
     IGNORED = "stoker_ignored_records_total", Counter, "records", ["reason"],
         "Records with nothing to do, by reason.",
         "A rising reason=\"truncate\": a table was truncated, and its keys stay until their TTL.";
@@ -89,11 +92,25 @@ metrics! {
     REWINDS = "stoker_rewinds_total", Counter, "rewinds", ["reason"],
         "Times that a lane read again what Redis had lost.",
         "Find out why Redis lost data: restart without persistence, failover, FLUSHALL.";
+    REFILL_LANES = "stoker_refill_lanes", Gauge, "lanes", [],
+        "Lanes whose history is still to be refilled.", "Above 0 the cache is not whole yet: see the share that is covered.";
+    REFILL_COVERED = "stoker_refill_covered_ratio", Gauge, "share of the history", ["topic", "partition"],
+        "How much of a partition's history this pass of a refill has covered.", "";
+    REFILLS = "stoker_refills_total", Counter, "refills", ["result"],
+        "Refills of lanes that ended: done, or no_room.",
+        "no_room: Redis is out of memory; give it more, then ask for a refill.";
+    REFILL_KEYS = "stoker_refill_keys_total", Counter, "keys", ["result"],
+        "Keys of history: written, or seen (left out, for something newer was there).", "";
     TAKE_OVERS = "stoker_take_overs_total", Counter, "lanes", [],
         "Lanes taken over.", "Many an hour: look for rebalances and restarts.";
     COMMITS = "stoker_commits_total", Counter, "commits", ["result"],
         "Commits of positions, by result (ok, failed).",
         "A steady stream of failed ones: see the log; nothing is lost, restarts repeat more.";
+    VERIFY_CHECKED = "stoker_verify_checked_total", Counter, "keys", ["entity"],
+        "Keys that the running check has looked at ([verify] sample).", "";
+    VERIFY_DIFFERENCES = "stoker_verify_differences_total", Counter, "keys", ["entity", "kind"],
+        "Of those, keys that Redis did not hold as they were applied, by difference.",
+        "Find out who else writes or drops keys: evictions, another client, a loss of data. See docs/verify.md.";
     FRESHNESS = "stoker_freshness_seconds", Histogram, "seconds", ["entity"],
         "From the source's commit to Redis's acknowledgement, of each batch's oldest change of the entity.",
         "Compare with the lag: where that is low, the delay lies before Kafka.";

@@ -2,17 +2,28 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use smallvec::smallvec;
 
-use super::super::status::{LaneStatus, Status};
+use super::super::status::{GuardStatus, LaneStatus, RefillStatus, Status};
 use super::*;
-use crate::batch::LaneName;
+use crate::batch::{LaneName, RefillMode};
 use crate::mutation::{CacheKey, Expiry, StringKind, Value};
+use crate::refill::RefillView;
 
 fn lane(snapshot: &mut Snapshot) {
     let name = LaneName { topic: "t".into(), partition: 3 };
+    let view = RefillView { top: 100, cursor: 25, slices: 1, ..RefillView::default() };
     let lane = LaneStatus {
         position: Some(8),
         high: Some(10),
         oldest_unapplied_ms: Some(1_000),
+        owes: true,
+        refill: Some(RefillStatus::new(&view, RefillMode::IfAbsent)),
+        guards: vec![GuardStatus {
+            entity: "customer".into(),
+            seen: 9_000,
+            rejected: 2_000,
+            window: Some((2_000, 1_000)),
+            rejects_nearly_all: false,
+        }],
         ..LaneStatus::new(&name, Some(4))
     };
     snapshot.lanes.insert(("t".into(), 3), lane);
@@ -45,11 +56,17 @@ fn rendered() -> String {
         worker.fresh(0, 1_000, 1_020);
         worker.fresh(0, 9_000, 1_020);
         worker.taken_over();
+        let verify = VerifyMetrics { entities: vec![VerifiedEntity::new("customer")] };
+        verify.checked(0, None);
+        verify.checked(0, Some(Difference::Stale));
+        verify.checked(9, None);
         record_error(Stage::Decode, "json");
         dead_letter(Stage::Decode);
         skipped(Stage::Handle);
         retried(&WorldError::Timeout);
         rewound("missing");
+        refilled("done");
+        refill_keys(5, 2);
         commits(1, 0);
     });
     let mut snapshot = Status::new(2_500).snapshot();
@@ -106,6 +123,8 @@ fn counts_and_ages_are_what_was_counted() {
     let text = rendered();
     for sample in [
         r#"stoker_records_total{topic="t"} 3"#,
+        r#"stoker_refill_covered_ratio{topic="t",partition="3"} 0.75"#,
+        r#"stoker_refill_lanes 1"#,
         r#"stoker_changes_total{entity="customer"} 2"#,
         r#"stoker_ignored_records_total{reason="heartbeat"} 2"#,
         r#"stoker_mutations_total{entity="customer",kind="write"} 1"#,
@@ -116,6 +135,7 @@ fn counts_and_ages_are_what_was_counted() {
         r#"stoker_retries_total{reason="timeout"} 1"#,
         r#"stoker_lag_records{topic="t",partition="3"} 6"#,
         r#"stoker_unapplied_age_seconds{topic="t",partition="3"} 2"#,
+        r#"stoker_guard_rejected_ratio{entity="customer",topic="t",partition="3"} 0.5"#,
         r#"stoker_lanes{state="taking_over"} 1"#,
         r#"stoker_redis_clock_skew_seconds -0.25"#,
         "stoker_start_time_seconds 2.5",

@@ -4,6 +4,7 @@
 //! find out about brokers and Redis. Ends with 2 where something is wrong, 3 where all is right but a
 //! dependency could not be asked, else 0, also with warnings.
 
+mod guard;
 mod reason;
 
 use std::io::{self, Write};

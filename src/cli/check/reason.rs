@@ -6,19 +6,12 @@ use std::collections::BTreeSet;
 
 use super::super::finding::{Finding, Level};
 use crate::decode::Format;
-use crate::entity::{Entity, KeyTemplate, ReplicaIdentity};
-use crate::settings::{OnError, Settings, Start};
+use crate::entity::{Entity, GuardBy, KeyTemplate, ReplicaIdentity};
+use crate::settings::{OnError, Settings};
 
 /// Findings about valid settings.
 pub(super) fn about(settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if settings.kafka.start == Start::Refill {
-        findings.push(Finding::new(
-            Level::Note,
-            "kafka.start",
-            "a group without positions reads its topics from the earliest position, in order (newest first is not built yet)",
-        ));
-    }
     if settings.errors.on_error == OnError::Skip {
         findings.push(
             Finding::new(
@@ -35,20 +28,26 @@ pub(super) fn about(settings: &Settings) -> Vec<Finding> {
 
 fn about_entity(entity: &Entity) -> Vec<Finding> {
     let keys: Vec<Key<'_>> = entity.handler.keys().iter().map(Key::of).collect();
-    Reasoner::new(
+    let mut reasoner = Reasoner::new(
         entity.name.as_ref(),
         entity.format,
         &entity.replica_identity,
         entity.key_columns.as_deref(),
         &keys,
-    )
-    .findings()
+    );
+    reasoner.by_columns = entity.guard.as_ref().is_some_and(|rule| matches!(rule.by, GuardBy::Columns(_)));
+    let mut findings = reasoner.findings();
+    findings.extend(super::guard::about(entity));
+    findings
 }
 
 /// A key, as far as its reach is concerned.
 #[derive(Debug, Clone)]
 struct Key<'s> {
     template: &'s str,
+    /// The template of its members and their columns, where it has them.
+    member: Option<(&'s str, Vec<&'s str>)>,
+    /// Columns of key and member.
     columns: Vec<&'s str>,
     /// Columns that stand only under filters which can make one text of two.
     blurred: Vec<&'s str>,
@@ -58,19 +57,53 @@ struct Key<'s> {
 
 impl<'s> Key<'s> {
     fn of(key: &'s KeyTemplate) -> Key<'s> {
-        let plain = |column: &&str| key.template().plain_columns().any(|name| name == *column);
+        let plain = |column: &&str| key.plain_columns().any(|name| name == *column);
         Key {
             template: key.template().as_str(),
-            columns: key.template().columns().collect(),
-            blurred: key.template().columns().filter(|column| !plain(column)).collect(),
+            member: key.member().map(|(_, member)| (member.as_str(), member.columns().collect())),
+            columns: key.columns().collect(),
+            blurred: key.columns().filter(|column| !plain(column)).collect(),
             shared: key.is_shared(),
             invalidated: key.is_invalidated(),
         }
     }
 
+    /// The columns that it takes to tell one row: of a board or an index, those of the member.
+    fn row_key(&self) -> BTreeSet<&'s str> {
+        let columns = self.member.as_ref().map_or(&self.columns, |(_, columns)| columns);
+        columns.iter().copied().collect()
+    }
+
+    /// Its name in messages.
+    fn shown(&self) -> String {
+        match &self.member {
+            Some((member, _)) => format!("{:?} (member {member:?})", self.template),
+            None => format!("{:?}", self.template),
+        }
+    }
+
     /// What becomes of it where no delete reaches it.
     fn stays(&self) -> &'static str {
-        if self.invalidated { "is not deleted" } else { "stays until its ttl, if it has one" }
+        match self.member {
+            Some(_) => "keeps its member for ever",
+            None if self.invalidated => "is not deleted",
+            None => "stays until its ttl, if it has one",
+        }
+    }
+
+    /// A way out where the old row cannot be told; after a semicolon or comma.
+    fn or_short_ttl(&self) -> &'static str {
+        if self.member.is_some() {
+            "; a member has no ttl that would end it"
+        } else {
+            ", or give this key a short ttl"
+        }
+    }
+
+    /// True where rows that differ in these columns cannot give it.
+    fn tells_apart(&self, columns: &BTreeSet<&str>) -> bool {
+        let plain = |column: &&str| self.columns.contains(column) && !self.blurred.contains(column);
+        columns.iter().all(plain)
     }
 }
 
@@ -83,6 +116,8 @@ struct Reasoner<'s> {
     row_key: BTreeSet<&'s str>,
     /// True where the settings do not name the key columns, so that those of the first key are taken.
     guessed: bool,
+    /// True where columns of the row order all keys, whatever the source tells.
+    by_columns: bool,
 }
 
 impl<'s> Reasoner<'s> {
@@ -95,9 +130,10 @@ impl<'s> Reasoner<'s> {
     ) -> Reasoner<'s> {
         let row_key = match key_columns {
             Some(names) => names.iter().map(String::as_str).collect(),
-            None => keys.first().map(|key| key.columns.iter().copied().collect()).unwrap_or_default(),
+            None => keys.first().map(Key::row_key).unwrap_or_default(),
         };
-        Reasoner { entity, format, identity, keys, row_key, guessed: key_columns.is_none() }
+        let guessed = key_columns.is_none();
+        Reasoner { entity, format, identity, keys, row_key, guessed, by_columns: false }
     }
 
     fn findings(&self) -> Vec<Finding> {
@@ -125,8 +161,7 @@ impl<'s> Reasoner<'s> {
         if !beyond.is_empty() {
             findings.extend(self.old_key(key, &beyond));
         }
-        let blurred = key.blurred.iter().any(|column| self.row_key.contains(column));
-        if (!beyond.is_empty() || blurred || key.shared) && !key.invalidated {
+        if (key.shared || !key.tells_apart(&self.row_key)) && !key.invalidated {
             findings.push(self.guard(key));
         }
         findings
@@ -135,28 +170,29 @@ impl<'s> Reasoner<'s> {
     /// What becomes of a secondary key's old value when the row changes or goes; `beyond` are its columns that
     /// are not of the row's key.
     fn old_key(&self, key: &Key<'_>, beyond: &[&str]) -> Option<Finding> {
-        let (template, stays, columns) = (key.template, key.stays(), list(beyond.iter().copied()));
+        let (shown, stays, columns) = (key.shown(), key.stays(), list(beyond.iter().copied()));
+        let or_short_ttl = key.or_short_ttl();
         let finding = match (self.format, self.identity) {
             // An update tells the former values of what it changed, and a delete the whole row.
             (Format::Maxwell | Format::Canal | Format::Ticdc | Format::Ogg, _) => return None,
             (Format::Dms | Format::Cockroach | Format::Mongo, _) => self
                 .finding(Level::Warning, format!(
                     "records of this format tell the old row only where its producer was asked for it: without, \
-                     when {columns} changes or the row is deleted, the old {template:?} {stays}",
+                     when {columns} changes or the row is deleted, the old {shown} {stays}",
                 ))
-                .remedy(
+                .remedy(format!(
                     "write before images of all columns (DMS: BeforeImageSettings; CockroachDB: diff; MongoDB: \
-                     pre-images), or give this key a short ttl",
-                ),
+                     pre-images){or_short_ttl}",
+                )),
             (Format::Rows | Format::Flattened, _) => self
                 .finding(Level::Warning, format!(
                     "records of this format carry no old row: when {columns} changes or the row is deleted, \
-                     the old {template:?} {stays}",
+                     the old {shown} {stays}",
                 ))
-                .remedy("capture whole envelopes (format = \"debezium\"), or give this key a short ttl"),
+                .remedy(format!("capture whole envelopes (format = \"debezium\"){or_short_ttl}")),
             (Format::Auto | Format::Debezium | Format::Sequin, ReplicaIdentity::Full) => self.finding(Level::Note, format!(
                 "a tombstone tells only the record's key: where compaction has taken a delete and left its \
-                 tombstone, {template:?} {stays}",
+                 tombstone, {shown} {stays}",
             )),
             (Format::Auto | Format::Debezium | Format::Sequin, ReplicaIdentity::Index(index)) => {
                 let untold = missing(&beyond.iter().copied().collect(), index);
@@ -165,15 +201,15 @@ impl<'s> Reasoner<'s> {
                 }
                 self.finding(Level::Warning, format!(
                     "the replica identity's index does not hold {}: when it changes or the row is deleted, \
-                     the old {template:?} {stays}",
+                     the old {shown} {stays}",
                     list(untold),
                 ))
-                .remedy("set REPLICA IDENTITY FULL and replica_identity = \"full\", or give this key a short ttl")
+                .remedy(format!("set REPLICA IDENTITY FULL and replica_identity = \"full\"{or_short_ttl}"))
             }
             (Format::Auto | Format::Debezium | Format::Sequin, ReplicaIdentity::Default) => self
                 .finding(Level::Warning, format!(
                     "on PostgreSQL's default replica identity the old row tells only its key columns: when \
-                     {columns} changes or the row is deleted, the old {template:?} {stays}",
+                     {columns} changes or the row is deleted, the old {shown} {stays}",
                 ))
                 .remedy(
                     "on PostgreSQL: ALTER TABLE … REPLICA IDENTITY FULL, and replica_identity = \"full\" here; \
@@ -196,8 +232,15 @@ impl<'s> Reasoner<'s> {
 
     /// How a key that several rows can have is ordered.
     fn guard(&self, key: &Key<'_>) -> Finding {
-        let template = key.template;
+        let shown = key.shown();
+        if key.member.is_some() {
+            return self.guard_of_member(&shown);
+        }
         let how = match self.format {
+            _ if self.by_columns => {
+                "it is written under the version guard, by the entity's columns: of two rows the newer stays, and \
+                 a delete takes only what its own row wrote"
+            }
             Format::Rows | Format::Flattened => {
                 "records of this format have no source position: of two rows in different partitions, \
                  whichever arrives later stays, and a delete compares with the value first"
@@ -216,7 +259,35 @@ impl<'s> Reasoner<'s> {
                  source tells no position, whichever arrives later stays, and a delete compares with the value first"
             }
         };
-        self.finding(Level::Note, format!("{template:?} can pass from one row to another: {how}"))
+        self.finding(Level::Note, format!("{shown} can pass from one row to another: {how}"))
+    }
+
+    /// The same of a member: that it is there tells no row from another, so nothing can be compared.
+    fn guard_of_member(&self, shown: &str) -> Finding {
+        let passes = format!("{shown} can pass from one row to another:");
+        match self.format {
+            Format::Rows => {
+                let finding = self.finding(Level::Error, format!(
+                    "{passes} records of this format have no source position to order its rows by, so that each \
+                     of them fails",
+                ));
+                self.name_guess(finding).remedy("make key and member hold the columns of the record's key")
+            }
+            Format::Flattened
+            | Format::Auto
+            | Format::Debezium
+            | Format::Maxwell
+            | Format::Canal
+            | Format::Ticdc
+            | Format::Ogg
+            | Format::Dms
+            | Format::Cockroach
+            | Format::Sequin
+            | Format::Mongo => self.finding(Level::Note, format!(
+                "{passes} it is written under the version guard, which keeps a side key for each member as long \
+                 as the member is there; where the source tells no position, the record fails",
+            )),
+        }
     }
 
     fn finding(&self, level: Level, what: String) -> Finding {
@@ -238,6 +309,7 @@ mod tests {
 
     const ID: Key<'static> = Key {
         template: "customer:{id}",
+        member: None,
         columns: Vec::new(),
         blurred: Vec::new(),
         shared: false,
@@ -337,5 +409,35 @@ mod tests {
             Level::Note,
             "version guard"
         ));
+    }
+
+    fn findings_of(format: Format, identity: &ReplicaIdentity, keys: &[KeyTemplate]) -> Vec<(Level, String)> {
+        reasoned(format, identity, &keys.iter().map(Key::of).collect::<Vec<_>>())
+    }
+
+    fn of_set(key: &str, member: &str) -> KeyTemplate {
+        let member = crate::entity::template::Template::parse(member).unwrap();
+        KeyTemplate::parse(key).unwrap().with_member(crate::mutation::MemberKind::Set, member)
+    }
+
+    #[test]
+    fn members_that_hold_the_row_key_pass_to_no_other_row() {
+        let index = [of_set("orders:{customer_id}", "{id}")];
+        let full = findings_of(Format::Debezium, &ReplicaIdentity::Full, &index);
+        assert!(says(&full, Level::Note, "tombstone") && full.len() == 1, "{full:?}");
+        let default = findings_of(Format::Debezium, &ReplicaIdentity::Default, &index);
+        let words = "the old \"orders:{customer_id}\" (member \"{id}\") keeps its member for ever";
+        assert!(says(&default, Level::Warning, words), "{default:?}");
+        assert!(says(&default, Level::Warning, "taken to be id"), "{default:?}");
+        assert_eq!(findings_of(Format::Rows, &ReplicaIdentity::Default, &[of_set("all", "{id}")]), []);
+    }
+
+    #[test]
+    fn a_member_that_passes_between_rows_needs_positions() {
+        let keys = [KeyTemplate::parse("c:{id}").unwrap(), of_set("emails", "{email}")];
+        let guarded = findings_of(Format::Debezium, &ReplicaIdentity::Full, &keys);
+        assert!(says(&guarded, Level::Note, "a side key for each member"), "{guarded:?}");
+        let refused = findings_of(Format::Rows, &ReplicaIdentity::Default, &keys);
+        assert!(says(&refused, Level::Error, "no source position to order its rows by"), "{refused:?}");
     }
 }

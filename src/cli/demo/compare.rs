@@ -128,7 +128,8 @@ pub(super) fn shown(held: &Held) -> String {
             let fields: Vec<(String, String)> = fields.iter().map(|(n, v)| (text(n), text(v))).collect();
             text_of_fields(fields.iter().map(|(n, v)| (n.as_str(), v.as_str())))
         }
-        Held::Other(kind) => format!("a {kind}"),
+        Held::Other(kind) | Held::NoSet(kind) => format!("a {kind}"),
+        Held::Member(_) => "a member".to_owned(),
     }
 }
 

@@ -76,7 +76,8 @@ impl From<&Entry> for ShownEntry {
             Held::Hash(fields) => {
                 fields.iter().map(|(name, value)| (text(name), text(value))).collect::<serde_json::Value>()
             }
-            Held::Other(kind) => format!("a {kind}").into(),
+            Held::Other(kind) | Held::NoSet(kind) => format!("a {kind}").into(),
+            Held::Member(_) => "a member".into(),
         };
         ShownEntry { value, ttl_ms: entry.ttl.map(millis) }
     }

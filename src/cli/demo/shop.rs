@@ -46,6 +46,8 @@ impl Environment for Addresses {
         match name {
             "KAFKA_BROKERS" => Some(self.brokers.clone()),
             "REDIS_URL" => Some(format!("redis://127.0.0.1:{}/0", self.redis_port)),
+            // Never asked: the demo's records are JSON.
+            "REGISTRY_URL" => Some("http://127.0.0.1:8080/apis/ccompat/v7".to_owned()),
             // The system chooses a port that is free.
             "ADMIN_LISTEN" => Some("127.0.0.1:0".to_owned()),
             _ => None,

@@ -85,7 +85,7 @@ impl Engine {
         let (told, stopped, system) = (Arc::clone(&status), Arc::clone(&stop), clock.system);
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || process::run(&settings, &told, system, &stopped))
+            .spawn(move || process::run(&settings, &told, system, None, &stopped))
             .map_err(|error| Trouble::failed("the engine's thread", &error))?;
         Ok(Engine { admin, status, stop, thread: Some(thread) })
     }

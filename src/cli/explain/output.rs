@@ -7,9 +7,15 @@
 //!   be written; `text`; `hash`: an object of texts) or `value_b64` (`bytes`, and text that is not UTF-8) or
 //!   `fields_b64` (a hash that is not UTF-8), and beside them `encoding` (`msgpack`) and `compress` (`zstd`, `lz4`) where
 //!   what is written is that, packed so; and `ttl_ms` or `expires_at_ms`, or neither for ever.
-//!   `guard` is the version that it carries through the version guard, `none` for a row without a position;
+//!   A member of a set or sorted set has `kind` `member` and `member` (`member_b64` where it is not UTF-8), and, written to
+//!   a sorted set, its `score`.
+//!   `guard` is the version that it carries through the version guard, `none` where it has none but its epoch;
 //!   `only_if` is the value that a compare-and-delete looks for; `expired` marks a delete that stands for a
 //!   write whose expiry is not after now.
+//!   `partial` marks a write onto what the key holds: `value` has only the fields that are written, `kept` names
+//!   those that the event says are to stay, `removed` those of a hash that go.
+//!   A truncate is `delete_prefix` with a `prefix`: of the keys that begin with it, those that the entity's
+//!   templates can give.
 //! - `ignored`: why there is nothing to do.
 //! - `error` with `stage`, `kind` and `detail`; `mutations` beside it are the deletes that it causes, so that
 //!   no stale value stays, and what other changes of the record do. `more_errors` lists any further ones.
@@ -19,6 +25,8 @@
 //! Without a "now" (no `timestamp_ms`, no `--now`) an expiry that depends on it is shown as `expires_at_ms`
 //! with its bound `ttl_at_most_ms` beside it. Start at [`Account`].
 
+mod partial;
+
 use std::sync::Arc;
 
 use base64::Engine as _;
@@ -26,8 +34,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 use serde_json::value::RawValue;
 
+use self::partial::Partial;
 use crate::entity::packing::unpacked;
-use crate::mutation::{Compression, Effect, Expiry, Guard, Mutation, Packed, PackedShape, StringKind, Value};
+use crate::entity::parse_back::literal_prefixes;
+use crate::mutation::{
+    Compression, Effect, Expiry, Guard, Member, Mutation, Packed, PackedShape, StringKind, Value,
+};
 use crate::pipeline::Emitted;
 use crate::record::Record;
 
@@ -83,6 +95,8 @@ struct Shown {
     #[serde(flatten)]
     key: ShownKey,
     #[serde(flatten)]
+    member: Option<ShownMember>,
+    #[serde(flatten)]
     value: Option<ShownValue>,
     #[serde(flatten)]
     expiry: ShownExpiry,
@@ -90,6 +104,8 @@ struct Shown {
     guard: Option<String>,
     #[serde(flatten)]
     only_if: Option<OnlyIf>,
+    #[serde(flatten)]
+    partial: Option<Partial>,
 }
 
 #[derive(Debug, Serialize)]
@@ -97,6 +113,39 @@ struct Shown {
 enum ShownKey {
     Key(String),
     KeyB64(String),
+    Prefix(String),
+}
+
+/// A member of a set or sorted set: its value, if it is written, is no more than a score.
+#[derive(Debug, Serialize)]
+struct ShownMember {
+    kind: &'static str,
+    #[serde(flatten)]
+    bytes: ShownBytes,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    score: Option<String>,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum ShownBytes {
+    Member(String),
+    MemberB64(String),
+}
+
+impl ShownMember {
+    fn of(member: &Member) -> ShownMember {
+        let bytes = match std::str::from_utf8(&member.bytes) {
+            Ok(text) => ShownBytes::Member(text.to_owned()),
+            Err(_) => ShownBytes::MemberB64(STANDARD.encode(&member.bytes)),
+        };
+        ShownMember { kind: "member", bytes, score: None }
+    }
+}
+
+/// A score is digits.
+fn lossy(score: &[u8]) -> String {
+    String::from_utf8_lossy(score).into_owned()
 }
 
 /// Serialised beside the other members of a mutation: `kind` and one of `value`, `value_b64`, `fields_b64`.
@@ -146,8 +195,13 @@ impl<'r> Account<'r> {
     pub fn add(&mut self, emitted: Emitted<'_>) {
         let now_ms = self.now_ms;
         match emitted {
-            Emitted::Mutations { entity, mutations, commit_ms: _ } => {
+            Emitted::Mutations { entity, mutations, .. } => {
                 let shown = mutations.map(|mutation| show(&mutation, now_ms));
+                self.line(Some(entity)).mutations.get_or_insert_default().extend(shown);
+            }
+            Emitted::Truncated { entity, templates, version: _ } => {
+                let prefixes = literal_prefixes(&templates);
+                let shown = prefixes.into_iter().map(delete_prefix);
                 self.line(Some(entity)).mutations.get_or_insert_default().extend(shown);
             }
             Emitted::Ignored { entity, why } => {
@@ -208,6 +262,20 @@ impl<'r> Account<'r> {
     }
 }
 
+/// Every key with that prefix that a template of the entity can give.
+fn delete_prefix(prefix: &str) -> Shown {
+    Shown {
+        op: "delete_prefix",
+        key: ShownKey::Prefix(prefix.to_owned()),
+        member: None,
+        value: None,
+        expiry: ShownExpiry::default(),
+        guard: None,
+        only_if: None,
+        partial: None,
+    }
+}
+
 fn show(mutation: &Mutation, now_ms: Option<i64>) -> Shown {
     let mut shown = Shown {
         op: "delete",
@@ -215,18 +283,31 @@ fn show(mutation: &Mutation, now_ms: Option<i64>) -> Shown {
             Ok(key) => ShownKey::Key(key.to_owned()),
             Err(_) => ShownKey::KeyB64(STANDARD.encode(mutation.key.as_bytes())),
         },
+        member: mutation.key.member().map(ShownMember::of),
         value: None,
         expiry: ShownExpiry::default(),
         guard: mutation.guard.as_ref().map(guard_text),
         only_if: None,
+        partial: None,
     };
     match &mutation.effect {
         Effect::Delete => {}
         Effect::DeleteIf(value) => shown.only_if = Some(OnlyIf(only_if(value))),
-        Effect::Write(_, expiry) if has_passed(*expiry, now_ms) => shown.expiry.expired = true,
+        Effect::Write(_, expiry) | Effect::Patch(_, expiry) if has_passed(*expiry, now_ms) => {
+            shown.expiry.expired = true
+        }
         Effect::Write(value, expiry) => {
             shown.op = "write";
-            shown.value = Some(ShownValue::of(value));
+            match (&mut shown.member, value) {
+                (Some(member), Value::Member { score }) => member.score = score.as_deref().map(lossy),
+                (_, value) => shown.value = Some(ShownValue::of(value)),
+            }
+            shown.expiry = show_expiry(*expiry, now_ms);
+        }
+        Effect::Patch(patch, expiry) => {
+            shown.op = "write";
+            shown.value = Some(ShownValue::of_patch(patch));
+            shown.partial = Some(Partial::of(patch));
             shown.expiry = show_expiry(*expiry, now_ms);
         }
     }
@@ -257,9 +338,13 @@ fn show_expiry(expiry: Expiry, now_ms: Option<i64>) -> ShownExpiry {
     }
 }
 
-/// The version in its digits; `none` for a row without a position, which is older than any.
+/// The version as the side key holds it, which for a row without a position is at most its epoch: then `none`
+/// says so.
 fn guard_text(guard: &Guard) -> String {
-    if guard.version.is_none() { "none".to_owned() } else { guard.version.to_string() }
+    match guard.version.to_string() {
+        epoch if guard.version.is_none() => format!("{epoch} none").trim_start().to_owned(),
+        version => version,
+    }
 }
 
 impl ShownValue {
@@ -280,6 +365,9 @@ impl ShownValue {
                 plain("bytes", Content::Base64(STANDARD.encode(bytes)))
             }
             Value::Hash(fields) => plain("hash", hash(fields)),
+            Value::Member { score } => {
+                plain("member", Content::Text(score.as_deref().map(lossy).unwrap_or_default()))
+            }
         }
     }
 }
@@ -293,6 +381,7 @@ fn only_if(value: &Value) -> Content {
         Value::String { kind: StringKind::Json | StringKind::Text, bytes } => text_or_base64(bytes),
         Value::String { kind: StringKind::Bytes, bytes } => Content::Base64(STANDARD.encode(bytes)),
         Value::Hash(fields) => hash(fields),
+        Value::Member { score } => Content::Text(score.as_deref().map(lossy).unwrap_or_default()),
     }
 }
 

@@ -5,9 +5,10 @@ use apache_avro::types::Value;
 use apache_avro::writer::datum::GenericDatumWriter;
 use proptest::prelude::*;
 
+use super::super::datum::row as row_over;
 use super::walk::Walk;
 use super::*;
-use crate::change::Column;
+use crate::change::{Cell, Column};
 
 /// A schema and a value of it. Names are numbered afterwards, since each may be given once.
 fn typed() -> BoxedStrategy<(serde_json::Value, Value)> {
@@ -117,7 +118,7 @@ fn walked(plan: &Plan, datum: &[u8]) -> Result<serde_json::Value, Fault> {
     let mut walk = Walk::new(plan, datum, &mut json);
     let columns = walk.row(plan.root())?.expect("the root is a record");
     walk.finish()?;
-    let row = super::row(columns, &json);
+    let row = row_over(columns, &json);
     let column = |column: &Column<'_>| {
         let value = match column.cell {
             Cell::Present(typed) => {

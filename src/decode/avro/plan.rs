@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::super::Ignored;
 use super::super::connect::{is_unsigned_bigint, semantic};
-use super::auxiliary_by_name;
+use super::super::datum::{Member, auxiliary_by_name, members};
 use super::schema::{Form, Node, NodeId, Notes, Schema};
 use crate::types::{Kind, Unit};
 
@@ -33,16 +33,6 @@ pub(super) enum Shape {
     Other,
 }
 
-/// A field of an envelope.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Member {
-    Before,
-    After,
-    Op,
-    Source,
-    Unread,
-}
-
 impl Plan {
     /// Compiles a schema; see [`Schema::parse`] for the references. `zoneless` says whether Connect's `Timestamp`
     /// is a time stamp without a zone, which [`connect::zoneless`] tells by the name and the topic's format.
@@ -60,8 +50,9 @@ impl Plan {
         let auxiliary = name.as_deref().and_then(auxiliary_by_name);
         let shape = match record.and_then(|record| nodes.get(record)) {
             Some(Node { form: Form::Record(fields), .. }) => {
-                let fields = fields.iter().map(|field| (field.name.as_str(), field.node));
-                members(&nodes, fields).map_or(Shape::Row, Shape::Envelope)
+                let is_record = |node| record_of(&nodes, node).is_some();
+                let fields = fields.iter().map(|field| (field.name.as_str(), is_record(field.node)));
+                members(fields).map_or(Shape::Row, Shape::Envelope)
             }
             _ => Shape::Other,
         };
@@ -118,28 +109,6 @@ fn record_of(nodes: &[Node], node: NodeId) -> Option<NodeId> {
         }
         _ => None,
     }
-}
-
-/// What the fields of an envelope are; `None` where they are a row's. An envelope has an `op`, and a source block
-/// or a row image, which are records: no column of a database is one.
-fn members<'n>(nodes: &[Node], fields: impl Iterator<Item = (&'n str, NodeId)>) -> Option<Vec<Member>> {
-    let mut has_op = false;
-    let mut has_record = false;
-    let member = |(name, node): (&str, NodeId)| {
-        let member = match name {
-            "before" => Member::Before,
-            "after" => Member::After,
-            "op" => Member::Op,
-            "source" => Member::Source,
-            _ => Member::Unread,
-        };
-        has_op |= member == Member::Op;
-        has_record |= matches!(member, Member::Before | Member::After | Member::Source)
-            && record_of(nodes, node).is_some();
-        member
-    };
-    let members = fields.map(member).collect();
-    (has_op && has_record).then_some(members)
 }
 
 fn is_map_entry(node: &Node) -> bool {

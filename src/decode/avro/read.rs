@@ -1,6 +1,6 @@
 //! Avro's binary primitives, bounded by the datum: no length is believed before it is held against what is left.
 
-use super::Fault;
+use super::super::datum::Fault;
 
 /// Bytes of the longest `long`: 64 bits in groups of 7.
 const VARINT_BYTES_MAX: usize = 10;

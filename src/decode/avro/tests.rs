@@ -1,6 +1,7 @@
 use super::super::tests::told;
 use super::super::{Decoder, Format, RegisteredSchema, SchemaId, SchemaKind, SchemaRef, Schemas, Side, Wire};
 use super::*;
+use crate::change::Cell;
 use crate::record::{NoHeaders, Record};
 use crate::types::{RenderStyle, render_json};
 

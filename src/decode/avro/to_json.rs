@@ -3,25 +3,12 @@
 //! What of it means something else than it says (times, decimals, bytes) is told by the kind beside it, which the
 //! renderer of JSON columns reads; nothing is converted twice.
 
-use std::ops::Range;
-
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use smallvec::SmallVec;
-
-use super::Fault;
+use super::super::datum::{
+    Fault, JSON_BYTES_MAX, Named, push_base64, push_comma, push_double, push_text, widened,
+};
 use super::schema::{Field, Form, NodeId};
-use super::walk::{DEPTH_MAX, Walk, widened};
-use crate::types::{Kind, json_string, plain_length};
-
-/// JSON of one record's nested parts. Names make it longer than the datum; no cached value is nearly as long.
-const JSON_BYTES_MAX: usize = 64 << 20;
-
-/// Members for which there is room without allocating: a source block's.
-const MEMBERS_EXPECTED: usize = 24;
-
-/// Names and where their values stand in the JSON.
-pub(super) type Members<'a> = SmallVec<[(&'a str, Range<usize>); MEMBERS_EXPECTED]>;
+use super::walk::{DEPTH_MAX, Walk};
+use crate::types::Kind;
 
 impl<'a> Walk<'a, '_> {
     /// Appends a value whose union is resolved.
@@ -45,24 +32,24 @@ impl<'a> Walk<'a, '_> {
             }
             Form::Float => {
                 let value = self.reader.float()?;
-                self.push_double(widened(value));
+                push_double(self.json, widened(value));
             }
             Form::Double => {
                 let value = self.reader.double()?;
-                self.push_double(value);
+                push_double(self.json, value);
             }
             Form::Text => {
                 let text = self.reader.text()?;
-                self.push_text(text);
+                push_text(self.json, text);
             }
             Form::Enum(symbols) => {
                 let fault = self.reader.fault("expected the index of a symbol of the enum");
                 let symbol = symbols.get(self.reader.index()?).ok_or(fault)?;
-                self.push_text(symbol);
+                push_text(self.json, symbol);
             }
             Form::Bytes => {
                 let bytes = self.reader.bytes()?;
-                self.push_base64(bytes);
+                push_base64(self.json, bytes);
             }
             Form::Fixed(length) => {
                 let bytes = self.reader.fixed(*length)?;
@@ -74,7 +61,7 @@ impl<'a> Walk<'a, '_> {
                 let depth = self.deeper(depth)?;
                 self.json.push('{');
                 for (index, field) in fields.iter().enumerate() {
-                    self.comma(index);
+                    push_comma(self.json, index);
                     self.json.push_str(&field.label);
                     self.resolved(field.node, depth)?;
                 }
@@ -86,11 +73,11 @@ impl<'a> Walk<'a, '_> {
     }
 
     /// Appends a record as an object, and tells where each member's value stands.
-    pub(super) fn members(&mut self, fields: &'a [Field]) -> Result<Members<'a>, Fault> {
-        let mut members = SmallVec::new();
+    pub(super) fn members(&mut self, fields: &'a [Field]) -> Result<Named<'a>, Fault> {
+        let mut members = Named::new();
         self.json.push('{');
         for (index, field) in fields.iter().enumerate() {
-            self.comma(index);
+            push_comma(self.json, index);
             self.json.push_str(&field.label);
             let start = self.json.len();
             self.resolved(field.node, 1)?;
@@ -117,7 +104,7 @@ impl<'a> Walk<'a, '_> {
         }
         self.json.push('[');
         self.each_item(|this, index| {
-            this.comma(index);
+            push_comma(this.json, index);
             this.resolved(item, depth)
         })?;
         self.json.push(']');
@@ -134,7 +121,7 @@ impl<'a> Walk<'a, '_> {
         let [key, value] = fields.as_slice() else { return Err(self.reader.fault("expected a pair")) };
         self.json.push(if keys_are_texts { '{' } else { '[' });
         self.each_item(|this, index| {
-            this.comma(index);
+            push_comma(this.json, index);
             if !keys_are_texts {
                 this.json.push('[');
             }
@@ -158,9 +145,9 @@ impl<'a> Walk<'a, '_> {
         let depth = self.deeper(depth)?;
         self.json.push('{');
         self.each_item(|this, index| {
-            this.comma(index);
+            push_comma(this.json, index);
             let key = this.reader.text()?;
-            this.push_text(key);
+            push_text(this.json, key);
             this.json.push(':');
             this.resolved(value, depth)
         })?;
@@ -187,55 +174,22 @@ impl<'a> Walk<'a, '_> {
         }
     }
 
-    fn comma(&mut self, index: usize) {
-        if index > 0 {
-            self.json.push(',');
-        }
-    }
-
     fn push_number(&mut self, number: i64) {
         self.json.push_str(itoa::Buffer::new().format(number));
-    }
-
-    /// JSON has no infinities: Connect writes them as texts.
-    fn push_double(&mut self, value: f64) {
-        match serde_json::to_string(&value) {
-            Ok(text) if value.is_finite() => self.json.push_str(&text),
-            _ if value.is_nan() => self.json.push_str("\"NaN\""),
-            _ => self.json.push_str(if value > 0.0 { "\"Infinity\"" } else { "\"-Infinity\"" }),
-        }
-    }
-
-    fn push_text(&mut self, text: &str) {
-        if plain_length(text.as_bytes()) == text.len() {
-            self.json.push('"');
-            self.json.push_str(text);
-            self.json.push('"');
-            return;
-        }
-        let mut quoted = Vec::with_capacity(text.len() + 2);
-        json_string(text, &mut quoted);
-        self.json.push_str(std::str::from_utf8(&quoted).unwrap_or("\"\""));
-    }
-
-    fn push_base64(&mut self, bytes: &[u8]) {
-        self.json.push('"');
-        STANDARD.encode_string(bytes, self.json);
-        self.json.push('"');
     }
 
     /// A UUID and a duration have no form in Connect: they are written as what they are rendered as.
     fn push_fixed(&mut self, node: NodeId, bytes: &[u8]) {
         use std::fmt::Write as _;
         if let (Kind::Uuid, Ok(uuid)) = (self.plan.kind(node), <&[u8; 16]>::try_from(bytes)) {
-            self.push_text(&super::super::wire::guid_text(uuid));
+            push_text(self.json, &super::super::wire::guid_text(uuid));
         } else if let (true, Some([months, days, millis])) = (self.plan.is_duration(node), duration(bytes)) {
             let (seconds, millis) = (millis / 1_000, millis % 1_000);
             let fraction = if millis == 0 { String::new() } else { format!(".{millis:03}") };
             let fraction = fraction.trim_end_matches('0');
             let _ = write!(self.json, "\"P{months}M{days}DT{seconds}{fraction}S\"");
         } else {
-            self.push_base64(bytes);
+            push_base64(self.json, bytes);
         }
     }
 }

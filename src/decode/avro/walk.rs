@@ -3,17 +3,15 @@
 //! Work is bounded by the datum's size, whatever the schema: items without bytes (nulls, empty records) are
 //! counted, for a block may announce 2^63 of them.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
-use super::Fault;
-use super::plan::{Member, Plan};
+use super::super::datum::unavailable::{is_bytes, is_text};
+use super::super::datum::{ADDED_PREFIX, Block, Columns, Fault, Image, Member, Members, Pending, widened};
+use super::plan::Plan;
 use super::read::Reader;
 use super::schema::{Form, NodeId};
-use super::to_json;
-use super::unavailable::{is_bytes, is_text};
-use crate::change::{Cell, Column};
-use crate::types::{Kind, Raw, Typed};
+use crate::change::Cell;
+use crate::types::{Raw, Typed};
 
 /// Values that may be read beside those that the datum has bytes for. A record of some thousand columns has as
 /// many unions; no datum is known to hold more of what has no bytes.
@@ -24,55 +22,6 @@ const STEPS_PER_BYTE: usize = 4;
 pub(super) const DEPTH_MAX: usize = 64;
 /// Unions directly in each other, which the specification forbids.
 const UNIONS_MAX: usize = 4;
-/// What flattening puts before the names of the columns that it adds; they are read as JSON tokens.
-const ADDED_PREFIX: &str = "__";
-
-/// A cell before the scratch that its text lies in can be borrowed.
-enum Pending<'a> {
-    /// Borrows from the datum or the plan.
-    Ready(Cell<'a>),
-    /// JSON in the scratch.
-    Json(Range<usize>, &'a Kind),
-}
-
-/// Columns of a record.
-#[derive(Debug)]
-pub(super) struct Columns<'a> {
-    /// All of them, in order.
-    pub(super) list: Vec<Column<'a>>,
-    /// Those that have an inside, by index: their JSON in the scratch, which could not be borrowed yet.
-    pub(super) written: Vec<(usize, Range<usize>, &'a Kind)>,
-}
-
-/// A row image.
-#[derive(Debug, Default)]
-pub(super) enum Image<'a> {
-    #[default]
-    Missing,
-    Null,
-    Row(Columns<'a>),
-    Other,
-}
-
-/// A record as JSON in the scratch.
-#[derive(Debug)]
-pub(super) struct Block<'a> {
-    /// All of it.
-    pub(super) whole: Range<usize>,
-    /// Its members' values.
-    pub(super) members: to_json::Members<'a>,
-}
-
-/// What an envelope holds.
-#[derive(Debug, Default)]
-pub(super) struct Members<'a> {
-    pub(super) before: Image<'a>,
-    pub(super) after: Image<'a>,
-    /// A JSON token in the scratch.
-    pub(super) op: Option<Range<usize>>,
-    /// The source block, where it is a record.
-    pub(super) source: Option<Block<'a>>,
-}
 
 /// Reads one datum.
 #[derive(Debug)]
@@ -117,19 +66,11 @@ impl<'a, 's> Walk<'a, 's> {
         match self.resolve(node)?.1 {
             Form::Null => Ok(None),
             Form::Record(fields) => {
-                let mut list = Vec::with_capacity(fields.len());
-                let mut written = Vec::new();
-                for (index, field) in fields.iter().enumerate() {
-                    let cell = match self.column(&field.name, field.node)? {
-                        Pending::Ready(cell) => cell,
-                        Pending::Json(range, kind) => {
-                            written.push((index, range, kind));
-                            Cell::Null
-                        }
-                    };
-                    list.push(Column { name: Cow::Borrowed(&field.name), cell });
+                let mut columns = Columns::of(fields.len());
+                for field in fields {
+                    columns.push(&field.name, self.column(&field.name, field.node)?);
                 }
-                Ok(Some(Columns { list, written }))
+                Ok(Some(columns))
             }
             _ => Err(self.reader.fault("expected a record")),
         }
@@ -149,6 +90,7 @@ impl<'a, 's> Walk<'a, 's> {
                 Member::After => found.after = self.image(field.node)?,
                 Member::Op => found.op = Some(self.written(field.node)?),
                 Member::Source => found.source = self.block(field.node)?,
+                Member::Transaction => found.transaction = Some(self.written(field.node)?),
                 Member::Unread => {
                     // Written and taken back: what is skipped must be well-formed all the same.
                     let range = self.written(field.node)?;
@@ -179,7 +121,7 @@ impl<'a, 's> Walk<'a, 's> {
             return Ok(None);
         };
         let members = self.members(fields)?;
-        Ok(Some(Block { whole: start..self.json.len(), members }))
+        Ok(Some(Block { whole: start..self.json.len(), members: Some(members) }))
     }
 
     fn written(&mut self, node: NodeId) -> Result<Range<usize>, Fault> {
@@ -227,9 +169,4 @@ impl<'a, 's> Walk<'a, 's> {
         let fault = self.reader.fault("expected the index of a symbol of the enum");
         symbols.get(self.reader.index()?).map(String::as_str).ok_or(fault)
     }
-}
-
-/// The double whose shortest text is the float's: 0.1 stays 0.1, as it is in JSON, and is not 0.10000000149011612.
-pub(super) fn widened(value: f32) -> f64 {
-    if value.is_finite() { value.to_string().parse().unwrap_or(f64::from(value)) } else { f64::from(value) }
 }

@@ -41,6 +41,41 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
+/// Ids 1 to 4: an envelope and a row in Protobuf, a row in Avro, a row under a JSON Schema.
+fn registered() -> Schemas {
+    let imports = r#"syntax = "proto3"; import "google/protobuf/timestamp.proto"; import "google/protobuf/struct.proto";"#;
+    let value = "message Value { int32 id = 1; optional string name = 2; repeated sint64 n = 3; map<string, Value> m = 4; \
+        google.protobuf.Timestamp at = 5; google.protobuf.Struct s = 6; oneof o { fixed64 f = 7; bytes b = 8; } }";
+    let envelope = "message Envelope { Value before = 1; Value after = 2; Value source = 3; string op = 4; }";
+    let avro = r#"{"type":"record","name":"R","fields":[{"name":"id","type":"int"},{"name":"n","type":["null",{"type":"array","items":"string"}]}]}"#;
+    let json = r#"{"type":"object","properties":{"id":{"type":"integer"}}}"#;
+    let mut schemas = Schemas::new(Wire::default());
+    for (id, kind, text) in [
+        (1, SchemaKind::Protobuf, format!("{imports}{envelope}{value}")),
+        (2, SchemaKind::Protobuf, format!("{imports}{value}")),
+        (3, SchemaKind::Avro, avro.to_owned()),
+        (4, SchemaKind::Json, json.to_owned()),
+    ] {
+        let schema = RegisteredSchema { kind, text, references: Vec::new() };
+        schemas.know(SchemaRef { id: SchemaId::Number(id), side: Side::Value }, Ok(schema));
+    }
+    schemas
+}
+
+/// Confluent's framing with one of these ids, and fields that are likely, or bytes.
+fn framed() -> impl Strategy<Value = Vec<u8>> {
+    let field = (0..70_u8, prop::collection::vec(any::<u8>(), 0..6))
+        .prop_map(|(tag, bytes)| [&[tag, u8::try_from(bytes.len()).unwrap()], &bytes[..]].concat());
+    (0..6_u8, any::<bool>(), prop::collection::vec(field, 0..8)).prop_map(|(id, index, fields)| {
+        let mut datum = fields.concat();
+        // Half of them inside of the envelope's row.
+        if index && let Ok(length) = u8::try_from(datum.len()) {
+            datum.splice(0..0, [0x22, 1, b'c', 0x12, length]);
+        }
+        [&[0, 0, 0, 0, id, 0][..], &datum].concat()
+    })
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_give_an_answer_and_never_a_panic(
@@ -61,6 +96,24 @@ proptest! {
                                 prop_assert!(serde_json::from_str::<&serde_json::value::RawValue>(token).is_ok());
                             }
                         }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_data_under_a_registry_give_an_answer(
+        value in prop_oneof![prop::collection::vec(any::<u8>(), 0..80), framed()],
+        key in prop_oneof![prop::collection::vec(any::<u8>(), 0..20), framed()],
+    ) {
+        let schemas = registered();
+        for format in FORMATS {
+            let whole = Record { key: Some(&key), value: Some(&value), ..record(None, None) };
+            if let Ok(Decoded::Changes(changes)) = Decoder::new(format).decode_with(&whole, &schemas) {
+                for column in changes.iter().filter_map(|change| change.after.as_ref()).flat_map(|row| &row.columns) {
+                    if let Cell::Present(Typed { raw: Raw::Json(token), .. }) = column.cell {
+                        prop_assert!(serde_json::from_str::<&serde_json::value::RawValue>(token).is_ok());
                     }
                 }
             }

@@ -407,6 +407,23 @@ fn tombstones_know_the_key_of_their_format() {
     }
 }
 
+/// A text `id` may be a column of a table or a document's key; the envelopes before it tell.
+#[test]
+fn a_tombstone_behind_mongodbs_envelopes_is_of_a_document() {
+    let documents = r#"{"before":null,"after":null,"source":{"connector":"mongodb","ts_ms":1,"db":"s","collection":"u","ord":3},"op":"d"}"#;
+    let rows = r#"{"before":{"id":"7"},"after":null,"source":{"connector":"mysql","table":"u"},"op":"d"}"#;
+    for (envelope, key, expected) in [
+        (documents, r#"{"id":"7"}"#, "tombstone k(_id=7)"),
+        (documents, r#"{"id":"\"a\""}"#, r#"tombstone k(_id="a")"#),
+        (documents, r#"{"id":7}"#, "tombstone k(id=7)"),
+        (rows, r#"{"id":"7"}"#, r#"tombstone k(id="7")"#),
+    ] {
+        let mut decoder = Decoder::new(Format::Auto);
+        decoder.decode(&record(Some(key), Some(envelope))).unwrap();
+        assert_eq!(told(&decoder.decode(&record(Some(key), None))), expected, "{key}");
+    }
+}
+
 #[test]
 fn flinks_update_is_a_delete_and_a_create() {
     let old = r#"{"before":{"id":7,"n":1},"after":null,"op":"d"}"#;

@@ -21,25 +21,27 @@ fn declared() -> Vec<(String, Kind)> {
 }
 
 fn value(format: Format, text: &str, declared: &[(String, Kind)]) -> String {
-    with_change(format, "", text, |change| {
-        let mut row = change.after.clone().unwrap();
-        row.declared = declared;
-        let mut out = b"{".to_vec();
-        for (name, cell) in row.cells() {
-            if out.len() > 1 {
-                out.push(b',');
-            }
-            crate::types::json_string(name, &mut out);
-            out.push(b':');
-            match cell {
-                Cell::Present(typed) => render_json(typed, RenderStyle::default(), &mut out).unwrap(),
-                Cell::Null => out.extend_from_slice(b"null"),
-                other => panic!("{name} {other:?}"),
-            }
+    with_change(format, "", text, |change| rendered(change, declared))
+}
+
+fn rendered(change: &Change<'_>, declared: &[(String, Kind)]) -> String {
+    let mut row = change.after.clone().unwrap();
+    row.declared = declared;
+    let mut out = b"{".to_vec();
+    for (name, cell) in row.cells() {
+        if out.len() > 1 {
+            out.push(b',');
         }
-        out.push(b'}');
-        String::from_utf8(out).unwrap()
-    })
+        crate::types::json_string(name, &mut out);
+        out.push(b':');
+        match cell {
+            Cell::Present(typed) => render_json(typed, RenderStyle::default(), &mut out).unwrap(),
+            Cell::Null => out.extend_from_slice(b"null"),
+            other => panic!("{name} {other:?}"),
+        }
+    }
+    out.push(b'}');
+    String::from_utf8(out).unwrap()
 }
 
 #[test]
@@ -105,6 +107,45 @@ fn the_same_row_is_the_same_value_whatever_carried_it() {
     ] {
         for format in [format, Format::Auto] {
             assert_eq!(value(format, &text, &declared()), EXPECTED, "{format:?} with declared types");
+        }
+    }
+}
+
+/// The row's fields as Confluent's converter declares them, under `optional.for.nullables`.
+const PROTO_FIELDS: &str = "int64 id = 1; optional confluent.type.Decimal price = 2; optional string name = 3; \
+    optional google.type.Date on = 4; optional google.protobuf.Timestamp at = 5; optional bytes pic = 6; optional int32 gone = 7;";
+/// The row under them.
+const PROTO: &[u8] = b"\x08\x81\x80\x80\x80\x80\x80\x80\x10\x12\x08\x0a\x02\x04\xe2\x10\x04\x18\x02\x1a\x03Ann\
+    \x22\x07\x08\xe8\x0f\x10\x0b\x18\x01\x2a\x0b\x08\xec\xcb\x92\xb9\x06\x10\x80\xe5\x9a\x77\x32\x03\x00\x01\xff";
+
+#[test]
+fn the_same_row_is_the_same_value_in_protobuf() {
+    let imports = r#"syntax = "proto3"; package app.shop.users; import "confluent/type/decimal.proto";
+        import "google/type/date.proto"; import "google/protobuf/timestamp.proto";"#;
+    let envelope = format!(
+        "{imports} message Envelope {{ optional Value after = 1; string op = 2; message Value {{ {PROTO_FIELDS} }} }}"
+    );
+    let flat = format!("{imports} message Value {{ {PROTO_FIELDS} optional string __deleted = 8; }}");
+    let length = u8::try_from(PROTO.len()).unwrap();
+    let in_envelope = [&[0x0a, length], PROTO, b"\x12\x01c"].concat();
+    let flattened = [PROTO, b"\x42\x05false"].concat();
+    for (format, text, datum) in
+        [(Format::Debezium, envelope, in_envelope), (Format::Flattened, flat, flattened)]
+    {
+        let mut schemas = Schemas::new(Wire::default());
+        let id = SchemaRef { id: SchemaId::Number(1), side: Side::Value };
+        let schema = RegisteredSchema { kind: SchemaKind::Protobuf, text, references: Vec::new() };
+        schemas.know(id, Ok(schema));
+        let value = [&[0, 0, 0, 0, 1, 0][..], &datum].concat();
+        for format in [format, Format::Auto] {
+            let mut decoder = Decoder::new(format);
+            let whole = Record { value: Some(&value), ..record(None, None) };
+            match decoder.decode_with(&whole, &schemas) {
+                Ok(Decoded::Changes(changes)) => {
+                    assert_eq!(rendered(&changes[0], &[]), EXPECTED, "{format:?}")
+                }
+                other => panic!("{format:?}: {}", told(&other)),
+            }
         }
     }
 }

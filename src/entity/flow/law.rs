@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use proptest::prelude::*;
 
+use super::super::spec::{Shape, WriteSpec};
 use super::super::testing::{change_of, mapping, mutations, tombstone, write};
 use super::*;
 use crate::mutation::Value;
+use crate::version::Version;
 
 /// What a client does to the table `(id, email)`; emails are unique, as a secondary key's columns should be.
 #[derive(Debug, Clone)]
@@ -119,6 +121,7 @@ impl Cache {
             Effect::Write(value, _) => {
                 self.values.insert(key, value);
             }
+            Effect::Patch(..) => panic!("nothing is unavailable here"),
             Effect::Delete => {
                 self.values.remove(&key);
             }
@@ -131,9 +134,17 @@ impl Cache {
     }
 }
 
-fn expected(table: &BTreeMap<u8, u8>) -> BTreeMap<String, String> {
+fn expected(table: &BTreeMap<u8, u8>, source: Source) -> BTreeMap<String, String> {
     let keys = |(id, email): (&u8, &u8)| {
-        [(format!("c:{id}"), id.to_string()), (format!("e:e{email}"), id.to_string())]
+        let mut keys = vec![
+            (format!("c:{id}"), id.to_string()),
+            (format!("e:e{email}"), id.to_string()),
+            (format!("by-email:E{email} member {id}"), "there".to_owned()),
+        ];
+        if source != Source::Unpositioned {
+            keys.push((format!("emails member E{email}"), "there".to_owned()));
+        }
+        keys
     };
     table.iter().flat_map(keys).collect()
 }
@@ -141,7 +152,8 @@ fn expected(table: &BTreeMap<u8, u8>) -> BTreeMap<String, String> {
 fn found(cache: &Cache) -> BTreeMap<String, String> {
     let text = |value: &Value| match value {
         Value::String { bytes, .. } => String::from_utf8(bytes.clone()).unwrap(),
-        Value::Hash(_) => panic!("no hash was written"),
+        Value::Member { score: None } => "there".to_owned(),
+        Value::Hash(_) | Value::Member { score: Some(_) } => panic!("neither was written"),
     };
     cache.values.iter().map(|(key, value)| (key.to_string(), text(value))).collect()
 }
@@ -157,6 +169,11 @@ enum Source {
     Unpositioned,
 }
 
+/// A write of the row as a member of that set.
+fn in_set(key: &str, member: &str) -> WriteSpec {
+    WriteSpec { shape: Shape::Set { member: Template::parse(member).unwrap() }, ..write(key) }
+}
+
 /// Runs the deeds. With `order`, each row id has a partition
 /// of its own, and the bytes pick which partition goes on next.
 fn run(
@@ -164,7 +181,11 @@ fn run(
     source: Source,
     order: Option<&[u8]>,
 ) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
-    let mut entity = mapping(vec![write("c:{id}"), write("e:{email|lower}")]);
+    let mut writes = vec![write("c:{id}"), write("e:{email|lower}"), in_set("by-email:{email}", "{id}")];
+    if source != Source::Unpositioned {
+        writes.push(in_set("emails", "{email}"));
+    }
+    let mut entity = mapping(writes);
     entity.replica_identity = ReplicaIdentity::Full;
     let mut table = BTreeMap::new();
     let mut partitions: BTreeMap<String, VecDeque<Vec<Mutation>>> = BTreeMap::new();
@@ -202,7 +223,7 @@ fn run(
             }
         }
     }
-    (found(&cache), expected(&table))
+    (found(&cache), expected(&table, source))
 }
 
 proptest! {

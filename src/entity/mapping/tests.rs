@@ -202,6 +202,7 @@ fn a_soft_delete_deletes_every_key_of_the_row() {
             writes: vec![write("c:{id}"), write("email:{email}")],
             delete_when: when(condition),
             value_bytes_max: 1_000,
+            unavailable: Default::default(),
         })))
     };
     let both = ["delete c:7", "delete email:a by public.customers:7 v9"];

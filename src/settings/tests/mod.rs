@@ -1,6 +1,7 @@
 //! Whole files, good and bad.
 
 mod refused;
+mod refused_writes;
 mod secrets;
 
 use std::collections::HashMap;
@@ -123,8 +124,8 @@ fn the_smallest_file_has_the_documented_defaults() {
          redis.tls=off redis.own_prefix=stoker: redis.timeout=5s redis.connect_timeout=5s errors.on_error=stop \
          errors.breaker.share=5% errors.breaker.of=1000 limits.workers=3 limits.memory=128MiB \
          limits.batch_records=4096 limits.batch_bytes=1MiB limits.value_bytes=16MiB limits.drain=10s ready.lag=5s \
-         log.format=auto log.level=info admin.listen=off entity.customer.topics=customers \
-         entity.customer.format=auto entity.customer.keys=customer:{id}"
+         refill.memory=80% verify.sample=off log.format=auto log.level=info admin.listen=off \
+         entity.customer.topics=customers entity.customer.format=auto entity.customer.keys=customer:{id}"
     );
 }
 
@@ -134,8 +135,14 @@ fn the_example_says_the_defaults_and_has_no_warning() {
     assert!(warnings.is_empty(), "{warnings:?}");
     assert_eq!(settings.entities.len(), 3);
     let smallest = loaded(SMALLEST).settings.describe();
-    let told =
-        ["kafka.group", "errors.on_error", "admin.listen", "entity.customer.topics", "entity.customer.keys"];
+    let told = [
+        "kafka.group",
+        "errors.on_error",
+        "verify.sample",
+        "admin.listen",
+        "entity.customer.topics",
+        "entity.customer.keys",
+    ];
     for (name, value) in settings.describe() {
         if let Some((_, default)) =
             smallest.iter().find(|(known, _)| *known == name && !told.contains(&name.as_str()))
@@ -159,7 +166,7 @@ workers = 0
 [[entity]]
 name = "customer"
 topics = ["a"]
-format = "protobuf"
+format = "avro"
 
 [[entity.write]]
 key = "customer:{id"
@@ -181,7 +188,7 @@ handler = "price"
         "4:1: redis.timeot: unknown field \"timeot\" -> did you mean \"timeout\"?",
         "7:10: limits.memory: \"5MB\" is not a size",
         "8:11: limits.workers: is out of bounds: write a whole number from 1 to 512",
-        "13:10: entity \"customer\": format: \"protobuf\" is not built yet",
+        "13:10: entity \"customer\": format: \"avro\" is not built yet",
         "16:17: entity \"customer\", write 1: key: ",
         "17:9: entity \"customer\", write 1: value: \"jsn\" is not \"json\", \"hash\" or \"invalidate\"",
         "18:7: entity \"customer\", write 1: ttl: \"1 h\" is not a duration",
@@ -204,7 +211,7 @@ fn a_problem_shows_its_line_and_what_to_do() {
     assert_eq!(
         error.to_string(),
         "stoker.toml:11:9: entity \"customer\", write 1: value: \"jsno\" is not \"json\", \"hash\" or \
-         \"invalidate\", or { json = … }, or { text = … }, or { template = … }, or { hash = … }, or { bytes = … }\n    \
+         \"invalidate\", or { json = … }, or { text = … }, or { template = … }, or { hash = … }, or { bytes = … }, or { set = … }, or { sorted_set = … }\n    \
          | value = \"jsno\"\n    \
          |         ^^^^^^\n    \
          = did you mean \"json\"?"
@@ -366,6 +373,11 @@ fn what_is_doubtful_is_a_warning() {
             ),
             "2:74: kafka.properties.isolation.level: rows of transactions that were aborted",
         ),
+        (
+            with_entity("unavailable = \"merge\"")
+                .replace("group = \"g\"", "group = \"g\", start = \"latest\""),
+            "8:15: entity \"customer\": unavailable: counts as \"delete\" under kafka.start = \"latest\"",
+        ),
     ];
     for (text, expected) in cases {
         let warnings: Vec<String> = loaded(&text).warnings.iter().map(one_line).collect();
@@ -392,6 +404,35 @@ fn shared_keys_and_declared_numbers_are_allowed() {
 }
 
 #[test]
+fn members_share_a_key_where_no_two_are_the_same() {
+    let board =
+        "key = \"board\"\nttl = \"none\"\nvalue = { sorted_set = { member = \"{id}\", score = \"points\" } }";
+    assert!(loaded(&with_write(board)).warnings.is_empty(), "a board has one key");
+    let two = |first: &str, second: &str| {
+        let write = |member: &str| {
+            format!("key = \"tag:{{tag}}\"\nttl = \"none\"\nvalue = {{ set = {{ member = \"{member}\" }} }}")
+        };
+        let text = with_write(&format!("{}\n[[entity.write]]\n{}", write(first), write(second)));
+        loaded(&text).warnings.iter().map(one_line).collect::<Vec<_>>()
+    };
+    assert_eq!(two("order:{id}", "customer:{customer_id}"), Vec::<String>::new());
+    let found = two("{id}", "customer:{customer_id}");
+    assert!(
+        found.len() == 1 && found[0].contains("can give the same member as \"tag:{tag}\" (member \"{id}\")"),
+        "{found:?}"
+    );
+    let mixed = with_write(
+        "key = \"c:{id}\"\nvalue = \"json\"\nttl = \"1h\"\nshared = true\n[[entity.write]]\nkey = \"c:{id}:orders\"\n\
+         value = { set = { member = \"{order}\" } }\nttl = \"none\"\nshared = true",
+    );
+    let found: Vec<_> = loaded(&mixed).warnings.iter().map(one_line).collect();
+    assert!(found.len() == 1 && found[0].contains("a key holds members of a set,"), "{found:?}");
+    let constant =
+        loaded(&with_write("key = \"all\"\nttl = \"none\"\nvalue = { set = { member = \"all\" } }"));
+    assert!(one_line(&constant.warnings[0]).contains("names no column"), "{:?}", constant.warnings);
+}
+
+#[test]
 fn keys_of_handlers_in_rust_are_checked_too() {
     let write = |key| WriteSpec {
         packing: Default::default(),
@@ -402,7 +443,12 @@ fn keys_of_handlers_in_rust_are_checked_too() {
         shared: false,
     };
     let writes = vec![write("customer:{offer}"), write("stoker:{x}")];
-    let price = Mapping::new(MappingSpec { writes, delete_when: None, value_bytes_max: 1 });
+    let price = Mapping::new(MappingSpec {
+        writes,
+        delete_when: None,
+        value_bytes_max: 1,
+        unavailable: Default::default(),
+    });
     let handlers = Handlers::default().with("price", price);
     let text = with_sections("[[entity]]\nname = \"price\"\ntopics = [\"prices\"]\nhandler = \"price\"");
     let error = parse(&text, &Fake::default(), &handlers).map(drop).unwrap_err();

@@ -1,9 +1,9 @@
 //! Files with something wrong in them, and what is said about it: the beginning of each problem's line.
 
-use super::{SMALLEST, problems, with_entity, with_kafka, with_redis, with_sections, with_write};
+use super::{SMALLEST, problems, with_entity, with_kafka, with_redis, with_sections};
 
 #[track_caller]
-fn each(cases: &[(String, &[&str])]) {
+pub(super) fn each(cases: &[(String, &[&str])]) {
     for (text, expected) in cases {
         let found = problems(text);
         let same = found.len() == expected.len()
@@ -244,6 +244,40 @@ fn what_is_wrong_in_entities() {
             String::new(),
             &[r#"1:1: "kafka" is missing"#, r#"1:1: "redis" is missing"#, r#"1:1: "entity" is missing"#],
         ),
+        (with_entity("guard = {}"), &[r#"8:9: entity "customer": guard: "by" is missing"#]),
+        (
+            with_entity("guard = { by = \"version\", epoch = -1 }"),
+            &[
+                r#"8:16: entity "customer": guard.by: "version" is not "source" or "offset", or { column = … }"#,
+                r#"8:35: entity "customer": guard.epoch: is out of bounds: write a whole number from 0 to"#,
+            ],
+        ),
+        (
+            with_entity("guard = { by = { column = [] } }\ncolumns = { a = \"bool\" }"),
+            &[r#"8:27: entity "customer": guard.by.column: names no column"#],
+        ),
+        (
+            with_entity("guard = { by = { column = [\"b\", \"a\"] } }\ncolumns = { a = \"bool\" }"),
+            &[r#"8:27: entity "customer": guard.by.column: "a" is declared as a type without an order"#],
+        ),
+        (
+            with_entity("guard = { by = \"source\" }\nformat = \"rows\""),
+            &[r#"8:16: entity "customer": guard.by: plain rows have no source position"#],
+        ),
+        (
+            with_entity("guard = { by = \"offset\" }").replace("ttl = \"1h\"", "ttl = \"1h\"\nshared = true"),
+            &[r#"8:16: entity "customer": guard.by: offsets of two topics or partitions do not compare"#],
+        ),
+        (
+            with_sections(
+                "[[entity]]\nname = \"other\"\ntopics = [\"o\"]\nguard = { by = \"source\", epoch = 1 }\n\
+                 [[entity.write]]\nkey = \"customer:{id}\"\nvalue = \"json\"\nttl = \"1h\"\nshared = true",
+            )
+            .replacen("ttl = \"1h\"", "ttl = \"1h\"\nshared = true", 1),
+            &[
+                r#"19:7: entity "other", write 1: key: is shared with "customer:{id}" of entity "customer" (line 10), which compares other versions"#,
+            ],
+        ),
         (
             with_entity("table = \"^a(b$\""),
             &[r#"8:9: entity "customer": table: is no regular expression: unclosed group"#],
@@ -271,11 +305,12 @@ fn what_is_wrong_in_entities() {
             &[r#"8:30: entity "customer": replica_identity.index: is an empty list"#],
         ),
         (
-            with_entity("truncate = \"delete\"\nunavailable = \"merge\""),
-            &[
-                r#"8:12: entity "customer": truncate: "delete" is not built yet (deleting an entity's keys at a TRUNCATE)"#,
-                r#"9:15: entity "customer": unavailable: "merge" is not built yet (merging with the cached value)"#,
-            ],
+            with_entity("truncate = \"drop\""),
+            &[r#"8:12: entity "customer": truncate: "drop" is not "ignore" or "delete""#],
+        ),
+        (
+            with_entity("unavailable = \"keep\""),
+            &[r#"8:15: entity "customer": unavailable: "keep" is not "delete" or "merge""#],
         ),
         (
             with_entity("absent = \"null\""),
@@ -332,194 +367,6 @@ fn what_is_wrong_in_entities() {
         (
             SMALLEST.split_once("[[entity.write").unwrap().0.to_owned(),
             &[r#"5:1: entity "customer": does not say what a row becomes"#],
-        ),
-    ]);
-}
-
-#[test]
-fn what_is_wrong_in_writes() {
-    each(&[
-        (
-            with_write("key = \"\"\nvalue = \"json\"\nttl = \"1h\""),
-            &[r#"10:7: entity "customer", write 1: key: is empty"#],
-        ),
-        (
-            with_write("key = \"\"\"\nc:{\"\"\"\nvalue = \"json\"\nttl = \"1h\""),
-            &[r#"11:3: entity "customer", write 1: key: "#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nttl = \"1h\""),
-            &[r#"9:1: entity "customer", write 1: "value" is missing"#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = \"json\""),
-            &[r#"9:1: entity "customer", write 1: "ttl" is missing"#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = \"invalidate\"\nttl = \"1h\"\njitter = \"1%\""),
-            &[
-                r#"12:1: entity "customer", write 1: ttl: value = "invalidate" deletes the key: it has no ttl"#,
-                r#"13:1: entity "customer", write 1: jitter: value = "invalidate" deletes the key: it has no jitter"#,
-            ],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = { sorted_set = { member = \"{id}\" } }"),
-            &[
-                r#"11:11: entity "customer", write 1: value.sorted_set: not built yet: members of sets and sorted sets"#,
-            ],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = { jsn = [\"a\"] }\nttl = \"1h\""),
-            &[r#"11:11: entity "customer", write 1: value.jsn: unknown field "jsn" -> did you mean "json"?"#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = { json = [\"a\"], text = \"x\" }\nttl = \"1h\""),
-            &[r#"11:25: entity "customer", write 1: value.text: does not go together with json"#],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = { json = [\"a\", { name = \"a\", column = \"b\" }, { name = \"c\" }] }\nttl = \"1h\"",
-            ),
-            &[
-                r#"11:24: entity "customer", write 1: value.json[1]: the value has a field "a" already"#,
-                r#"11:54: entity "customer", write 1: value.json[2]: "column" is missing"#,
-            ],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = { json = [\"a\", { name = \"a\", column = \"b\" }] }\nttl = \"1h\"",
-            ),
-            &[r#"11:24: entity "customer", write 1: value.json[1]: the value has a field "a" already"#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = { hash = [] }\nttl = \"1h\""),
-            &[r#"11:18: entity "customer", write 1: value.hash: names no column"#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = { text = \"é{b\" }\nttl = \"1h\""),
-            &[r#"11:20: entity "customer", write 1: value.text: "#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = { bytes = \"\" }\nttl = \"0s\""),
-            &[
-                r#"11:19: entity "customer", write 1: value.bytes: is empty"#,
-                r#"12:7: entity "customer", write 1: ttl: is out of bounds: at least 1ms, at most 36500d"#,
-            ],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = \"json\"\nttl = \"none\"\njitter = \"1%\""),
-            &[r#"13:1: entity "customer", write 1: jitter: ttl = "none" has nothing to vary"#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = \"json\"\nttl = \"1h\"\njitter = \"100%\""),
-            &[
-                r#"13:10: entity "customer", write 1: jitter: has to be below 100%: keys would expire as they are written"#,
-            ],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = \"json\"\nttl = { column = \"e\", after = \"1h\" }"),
-            &[
-                r#"12:23: entity "customer", write 1: ttl.after: does not go together with at_most, column, if_null"#,
-            ],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = \"json\"\nttl = { column = \"e\", at_most = \"1w\" }\njitter = \"1%\"",
-            ),
-            &[
-                r#"12:33: entity "customer", write 1: ttl.at_most: "1w" is not a duration: write a whole number with its unit (ms, s, m, h or d), as in "250ms" or "15m""#,
-            ],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = \"json\"\nttl = { after = \"1h\", jitter = \"1%\", from = \"comit\" }\njitter = \"1%\"",
-            ),
-            &[
-                r#"12:45: entity "customer", write 1: ttl.from: "comit" is not "write" or "commit" -> did you mean "commit"?"#,
-            ],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = \"json\"\nttl = { after = \"1h\", jitter = \"1%\" }\njitter = \"1%\"",
-            ),
-            &[r#"13:1: entity "customer", write 1: jitter: is said in ttl too: one of the two has to go"#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = \"json\"\nttl = { at_most = \"1h\" }"),
-            &[r#"12:7: entity "customer", write 1: ttl: "column" is missing"#],
-        ),
-        (
-            with_write("key = \"c:{a}\"\nvalue = \"json\"\nttl = 3600"),
-            &[r#"12:7: entity "customer", write 1: ttl: expected a table or a text, found a whole number"#],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = \"json\"\nttl = \"1h\"\ncompress = {}\nshared = \"yes\"\nguard = {}",
-            ),
-            &[
-                r#"13:12: entity "customer", write 1: compress: "algorithm" is missing"#,
-                r#"14:10: entity "customer", write 1: shared: expected true or false, found a text"#,
-                r#"15:1: entity "customer", write 1: guard: unknown field "guard""#,
-            ],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = { template = \"{% if a %}\\n{{ b|uper }}{% endif %}{{ c|lowr }}\" }\nttl = \"1h\"\nencoding = \"msgpack\"",
-            ),
-            &[
-                r#"11:63: entity "customer", write 1: value.template: unknown filter: filter lowr is unknown"#,
-                r#"13:1: entity "customer", write 1: encoding: MessagePack is an encoding of JSON values"#,
-            ],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = { hash = [\"a\", { name = \"b\", value = 1 }, { name = \"c\", column = \"c\", value = 1.5 }] }\nttl = \"1h\"\ncompress = { algorithm = \"lz4\" }",
-            ),
-            &[
-                r#"11:24: entity "customer", write 1: value.hash[1]: a hash has texts of columns"#,
-                r#"11:51: entity "customer", write 1: value.hash[2]: has to be one of column, value and json"#,
-                r#"11:51: entity "customer", write 1: value.hash[2]: a hash has texts of columns"#,
-                r#"13:1: entity "customer", write 1: compress: a hash is read field by field"#,
-            ],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = { json = [{ name = \"b\", value = nan }, { name = \"c\", value = [] }, { name = \"d\", json = [\"\"] }] }\nttl = \"1h\"",
-            ),
-            &[
-                r#"11:41: entity "customer", write 1: value.json[0].value: is no number of JSON"#,
-                r#"11:70: entity "customer", write 1: value.json[1].value: expected"#,
-            ],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = { json = [{ name = \"d\", json = [\"\", \"e\", \"e\"], parse = \"json\" }] }\nttl = \"1h\"",
-            ),
-            &[
-                r#"11:41: entity "customer", write 1: value.json[0].json[0]: a name is empty"#,
-                r#"11:50: entity "customer", write 1: value.json[0].json[2]: the value has a field "e" already"#,
-                r#"11:56: entity "customer", write 1: value.json[0].parse: says how a column's text is read"#,
-            ],
-        ),
-        (
-            with_write("key = \"{a}:x\"\nvalue = \"json\"\nttl = \"1h\""),
-            &[
-                r#"10:7: entity "customer", write 1: key: can give a key that begins with redis.own_prefix ("stoker:"): such keys are"#,
-            ],
-        ),
-        (
-            with_write("key = \"stoker:{a}\"\nvalue = \"json\"\nttl = \"1h\""),
-            &[
-                r#"10:7: entity "customer", write 1: key: begins with redis.own_prefix ("stoker:"): such keys are Stoker's own"#,
-            ],
-        ),
-        (
-            with_write(
-                "key = \"c:{a}\"\nvalue = \"json\"\nttl = \"1h\"\n[[entity.write]]\nkey = \"c:{b}\"\nvalue = \"invalidate\"\nshared = true",
-            ),
-            &[
-                r#"14:7: entity "customer", write 2: key: gives the same keys as "c:{a}" of entity "customer" (line 10)"#,
-            ],
         ),
     ]);
 }

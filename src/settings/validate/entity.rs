@@ -5,19 +5,22 @@ use std::sync::Arc;
 
 use regex::Regex;
 
+use super::guard::guard;
+use super::unavailable::unavailable;
 use super::write::{DraftWrite, compile, write};
 use super::{Context, process};
 use crate::decode::Format;
 use crate::entity::condition::Condition;
-use crate::entity::spec::MappingSpec;
+use crate::entity::spec::{MappingSpec, Unavailable};
 use crate::entity::{
-    Absent, Entity, EntityHandler, Mapping, OpColumn, ReplicaIdentity, RowRules, TableFilter, Topics,
+    Absent, Entity, EntityHandler, GuardRule, Mapping, OpColumn, ReplicaIdentity, RowRules, TableFilter,
+    Topics, Truncate,
 };
 use crate::settings::document::Path;
 use crate::settings::problem::{one_of, suggestion};
 use crate::settings::raw_entity::{
     Absent as RawAbsent, ColumnCase, Entity as RawEntity, Format as RawFormat, Render, RenderBytes,
-    RenderDecimal, RenderTime, ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate, Unavailable,
+    RenderDecimal, RenderTime, ReplicaIdentity as RawIdentity, ReplicaIdentityName, Truncate as RawTruncate,
 };
 use crate::types::{BytesStyle, DecimalStyle, Kind, RenderStyle, TimeStyle};
 
@@ -28,10 +31,13 @@ pub(super) struct Draft {
     pub(super) topics: Option<Topics>,
     pub(super) columns: Vec<(String, Kind)>,
     pub(super) handler: DraftHandler,
+    pub(super) guard: Option<GuardRule>,
+    pub(super) format: Format,
+    pub(super) unavailable: Unavailable,
     table: Option<TableFilter>,
-    format: Format,
     key_columns: Option<Vec<String>>,
     replica_identity: ReplicaIdentity,
+    pub(super) truncate: Truncate,
     rules: RowRules,
     render: RenderStyle,
 }
@@ -54,7 +60,8 @@ impl Draft {
             DraftHandler::Rust(handler) => handler,
             DraftHandler::Mapping { writes, delete_when } => {
                 let writes: Option<Vec<_>> = writes.into_iter().map(|write| write.spec).collect();
-                mapping(MappingSpec { writes: writes?, delete_when, value_bytes_max })
+                let unavailable = self.unavailable;
+                mapping(MappingSpec { writes: writes?, delete_when, value_bytes_max, unavailable })
             }
         };
         Some(Entity {
@@ -64,9 +71,11 @@ impl Draft {
             format: self.format,
             key_columns: self.key_columns,
             replica_identity: self.replica_identity,
+            guard: self.guard,
             columns: self.columns,
             rules: self.rules,
             render: self.render,
+            truncate: self.truncate,
             handler,
         })
     }
@@ -95,10 +104,7 @@ pub(super) fn entities(raw: &[RawEntity], path: &Path, context: &mut Context<'_,
 }
 
 fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft {
-    // Only what is built can be said, so there is nothing to carry over.
-    match (&raw.truncate, &raw.unavailable) {
-        (None | Some(Truncate::Ignore), None | Some(Unavailable::Delete)) => {}
-    }
+    let rules = rules(raw, path, context);
     let columns = columns(raw, &path.key("columns"), context);
     Draft {
         path: path.clone(),
@@ -121,7 +127,13 @@ fn entity(raw: &RawEntity, path: &Path, context: &mut Context<'_, '_>) -> Draft 
         },
         key_columns: names(raw.key_columns.as_deref(), &path.key("key_columns"), context),
         replica_identity: replica_identity(raw, &path.key("replica_identity"), context),
-        rules: rules(raw, path, context),
+        guard: raw.guard.as_ref().and_then(|raw| guard(raw, &path.key("guard"), context)),
+        unavailable: unavailable(raw, rules.absent, path, context),
+        rules,
+        truncate: match raw.truncate {
+            None | Some(RawTruncate::Ignore) => Truncate::Ignore,
+            Some(RawTruncate::Delete) => Truncate::Delete,
+        },
         render: raw.render.as_ref().map_or_else(RenderStyle::default, render),
         handler: handler(raw, path, context),
         columns,

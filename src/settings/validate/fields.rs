@@ -100,6 +100,9 @@ pub(super) fn packing(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -
         Some(Value::Name(ValueName::Hash) | Value::Of(ValueOf::Hash(_))) => {
             Some("a hash is read field by field: it cannot be compressed")
         }
+        Some(Value::Of(ValueOf::Set(_) | ValueOf::SortedSet(_))) => {
+            Some("a member is compared with others: it cannot be compressed")
+        }
         Some(Value::Name(ValueName::Invalidate)) => {
             Some("value = \"invalidate\" deletes the key: there is nothing to compress")
         }

@@ -5,11 +5,13 @@
 
 mod entity;
 mod fields;
+mod guard;
 mod kafka;
 mod keys;
 mod process;
 mod redis;
 mod registry;
+mod unavailable;
 mod write;
 
 use std::collections::{HashMap, HashSet};
@@ -126,16 +128,21 @@ pub(super) fn settings(raw: &Stoker, context: &mut Context<'_, '_>) -> Option<Se
     let errors = process::errors(raw.errors.as_ref(), &root.key("errors"), context);
     let limits = process::limits(raw.limits.as_ref(), &root.key("limits"), context);
     let ready = process::ready(raw.ready.as_ref(), &root.key("ready"), context);
+    let refill = process::refill(raw.refill.as_ref(), &root.key("refill"), context);
+    let verify = process::verify(raw.verify.as_ref(), &root.key("verify"), context);
     let log = process::log(raw.log.as_ref(), &root.key("log"), context);
     let admin = raw.admin.as_ref().and_then(|raw| process::admin(raw, &root.key("admin"), context));
-    let drafts = entity::entities(raw.entity.as_deref().unwrap_or_default(), &root.key("entity"), context);
+    let mut drafts =
+        entity::entities(raw.entity.as_deref().unwrap_or_default(), &root.key("entity"), context);
 
     // The prefix that counts where [redis] itself has a problem is the default: the keys are checked anyway.
     let own_prefix = redis.as_ref().map_or(super::defaults::OWN_PREFIX, |redis| redis.own_prefix.as_str());
     keys::check(&drafts, own_prefix, context);
+    guard::check(&drafts, context);
     process::check_dead_letters(&errors, &drafts, &root.key("errors"), context);
     if let Some(kafka) = &kafka {
         kafka::check_drain(kafka, &limits, &root, context);
+        unavailable::check_start(kafka, &mut drafts, context);
     }
     let entities: Option<Vec<_>> = drafts.into_iter().map(|draft| draft.finish(limits.value_bytes)).collect();
     Some(Settings {
@@ -145,6 +152,8 @@ pub(super) fn settings(raw: &Stoker, context: &mut Context<'_, '_>) -> Option<Se
         errors,
         limits,
         ready,
+        refill,
+        verify,
         log,
         admin,
         entities: Arc::from(entities?),

@@ -1,4 +1,4 @@
-//! `[errors]`, `[limits]`, `[ready]`, `[log]` and `[admin]`: how one process behaves.
+//! `[errors]`, `[limits]`, `[ready]`, `[verify]`, `[log]` and `[admin]`: how one process behaves.
 
 use std::net::SocketAddr;
 
@@ -9,7 +9,8 @@ use crate::settings::document::Path;
 use crate::settings::problem::suggestion;
 use crate::settings::raw::{self, LogFormat as RawLogFormat, OnError as RawOnError};
 use crate::settings::{
-    Breaker, ErrorSettings, Limits, LogFormat, LogSettings, OnError, ReadySettings, defaults,
+    Breaker, ErrorSettings, Limits, LogFormat, LogSettings, OnError, ReadySettings, RefillSettings,
+    VerifySettings, defaults,
 };
 
 /// `[errors]`, checked.
@@ -137,6 +138,28 @@ pub(super) fn ready(raw: Option<&raw::Ready>, path: &Path, context: &mut Context
     let lag = raw.and_then(|raw| raw.lag.as_ref());
     let bounds = &defaults::READY_LAG_BOUNDS;
     ReadySettings { lag: context.duration_or(lag, &path.key("lag"), defaults::READY_LAG, bounds) }
+}
+
+/// `[refill]`, checked.
+pub(super) fn refill(
+    raw: Option<&raw::Refill>,
+    path: &Path,
+    context: &mut Context<'_, '_>,
+) -> RefillSettings {
+    let memory =
+        raw.and_then(|raw| raw.memory.as_ref()).and_then(|raw| context.share(raw, &path.key("memory")));
+    RefillSettings { rate: raw.and_then(|raw| raw.rate), memory: memory.unwrap_or(defaults::REFILL_MEMORY) }
+}
+
+/// `[verify]`, checked.
+pub(super) fn verify(
+    raw: Option<&raw::Verify>,
+    path: &Path,
+    context: &mut Context<'_, '_>,
+) -> Option<VerifySettings> {
+    let sample = raw?.sample.as_ref();
+    let sample = sample.and_then(|sample| context.share(sample, &path.key("sample")));
+    Some(VerifySettings { sample: sample.unwrap_or(defaults::VERIFY_SAMPLE) }).filter(|it| it.sample > 0.0)
 }
 
 /// `[log]`, checked.

@@ -8,6 +8,7 @@ use crate::entity::condition::Condition;
 use crate::entity::spec::{Columns, Shape, Ttl, TtlBase, WriteSpec};
 use crate::entity::template::Template;
 use crate::entity::text_template::{TextTemplate, TextTemplateError};
+use crate::mutation::MemberKind;
 use crate::settings::defaults::TTL_BOUNDS;
 use crate::settings::document::Path;
 use crate::settings::raw::{DurationText, ShareText};
@@ -15,12 +16,17 @@ use crate::settings::raw_entity::{
     Ttl as RawTtl, TtlAfter, TtlColumn, TtlFrom, Value, ValueName, ValueOf, Write,
 };
 
+/// What a member's lifetime is.
+const MEMBER_TTL: &str = "write ttl = \"none\"";
+
 /// A write as far as its section tells.
 pub(super) struct DraftWrite {
     /// Where its key stands.
     pub(super) key_path: Path,
     /// Its key, where that can be read.
     pub(super) key: Option<Template>,
+    /// Where its rows are members of the key: of which kind, and, where that can be read, which.
+    pub(super) member: Option<(MemberKind, Option<Template>)>,
     /// True where another template may give the same key.
     pub(super) shared: bool,
     /// True where it only deletes.
@@ -34,6 +40,7 @@ pub(super) fn write(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> 
     let key_path = path.key("key");
     let key = raw.key.as_ref().and_then(|raw| template(&raw.0, &key_path, context));
     let shape = raw.value.as_ref().and_then(|raw| shape(raw, &path.key("value"), context));
+    let member = member(raw.value.as_ref(), shape.as_ref());
     let invalidates = matches!(raw.value, Some(Value::Name(ValueName::Invalidate)));
     let ttl = if invalidates { without_ttl(raw, path, context) } else { ttl(raw, path, context) };
     let when = raw.when.as_ref().and_then(|raw| compile(&raw.0, &path.key("when"), context));
@@ -41,7 +48,21 @@ pub(super) fn write(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> 
     let packing = packing(raw, path, context);
     let whole = key.clone().zip(shape).zip(ttl);
     let spec = whole.map(|((key, shape), ttl)| WriteSpec { key, shape, packing, ttl, when, shared });
-    DraftWrite { key_path, key, shared, invalidates, spec }
+    DraftWrite { key_path, key, member, shared, invalidates, spec }
+}
+
+/// Of which kind of set the rows are members, and under which template.
+fn member(raw: Option<&Value>, shape: Option<&Shape>) -> Option<(MemberKind, Option<Template>)> {
+    let kind = match raw? {
+        Value::Of(ValueOf::Set(_)) => MemberKind::Set,
+        Value::Of(ValueOf::SortedSet(_)) => MemberKind::SortedSet,
+        Value::Name(_) | Value::Of(_) => return None,
+    };
+    let template = match shape {
+        Some(Shape::Set { member } | Shape::SortedSet { member, .. }) => Some(member.clone()),
+        _ => None,
+    };
+    Some((kind, template))
 }
 
 /// A template; where it is wrong, the place inside it.
@@ -74,6 +95,16 @@ fn shape(raw: &Value, path: &Path, context: &mut Context<'_, '_>) -> Option<Shap
         Value::Of(ValueOf::Bytes(column)) => {
             Shape::Bytes(context.filled(Some(column), &path.key("bytes"))?.to_owned())
         }
+        Value::Of(ValueOf::Set(set)) => {
+            let path = path.key("set");
+            Shape::Set { member: template(&set.member.as_ref()?.0, &path.key("member"), context)? }
+        }
+        Value::Of(ValueOf::SortedSet(set)) => {
+            let path = path.key("sorted_set");
+            let member = template(&set.member.as_ref()?.0, &path.key("member"), context);
+            let score = context.filled(set.score.as_deref(), &path.key("score"))?.to_owned();
+            Shape::SortedSet { member: member?, score }
+        }
     })
 }
 
@@ -96,9 +127,12 @@ fn without_ttl(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> Optio
 
 fn ttl(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> Option<Ttl> {
     let at = path.key("ttl");
+    let is_member = matches!(raw.value, Some(Value::Of(ValueOf::Set(_) | ValueOf::SortedSet(_))));
     let Some(ttl) = &raw.ttl else {
         // One that is said, but wrong, is reported already; and so is a value that might not want one.
-        if !context.findings.says(&at) && raw.value.is_some() {
+        if !context.findings.says(&at) && is_member {
+            context.findings.refuse_with(path, "\"ttl\" is missing", MEMBER_TTL);
+        } else if !context.findings.says(&at) && raw.value.is_some() {
             let help = "write ttl = \"1h\" (or \"90s\", \"15m\", \"7d\"), { column = \"expires_at\" }, or \"none\" for a \
                         key that never expires";
             context.findings.refuse_with(path, "\"ttl\" is missing", help);
@@ -111,6 +145,12 @@ fn ttl(raw: &Write, path: &Path, context: &mut Context<'_, '_>) -> Option<Ttl> {
         RawTtl::Column(raw) => by_column(raw, &at, context)?,
         RawTtl::After(raw) => after(raw, &at, context)?,
     };
+    if is_member && base != TtlBase::None {
+        let message = "members do not expire: a set that expires and starts again with one member is a wrong value, \
+                       and no miss";
+        context.findings.refuse_with(&at, message, MEMBER_TTL);
+        return None;
+    }
     let inner = match ttl {
         RawTtl::After(TtlAfter { jitter, .. }) => jitter.as_ref(),
         RawTtl::Fixed(_) | RawTtl::Column(_) => None,
@@ -243,6 +283,18 @@ mod tests {
         let columns = "[\"id\", { name = \"total\", column = \"balance\" }]";
         assert!(matches!(shape(&format!("{{ json = {columns} }}")), Shape::Json(columns) if columns == both));
         assert!(matches!(shape(&format!("{{ hash = {columns} }}")), Shape::Hash(columns) if columns == both));
+    }
+
+    #[test]
+    fn members_are_what_they_say() {
+        let shape = |value: &str| spec(&format!("key = \"board\"\nvalue = {value}\nttl = \"none\"")).shape;
+        assert!(
+            matches!(shape("{ set = { member = \"{id}\" } }"), Shape::Set { member } if member.as_str() == "{id}")
+        );
+        let sorted = shape("{ sorted_set = { member = \"u:{id}\", score = \"points\" } }");
+        assert!(
+            matches!(sorted, Shape::SortedSet { member, score } if member.as_str() == "u:{id}" && score == "points")
+        );
     }
 
     #[test]

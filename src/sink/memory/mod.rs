@@ -5,21 +5,25 @@
 //! ([`MemorySink::answer`]), or lose its answer ([`MemorySink::lose`]) and still land later, unless its
 //! connection was killed meanwhile. Start at [`MemorySink`].
 
+mod member;
 mod server;
 
+pub use member::MemoryScore;
 pub use server::{Kept, MemoryRedis, MemoryValue, Snapshot};
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, HashMap};
 
 use crate::batch::{
-    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcome, Outcomes, Refusal, Taken, Unit, WatermarkSeen,
+    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcome, Outcomes, Owed, Purge, Purged, Refusal, Taken,
+    Unit, WatermarkSeen,
 };
 use crate::error::WorldError;
 use crate::record::Position;
-use crate::sink::own::{Entry, Found, OwnKeys, OwnerRecord, Peer, epoch_above, standing};
+use crate::refill::LaneReport;
+use crate::sink::own::{Entry, Found, Mark, OwnKeys, OwnerRecord, Peer, beginning, epoch_above};
 use crate::sink::slots::slot_of;
-use crate::sink::{Sink, largest_value};
+use crate::sink::{RefillAsked, Rewrite, Sink, largest_value};
 
 /// The node's name in owner records.
 const NODE: &str = "memory";
@@ -30,6 +34,7 @@ pub struct MemorySink {
     server: MemoryRedis,
     own: OwnKeys,
     value_bytes_max: usize,
+    rewrite: Option<Rewrite>,
     client: RefCell<Client>,
 }
 
@@ -48,8 +53,12 @@ struct Lane {
     mark: Vec<u8>,
     /// The position last acknowledged; `None` where the mark is to be set whatever is there.
     told: Option<Position>,
+    told_owed: Option<Owed>,
     /// A position that was sent and not acknowledged: it may be there.
     sent: Option<Position>,
+    sent_owed: Option<Owed>,
+    /// True where the server lacks history that the lane owes.
+    owes: bool,
     entered: Option<Peer>,
 }
 
@@ -58,6 +67,7 @@ struct Lane {
 pub struct Pipeline {
     server: MemoryRedis,
     own: OwnKeys,
+    rewrite: Option<Rewrite>,
     peer: Peer,
     lane: LaneId,
     units: Vec<Unit>,
@@ -73,8 +83,9 @@ struct Advance {
     mark: Vec<u8>,
     epoch: Epoch,
     target: Position,
-    told: Option<Position>,
-    sent: Option<Position>,
+    told: Option<(Position, Option<Owed>)>,
+    sent: Option<(Position, Option<Owed>)>,
+    owed: Option<Owed>,
 }
 
 /// What sending a batch came to.
@@ -96,10 +107,12 @@ impl Pipeline {
         let carried_out = self.units.iter().zip(&self.too_large).map(|(unit, too_large)| match too_large {
             _ if refusing => Outcome::NotAcknowledged,
             true => {
-                self.server.carry_out(&deleted(unit), &self.own, self.sealed_at_ms);
+                if let Some(deleted) = deleted(unit) {
+                    self.carry_out(&deleted);
+                }
                 Outcome::Refused(Refusal::TooLarge)
             }
-            false => self.server.carry_out(unit, &self.own, self.sealed_at_ms),
+            false => self.carry_out(unit),
         });
         let outcomes = carried_out.collect();
         let seen = match &self.advance {
@@ -119,11 +132,17 @@ impl Pipeline {
         let refusing = self.server.refusing().is_some();
         let taken = self.units.iter().zip(&self.too_large).take(count);
         for (unit, too_large) in taken.filter(|_| !refusing) {
-            let sent = if *too_large { &deleted(unit) } else { unit };
-            self.server.carry_out(sent, &self.own, self.sealed_at_ms);
+            let sent = if *too_large { deleted(unit) } else { Some(unit.clone()) };
+            if let Some(sent) = sent {
+                self.carry_out(&sent);
+            }
         }
         self.server.cut(&self.peer);
         Some(count.min(self.units.len()))
+    }
+
+    fn carry_out(&self, unit: &Unit) -> Outcome {
+        self.server.carry_out(unit, &self.own, self.rewrite.as_ref(), self.sealed_at_ms)
     }
 
     /// The connection that it was sent over: what is sent over one lands in the order of sending.
@@ -150,17 +169,19 @@ impl Advance {
         }
         if let Some(told) = self.told {
             let Some(held) = held else { return WatermarkSeen::Missing };
+            let is = (held.position, held.owed);
             let ours = held.epoch == self.epoch;
-            let expected = ours && (held.position == self.target || Some(held.position) == self.sent);
-            if !expected && held.position < told {
-                return WatermarkSeen::Behind(held.position);
+            let known = is == told || (ours && (is == (self.target, self.owed) || Some(is) == self.sent));
+            if !known && held.position <= told.0 {
+                return WatermarkSeen::Behind(held.position, held.owed);
             }
         }
-        let there = held.is_some_and(|held| held.epoch == self.epoch && held.position == self.target);
+        let target = Mark { epoch: self.epoch, position: self.target, owed: self.owed };
+        let there = held == Some(target);
         if refusing && !there {
             return WatermarkSeen::Unknown;
         }
-        server.set_mark(&self.mark, self.epoch, self.target);
+        server.set_mark(&self.mark, target);
         WatermarkSeen::Current
     }
 }
@@ -169,7 +190,12 @@ impl MemorySink {
     /// A client of that server, for this group, under this prefix of Stoker's own keys.
     pub fn new(server: MemoryRedis, own_prefix: &str, group: &str, value_bytes_max: usize) -> MemorySink {
         let own = OwnKeys::new(own_prefix, group);
-        MemorySink { server, own, value_bytes_max, client: RefCell::default() }
+        MemorySink { server, own, value_bytes_max, rewrite: None, client: RefCell::default() }
+    }
+
+    /// The same as a part of that rewrite, where there is one.
+    pub fn rewriting(self, rewrite: Option<Rewrite>) -> MemorySink {
+        MemorySink { rewrite, ..self }
     }
 
     /// The names of Stoker's own keys, as this sink makes them.
@@ -198,15 +224,25 @@ impl MemorySink {
                 self.server.kill(named);
             }
         }
-        let found = held.map_or(Found::Lost, |held| Found::At(held.position));
-        let (standing, positions) = standing(claim, &[found]);
-        let position = positions.first().copied().unwrap_or(claim.start).max(0);
-        self.server.set_mark(&mark, epoch, position);
-        let mut lane =
-            Lane { epoch, record: record_key, mark, told: Some(position), sent: None, entered: None };
+        let found = held.map_or(Found::Lost, |held| Found::At(held.position, held.owed));
+        let begun = beginning(claim, &[found]);
+        let (position, owed) = begun.masters.first().copied().unwrap_or((claim.start, None));
+        let position = position.max(0);
+        self.server.set_mark(&mark, Mark { epoch, position, owed });
+        let mut lane = Lane {
+            epoch,
+            record: record_key,
+            mark,
+            told: Some(position),
+            told_owed: owed,
+            sent: None,
+            sent_owed: None,
+            owes: owed.is_some(),
+            entered: None,
+        };
         self.enter(&mut lane, &peer)?;
         client.lanes.insert(claim.lane, lane);
-        Ok(Taken { epoch, standing })
+        Ok(Taken { epoch, standing: begun.standing, owed: begun.owed })
     }
 
     /// Sends a batch: connects, fences and enters first where that is due.
@@ -226,12 +262,17 @@ impl MemorySink {
         let advance = (batch.everywhere || !batch.units.is_empty()).then(|| {
             let end = batch.end;
             let target = lane.told.map_or(end, |told| told.max(end)).max(0);
-            let sent = lane.sent.replace(target);
-            Advance { mark: lane.mark.clone(), epoch: lane.epoch, target, told: lane.told, sent }
+            lane.owes = (lane.owes || batch.asks) && batch.owed.is_some();
+            let owed = batch.owed.filter(|_| lane.owes);
+            let sent = lane.sent.replace(target).map(|sent| (sent, lane.sent_owed));
+            lane.sent_owed = owed;
+            let told = lane.told.map(|told| (told, lane.told_owed));
+            Advance { mark: lane.mark.clone(), epoch: lane.epoch, target, told, sent, owed }
         });
         Sending::Sent(Box::new(Pipeline {
             server: self.server.clone(),
             own: self.own.clone(),
+            rewrite: self.rewrite.clone(),
             peer,
             lane: batch.lane,
             too_large,
@@ -275,6 +316,23 @@ impl MemorySink {
             }
             Sending::Failed(outcomes) => outcomes,
         }
+    }
+
+    /// [`Sink::purge`], at once: all of it in one step.
+    ///
+    /// Errors: as there.
+    pub fn purge_now(&self, purge: &Purge) -> Result<Purged, WorldError> {
+        if !self.client.borrow().lanes.contains_key(&purge.lane) {
+            return Err(WorldError::NotOwner);
+        }
+        if let Some(code) = self.server.refusing() {
+            return Err(WorldError::NotNow { code });
+        }
+        let given = |key: &&Vec<u8>| purge.templates.iter().any(|template| template.may_give(key));
+        let keys = self.server.dump();
+        let keys = keys.keys().filter(given).filter(|key| !self.own.is_own(key));
+        let deleted = keys.filter(|key| self.server.purge(key, &self.own, purge)).count();
+        Ok(Purged { deleted: u64::try_from(deleted).unwrap_or(u64::MAX), done: true })
     }
 
     /// [`Sink::release`], at once.
@@ -354,18 +412,27 @@ impl Client {
 impl Lane {
     fn answered(&mut self, seen: WatermarkSeen, target: Position) {
         match seen {
-            WatermarkSeen::Current => (self.told, self.sent) = (Some(target), None),
-            WatermarkSeen::Missing => (self.told, self.sent) = (None, None),
-            WatermarkSeen::Behind(position) => (self.told, self.sent) = (Some(position), None),
-            WatermarkSeen::NotOwner | WatermarkSeen::Unknown => {}
+            WatermarkSeen::Current => (self.told, self.told_owed) = (Some(target), self.sent_owed),
+            WatermarkSeen::Missing => (self.told, self.told_owed, self.owes) = (None, None, true),
+            WatermarkSeen::Behind(position, owed) => {
+                (self.told, self.told_owed, self.owes) = (Some(position), owed, owed.is_some());
+            }
+            WatermarkSeen::NotOwner | WatermarkSeen::Unknown => return,
         }
+        (self.sent, self.sent_owed) = (None, None);
     }
 }
 
-/// What is sent in place of a unit whose value is over the limit.
-fn deleted(unit: &Unit) -> Unit {
-    let Unit { key, offsets, entity, .. } = unit;
-    Unit { key: key.clone(), action: Action::Delete, offsets: offsets.clone(), entity: *entity }
+/// What is sent in place of a unit whose value is over the limit. Nothing where it is of a row's past.
+fn deleted(unit: &Unit) -> Option<Unit> {
+    let Unit { key, offsets, entity, action } = unit;
+    let present = !matches!(action, Action::WriteIfAbsent(..));
+    present.then(|| Unit {
+        key: key.clone(),
+        action: Action::Delete,
+        offsets: offsets.clone(),
+        entity: *entity,
+    })
 }
 
 fn failed(batch: &Batch, error: WorldError) -> Outcomes {
@@ -385,6 +452,19 @@ impl Sink for MemorySink {
         self.apply_now(batch)
     }
 
+    async fn purge(&self, purge: &Purge) -> Result<Purged, WorldError> {
+        self.purge_now(purge)
+    }
+
+    /// The model knows no requests: who drives a worker hands them to it.
+    async fn refill_asked(&self) -> Result<Option<RefillAsked>, WorldError> {
+        Ok(None)
+    }
+
+    async fn tell_refill(&self, _: &str, _: &[(LaneName, LaneReport)], _: i64) -> Result<(), WorldError> {
+        Ok(())
+    }
+
     async fn release(&self, lane: LaneId) {
         self.release_now(lane);
     }
@@ -401,7 +481,7 @@ mod tests {
 
     fn claim(lane: u64) -> Claim {
         let name = LaneName { topic: "t".into(), partition: 0 };
-        Claim { lane: LaneId(lane), name, above: Epoch(0), committed: None, start: 0, low: 0 }
+        Claim { lane: LaneId(lane), name, above: Epoch(0), committed: None, start: 0, low: 0, owed: None }
     }
 
     fn batch(lane: u64, end: Position, value: &str) -> Batch {
@@ -421,6 +501,8 @@ mod tests {
             everywhere: false,
             commits: smallvec::SmallVec::new(),
             sealed_at_ms: 0,
+            owed: None,
+            asks: false,
         }
     }
 
@@ -498,7 +580,7 @@ mod tests {
         assert!(!late.land());
         assert_eq!(sink.answer(&late).error, Some(WorldError::Disconnected));
         assert_eq!(value(&server), string("one"));
-        assert_eq!(sink.apply_now(&batch(1, 3, "three")).watermark, WatermarkSeen::Behind(1));
+        assert_eq!(sink.apply_now(&batch(1, 3, "three")).watermark, WatermarkSeen::Behind(1, None));
     }
 
     #[test]

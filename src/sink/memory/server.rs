@@ -4,11 +4,13 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use crate::batch::{Action, Epoch, Outcome, Refusal, Step, Unit};
+use super::MemoryScore;
+use crate::batch::{Action, Outcome, PatchStep, Purge, Refusal, Step, Unit};
 use crate::error::ServerCode;
-use crate::mutation::{Expiry, Value};
-use crate::record::Position;
-use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, TOMBSTONE_MS, remembered};
+use crate::mutation::{CacheKey, Expiry, StringKind, Value};
+use crate::patch::Patch;
+use crate::sink::Rewrite;
+use crate::sink::own::{EPOCH_FIELD, Mark, OwnKeys, OwnerRecord, Peer, Remembered, TOMBSTONE_MS};
 use crate::version::Version;
 
 /// A Redis server in memory. Clones are the same server.
@@ -24,6 +26,10 @@ pub enum MemoryValue {
     String(Vec<u8>),
     /// A hash.
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
+    /// A set.
+    Set(BTreeSet<Vec<u8>>),
+    /// A sorted set.
+    SortedSet(BTreeMap<Vec<u8>, MemoryScore>),
     /// Any other type.
     Other,
 }
@@ -165,15 +171,26 @@ impl MemoryRedis {
     }
 
     /// Carries one unit out, atomically. `sealed_at_ms` is what relative expiries count from.
-    pub(super) fn carry_out(&self, unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Outcome {
+    pub(super) fn carry_out(
+        &self,
+        unit: &Unit,
+        own: &OwnKeys,
+        rewrite: Option<&Rewrite>,
+        sealed_at_ms: i64,
+    ) -> Outcome {
         let key = unit.key.as_bytes();
         match &unit.action {
             Action::Write(value, expiry) => {
-                self.write(key, value, *expiry, sealed_at_ms);
-                Outcome::Applied
+                let written = self.write(&unit.key, value, *expiry, sealed_at_ms);
+                written.map_or_else(Outcome::Refused, |()| Outcome::Applied)
+            }
+            Action::WriteIfAbsent(..) if self.has(&unit.key) => Outcome::Rejected,
+            Action::WriteIfAbsent(value, expiry) => {
+                let written = self.write(&unit.key, value, *expiry, sealed_at_ms);
+                written.map_or_else(Outcome::Refused, |()| Outcome::Applied)
             }
             Action::Delete => {
-                self.remove(key);
+                self.delete(&unit.key);
                 Outcome::Applied
             }
             Action::DeleteIf(values) => match self.get(key) {
@@ -183,59 +200,194 @@ impl MemoryRedis {
                     Outcome::Applied
                 }
             },
-            Action::Guarded(steps) => self.guarded(key, &own.side(key), steps, sealed_at_ms),
+            Action::Patch(steps) => {
+                let carry = |step: &PatchStep| match step {
+                    PatchStep::Overlay(patch, expiry) => {
+                        self.overlay(&unit.key, patch, *expiry, sealed_at_ms)
+                    }
+                    PatchStep::DeleteIf(value) => {
+                        if self.get(key).is_some_and(|(held, _)| same(&held, value)) {
+                            self.remove(key);
+                        }
+                        Ok(())
+                    }
+                };
+                steps.iter().try_for_each(carry).map_or_else(Outcome::Refused, |()| Outcome::Applied)
+            }
+            Action::Guarded(steps) => {
+                self.guarded(&unit.key, &own.side_of(&unit.key), steps, rewrite, sealed_at_ms)
+            }
         }
     }
 
-    fn write(&self, key: &[u8], value: &Value, expiry: Expiry, sealed_at_ms: i64) {
+    /// Overlays what the key holds. A key that is not there stays so; one that cannot be overlaid is deleted.
+    fn overlay(
+        &self,
+        key: &CacheKey,
+        patch: &Patch,
+        expiry: Expiry,
+        sealed_at_ms: i64,
+    ) -> Result<(), Refusal> {
+        let held = match self.get(key.as_bytes()) {
+            None => return Ok(()),
+            Some((MemoryValue::String(bytes), _)) => Some(Value::String { kind: StringKind::Json, bytes }),
+            Some((MemoryValue::Hash(fields), _)) => Some(Value::Hash(fields.into_iter().collect())),
+            Some((MemoryValue::Set(_) | MemoryValue::SortedSet(_) | MemoryValue::Other, _)) => None,
+        };
+        match held.and_then(|held| patch.overlay(&held)) {
+            Some(value) => self.write(key, &value, expiry, sealed_at_ms),
+            None => {
+                self.remove(key.as_bytes());
+                Ok(())
+            }
+        }
+    }
+
+    fn write(&self, key: &CacheKey, value: &Value, expiry: Expiry, sealed_at_ms: i64) -> Result<(), Refusal> {
+        let bytes = key.as_bytes();
+        if let Some(member) = key.member() {
+            return self.add_member(bytes, member, value);
+        }
         let kept = match value {
             Value::String { bytes, .. } => MemoryValue::String(bytes.clone()),
-            Value::Hash(fields) if fields.is_empty() => return self.remove(key),
+            Value::Hash(fields) if fields.is_empty() => {
+                self.remove(bytes);
+                return Ok(());
+            }
             Value::Hash(fields) => MemoryValue::Hash(fields.iter().cloned().collect()),
+            Value::Member { .. } => return Err(Refusal::Command),
         };
-        self.put(key, kept, expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1)));
+        self.put(bytes, kept, expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1)));
+        Ok(())
     }
 
-    fn guarded(&self, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Outcome {
-        let mut known: Option<(Version, Vec<u8>)> = match self.get(side) {
-            Some((MemoryValue::String(held), _)) => split_remembered(&held),
-            Some((MemoryValue::Hash(_) | MemoryValue::Other, _)) => {
-                return Outcome::Refused(Refusal::WrongType);
+    /// True where the key is there, or the member in its key.
+    fn has(&self, key: &CacheKey) -> bool {
+        match (self.get(key.as_bytes()), key.member()) {
+            (held, None) => held.is_some(),
+            (Some((MemoryValue::Set(members), _)), Some(member)) => members.contains(&*member.bytes),
+            (Some((MemoryValue::SortedSet(members), _)), Some(member)) => {
+                members.contains_key(&*member.bytes)
             }
+            (_, Some(_)) => false,
+        }
+    }
+
+    fn delete(&self, key: &CacheKey) {
+        match key.member() {
+            Some(member) => self.remove_member(key.as_bytes(), member),
+            None => self.remove(key.as_bytes()),
+        }
+    }
+
+    fn guarded(
+        &self,
+        key: &CacheKey,
+        side: &[u8],
+        steps: &[Step],
+        rewrite: Option<&Rewrite>,
+        sealed_at_ms: i64,
+    ) -> Outcome {
+        let former = self.get(side);
+        let mut known = match &former {
+            Some((MemoryValue::String(held), _)) => Remembered::parse(held),
+            Some(_) => return Outcome::Refused(Refusal::WrongType),
             None => None,
         };
+        let name = rewrite.map(|rewrite| rewrite.as_str().as_bytes().to_vec());
+        let left = known.as_ref().map(|known| known.rewrite.clone()).unwrap_or_default();
+        // What is remembered is of before the rewrite.
+        let mut before = known.is_some() && name.as_ref().is_some_and(|name| *name != left);
+        let rewrite = name.unwrap_or(left);
         let mut applied = false;
+        // What the last step that applied came to: a refusal leaves the memory as it was.
+        let mut result = Ok(());
         for step in steps {
-            let not_newer_than = |version: &Version| known.as_ref().is_none_or(|(held, _)| held <= version);
-            match step {
+            let not_newer_than =
+                |version: &Version| known.as_ref().is_none_or(|known| before || known.version <= *version);
+            let (version, owner, until) = match step {
                 Step::Write { version, owner, value, expiry } if not_newer_than(version) => {
-                    self.write(key, value, *expiry, sealed_at_ms);
+                    result = self.write(key, value, *expiry, sealed_at_ms);
                     let expires_at = expiry.at(sealed_at_ms).map(|at_ms| at_ms.max(1));
-                    let remembered_until =
-                        expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
-                    self.put(side, MemoryValue::String(remembered(version, owner)), remembered_until);
-                    known = Some((version.clone(), owner.as_bytes().to_vec()));
-                    applied = true;
+                    let until = expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
+                    (version.clone(), owner, until)
                 }
                 Step::Delete { version, owner, covers } => {
-                    let mine = known.as_ref().is_none_or(|(_, held)| held == owner.as_bytes());
+                    let mine = known.as_ref().is_none_or(|known| known.owner == owner.as_bytes());
                     let in_order = version.is_none() || not_newer_than(version);
                     let applies = (mine && in_order) || covers.as_ref().is_some_and(not_newer_than);
-                    if applies {
-                        let held = known.as_ref().filter(|_| mine).map(|(held, _)| held);
-                        let version = [Some(version), covers.as_ref(), held].into_iter().flatten().max();
-                        let version = &version.cloned().unwrap_or_default();
-                        self.remove(key);
-                        let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
-                        self.put(side, MemoryValue::String(remembered(version, owner)), until);
-                        known = Some((version.clone(), owner.as_bytes().to_vec()));
-                        applied = true;
+                    if !applies {
+                        continue;
                     }
+                    self.delete(key);
+                    result = Ok(());
+                    let held = known.as_ref().filter(|_| mine && !before).map(|known| &known.version);
+                    let newest = [Some(version), covers.as_ref(), held].into_iter().flatten().max();
+                    let until = Some(sealed_at_ms.saturating_add(TOMBSTONE_MS));
+                    (newest.cloned().unwrap_or_default(), owner, until)
                 }
-                Step::Write { .. } => {}
+                Step::DeleteOwned { version, owner }
+                    if known.as_ref().is_some_and(|known| known.owner == owner.as_bytes())
+                        && (version.is_none() || not_newer_than(version)) =>
+                {
+                    self.delete(key);
+                    result = Ok(());
+                    let held = known.as_ref().filter(|_| !before).map(|known| &known.version);
+                    let newest = held.map_or(version, |held| held.max(version));
+                    (newest.clone(), owner, Some(sealed_at_ms.saturating_add(TOMBSTONE_MS)))
+                }
+                Step::Patch { version, owner, patch, expiry } => {
+                    let mine = known.as_ref().is_some_and(|known| known.owner == owner.as_bytes());
+                    if known.is_some() && !(mine && (version.is_none() || not_newer_than(version))) {
+                        continue;
+                    }
+                    // What was there before a rewrite is no value to keep anything of.
+                    let until = if mine && !before {
+                        result = self.overlay(key, patch, *expiry, sealed_at_ms);
+                        expiry.at(sealed_at_ms)
+                    } else {
+                        self.delete(key);
+                        result = Ok(());
+                        None
+                    };
+                    let lives_until = self.get(key.as_bytes()).map_or(Some(sealed_at_ms), |_| until);
+                    let until = lives_until.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
+                    let held = known.as_ref().filter(|_| !before).map(|known| &known.version);
+                    let newest = held.map_or(version, |held| held.max(version));
+                    (newest.clone(), owner, until)
+                }
+                Step::Write { .. } | Step::DeleteOwned { .. } => continue,
+            };
+            let left = Remembered { version, owner: owner.as_bytes().to_vec(), rewrite: rewrite.clone() };
+            self.put(side, MemoryValue::String(left.to_text()), until);
+            (known, before, applied) = (Some(left), false, true);
+        }
+        if let Err(refusal) = result {
+            match former {
+                Some((value, expires_at_ms)) => self.put(side, value, expires_at_ms),
+                None => self.remove(side),
             }
+            return Outcome::Refused(refusal);
         }
         if applied { Outcome::Applied } else { Outcome::Rejected }
+    }
+
+    /// Deletes a key of a truncated table; false where the guard remembers something newer.
+    pub(super) fn purge(&self, key: &[u8], own: &OwnKeys, purge: &Purge) -> bool {
+        let side = own.side(key);
+        if let Some((MemoryValue::String(held), _)) = self.get(&side)
+            && let Some(known) = Remembered::parse(&held)
+            && !purge.version.is_none()
+        {
+            if known.version > purge.version {
+                return false;
+            }
+            let tombstone = Remembered { version: purge.version.clone(), ..known };
+            let until = purge.sealed_at_ms.saturating_add(TOMBSTONE_MS);
+            self.put(&side, MemoryValue::String(tombstone.to_text()), Some(until));
+        }
+        self.remove(key);
+        true
     }
 
     pub(super) fn mark(&self, key: &[u8]) -> Option<Mark> {
@@ -245,8 +397,7 @@ impl MemoryRedis {
         }
     }
 
-    pub(super) fn set_mark(&self, key: &[u8], epoch: Epoch, position: Position) {
-        let mark = Mark { epoch, position };
+    pub(super) fn set_mark(&self, key: &[u8], mark: Mark) {
         self.put(key, MemoryValue::String(mark.to_string().into_bytes()), None);
     }
 
@@ -280,10 +431,4 @@ fn same(held: &MemoryValue, value: &Value) -> bool {
         }
         _ => false,
     }
-}
-
-fn split_remembered(held: &[u8]) -> Option<(Version, Vec<u8>)> {
-    let blank = held.iter().position(|byte| *byte == b' ')?;
-    let (version, owner) = (held.get(..blank)?, held.get(blank + 1..)?);
-    Some((Version::from_digits(version)?, owner.to_vec()))
 }

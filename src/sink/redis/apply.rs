@@ -13,11 +13,12 @@ use redis::{Cmd, Pipeline, Value as Reply};
 use super::RedisSink;
 use super::classify::Fault;
 use super::cluster::{SlotMap, resolve};
-use super::command::{checked, delete, encode, outcome};
+use super::command::{checked, delete, encode, nothing, outcome};
 use super::connect::{Link, Node};
 use super::lane::Lane;
-use super::watermark::together;
-use crate::batch::{Batch, Outcome, Outcomes, Refusal, Unit, WatermarkSeen};
+use super::memory::Memory;
+use super::watermark::{LaneMark, together};
+use crate::batch::{Action, Batch, Outcome, Outcomes, Refusal, Unit, WatermarkSeen};
 use crate::error::{ServerCode, WorldError};
 use crate::retry::worse;
 use crate::sink::largest_value;
@@ -105,8 +106,19 @@ impl RedisSink {
                 self.noticed(&WorldError::Redirected);
                 continue;
             };
-            if marks.get(master).is_some_and(|mark| mark.has(batch.end)) {
+            // What a refill writes is for those that lack it (guarded keys have other rows too), and the rest for
+            // those that are behind.
+            let is_there = |mark: &LaneMark| match (unit.offsets.is_empty(), &unit.action) {
+                (true, Action::Guarded(_)) => false,
+                (true, _) => !mark.owes && !batch.asks,
+                (false, _) => mark.has(batch.end),
+            };
+            if marks.get(master).is_some_and(is_there) {
                 progress.decide(index, Outcome::Applied);
+                continue;
+            }
+            if unit.offsets.is_empty() && self.node(master).is_full(self.refill_memory.get()) {
+                progress.failed(WorldError::NotNow { code: ServerCode::OutOfMemory });
                 continue;
             }
             match parts.get_mut(master) {
@@ -161,16 +173,20 @@ impl RedisSink {
     /// watermark behind it must not vouch for a stale value.
     fn command(&self, unit: &Unit, sealed_at_ms: i64) -> Cmd {
         if self.is_too_large(unit) {
-            return delete(unit.key.as_bytes());
+            return match unit.action {
+                // Of a row's past: what the key holds by now is newer.
+                Action::WriteIfAbsent(..) => nothing(unit.key.as_bytes()),
+                _ => delete(&unit.key),
+            };
         }
-        encode(unit, &self.own, sealed_at_ms)
+        encode(unit, &self.own, self.rewrite.as_ref(), sealed_at_ms)
     }
 
     fn outcome(&self, unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {
         if self.is_too_large(unit) {
             return checked(reply).map(|_| Outcome::Refused(Refusal::TooLarge));
         }
-        outcome(&unit.action, reply)
+        outcome(unit, reply)
     }
 
     fn is_too_large(&self, unit: &Unit) -> bool {
@@ -187,10 +203,15 @@ impl RedisSink {
         let (advance, target) = {
             let mut marks = part.lane.marks.borrow_mut();
             let mark = marks.get_mut(&part.node.address).ok_or(WorldError::Redirected)?;
-            mark.advance(part.lane.epoch, part.batch.end)
+            mark.advance(part.lane.epoch, part.batch.end, part.batch.owed, part.batch.asks)
         };
         commands.add_command(advance);
+        let refills = part.batch.owed.is_some();
         if part.batch.everywhere {
+            if refills {
+                commands.cmd("INFO").arg("memory");
+                commands.cmd("INFO").arg("stats");
+            }
             commands.cmd("TIME");
         }
 
@@ -200,6 +221,12 @@ impl RedisSink {
             && let Some(time) = replies.pop()
         {
             part.node.measure_clock(&time, sent_ms, self.clock.now().unix_ms);
+            match (refills, refills.then(|| (replies.pop(), replies.pop()))) {
+                (true, Some((Some(stats), Some(memory)))) => {
+                    part.node.remembers(Memory::read(&memory, &stats));
+                }
+                _ => part.node.forgets_memory(),
+            }
         }
         let failed = self.resend_where_scripts_were_lost(part, &commands, &mut replies).await.err();
 
@@ -242,7 +269,7 @@ impl RedisSink {
     }
 
     /// Sends commands of a lane, known as unanswered meanwhile.
-    async fn send_for_lane(
+    pub(super) async fn send_for_lane(
         &self,
         lane: &Lane,
         link: &Rc<Link>,
@@ -286,7 +313,7 @@ impl RedisSink {
         }
         match answers.watermark {
             Ok(seen) => {
-                if matches!(seen, WatermarkSeen::Missing | WatermarkSeen::Behind(_)) {
+                if matches!(seen, WatermarkSeen::Missing | WatermarkSeen::Behind(..)) {
                     progress.lost.push(address.clone());
                 }
                 if seen == WatermarkSeen::NotOwner {
@@ -408,7 +435,7 @@ fn watermark_of(error: &WorldError) -> WatermarkSeen {
     if *error == WorldError::NotOwner { WatermarkSeen::NotOwner } else { WatermarkSeen::Unknown }
 }
 
-fn is_entered(lane: &Lane, address: &str, link: &Link) -> bool {
+pub(super) fn is_entered(lane: &Lane, address: &str, link: &Link) -> bool {
     let entered = lane.entered.borrow();
     entered.get(address).is_some_and(|entry| entry.peer.as_ref() == Some(&link.peer))
 }

@@ -1,38 +1,49 @@
 //! One unit as one command, and what its reply means.
 //!
-//! A string's write is a plain `SET … PXAT`, a delete is `UNLINK`; everything else is a script, so that each
-//! unit stays atomic and can be sent again by itself.
+//! A string's write is a plain `SET … PXAT`, a delete is `UNLINK`, a member's are those of [`super::member`];
+//! everything else is a script, so that each unit stays atomic and can be sent again by itself.
 
 use redis::{Cmd, Value as Reply};
 
 use super::classify::{Fault, classify};
-use super::scripts::{DELETE_IF, GUARD, HASH_WRITE, Script};
-use crate::batch::{Action, Outcome, Step, Unit};
+use super::member;
+use super::scripts::{DELETE_IF, GUARD, GUARD_PATCH, HASH_WRITE, HASH_WRITE_IF_ABSENT, PATCH, Script};
+use crate::batch::{Action, Outcome, PatchStep, Step, Unit};
 use crate::error::WorldError;
-use crate::mutation::{Expiry, Value};
+use crate::mutation::{CacheKey, Expiry, Value};
+use crate::patch::{Others, Patch, PatchShape, Told};
+use crate::sink::Rewrite;
 use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 
 /// Encodes one unit.
 ///
 /// `sealed_at_ms` is by the *server's* clock: what relative expiries and tombstones count from.
-pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
+pub(super) fn encode(unit: &Unit, own: &OwnKeys, rewrite: Option<&Rewrite>, sealed_at_ms: i64) -> Cmd {
     let key = unit.key.as_bytes();
     match &unit.action {
-        Action::Write(Value::String { bytes, .. }, expiry) => {
-            let mut cmd = Cmd::with_capacity(5, key.len() + bytes.len() + 40);
-            cmd.arg("SET").arg(key).arg(bytes.as_slice());
-            if let Some(at_ms) = expires_at(*expiry, sealed_at_ms) {
-                cmd.arg("PXAT").arg(at_ms);
-            }
+        Action::Write(value, _) if let Some(of) = unit.key.member() => member::add(key, of, value),
+        Action::WriteIfAbsent(value, _) if let Some(of) = unit.key.member() => {
+            member::add_if_absent(key, of, value)
+        }
+        Action::Write(Value::String { bytes, .. }, expiry) => set(key, bytes, *expiry, sealed_at_ms),
+        Action::WriteIfAbsent(Value::String { bytes, .. }, expiry) => {
+            let mut cmd = set(key, bytes, *expiry, sealed_at_ms);
+            cmd.arg("NX");
             cmd
         }
         Action::Write(Value::Hash(fields), expiry) => {
-            let mut cmd = HASH_WRITE.call(&[key]);
-            arg_expiry(&mut cmd, expires_at(*expiry, sealed_at_ms));
-            arg_fields(&mut cmd, fields);
+            write_hash(&HASH_WRITE, key, fields, *expiry, sealed_at_ms)
+        }
+        Action::WriteIfAbsent(Value::Hash(fields), expiry) => {
+            write_hash(&HASH_WRITE_IF_ABSENT, key, fields, *expiry, sealed_at_ms)
+        }
+        // No key is given a member's value (`Values::defect`): a command without a member is refused.
+        Action::Write(Value::Member { .. }, _) | Action::WriteIfAbsent(Value::Member { .. }, _) => {
+            let mut cmd = redis::cmd("SADD");
+            cmd.arg(key);
             cmd
         }
-        Action::Delete => delete(key),
+        Action::Delete => delete(&unit.key),
         Action::DeleteIf(values) => {
             let mut cmd = DELETE_IF.call(&[key]);
             for value in values {
@@ -40,32 +51,101 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, sealed_at_ms: i64) -> Cmd {
             }
             cmd
         }
-        Action::Guarded(steps) => guarded(&GUARD, key, &own.side(key), steps, sealed_at_ms),
+        Action::Patch(steps) => {
+            let mut cmd = PATCH.call(&[key]);
+            for step in steps {
+                match step {
+                    PatchStep::Overlay(patch, expiry) => {
+                        cmd.arg("p");
+                        arg_patch(&mut cmd, patch, expires_at(*expiry, sealed_at_ms));
+                    }
+                    PatchStep::DeleteIf(value) => {
+                        cmd.arg("i");
+                        arg_value(&mut cmd, value);
+                    }
+                }
+            }
+            cmd
+        }
+        Action::Guarded(steps) => {
+            let patches = steps.iter().any(|step| matches!(step, Step::Patch { .. }));
+            let script = if patches { &GUARD_PATCH } else { &GUARD };
+            let mut cmd = script.call(&[key, &own.side_of(&unit.key)]);
+            cmd.arg(rewrite.map_or("", Rewrite::as_str));
+            if let Some(of) = unit.key.member() {
+                member::arg_member(&mut cmd, of);
+            }
+            arg_steps(&mut cmd, steps, sealed_at_ms);
+            cmd
+        }
     }
 }
 
-/// Deletes a key, whatever it holds.
-pub(super) fn delete(key: &[u8]) -> Cmd {
-    let mut cmd = redis::cmd("UNLINK");
+fn set(key: &[u8], bytes: &[u8], expiry: Expiry, sealed_at_ms: i64) -> Cmd {
+    let mut cmd = Cmd::with_capacity(6, key.len() + bytes.len() + 42);
+    cmd.arg("SET").arg(key).arg(bytes);
+    if let Some(at_ms) = expires_at(expiry, sealed_at_ms) {
+        cmd.arg("PXAT").arg(at_ms);
+    }
+    cmd
+}
+
+fn write_hash(
+    script: &Script,
+    key: &[u8],
+    fields: &[(Vec<u8>, Vec<u8>)],
+    expiry: Expiry,
+    sealed_at_ms: i64,
+) -> Cmd {
+    let mut cmd = script.call(&[key]);
+    arg_expiry(&mut cmd, expires_at(expiry, sealed_at_ms));
+    arg_fields(&mut cmd, fields);
+    cmd
+}
+
+/// Asks for nothing: stands in the place of a command that is not sent, so that every unit has its reply.
+pub(super) fn nothing(key: &[u8]) -> Cmd {
+    let mut cmd = redis::cmd("TYPE");
     cmd.arg(key);
     cmd
 }
 
-fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_ms: i64) -> Cmd {
-    let mut cmd = script.call(&[key, side]);
+/// Deletes a key, whatever it holds; removes a member.
+pub(super) fn delete(key: &CacheKey) -> Cmd {
+    if let Some(of) = key.member() {
+        return member::remove(key.as_bytes(), of);
+    }
+    let mut cmd = redis::cmd("UNLINK");
+    cmd.arg(key.as_bytes());
+    cmd
+}
+
+fn arg_steps(cmd: &mut Cmd, steps: &[Step], sealed_at_ms: i64) {
     for step in steps {
         match step {
             Step::Write { version, owner, value, expiry } => {
                 let expires_at = expires_at(*expiry, sealed_at_ms);
-                let side_expires_at =
-                    expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS));
                 cmd.arg("w").arg(version.as_bytes()).arg(owner.as_bytes());
-                arg_expiry(&mut cmd, side_expires_at);
-                arg_expiry(&mut cmd, expires_at);
-                arg_value(&mut cmd, value);
+                arg_expiry(cmd, side_expires_at(expires_at, sealed_at_ms));
+                arg_expiry(cmd, expires_at);
+                arg_value(cmd, value);
+            }
+            Step::DeleteOwned { version, owner } => {
+                let letter = if version.is_none() { "t" } else { "d" };
+                cmd.arg(letter).arg(version.as_bytes()).arg(owner.as_bytes());
+                cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS)).arg("o").arg("");
+            }
+            Step::Patch { version, owner, patch, expiry } => {
+                let expires_at = expires_at(*expiry, sealed_at_ms);
+                let letter = if version.is_none() { "q" } else { "p" };
+                cmd.arg(letter).arg(version.as_bytes()).arg(owner.as_bytes());
+                arg_expiry(cmd, side_expires_at(expires_at, sealed_at_ms));
+                cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS));
+                arg_patch(cmd, patch, expires_at);
             }
             Step::Delete { version, owner, covers } => {
-                cmd.arg("d").arg(version.as_bytes()).arg(owner.as_bytes());
+                let letter = if version.is_none() { "t" } else { "d" };
+                cmd.arg(letter).arg(version.as_bytes()).arg(owner.as_bytes());
                 cmd.arg(sealed_at_ms.saturating_add(TOMBSTONE_MS));
                 match covers {
                     Some(covered) => cmd.arg("1").arg(covered.as_bytes()),
@@ -74,7 +154,11 @@ fn guarded(script: &Script, key: &[u8], side: &[u8], steps: &[Step], sealed_at_m
             }
         }
     }
-    cmd
+}
+
+/// The side key of a value outlives it by the tombstone time.
+fn side_expires_at(expires_at: Option<i64>, sealed_at_ms: i64) -> Option<i64> {
+    expires_at.map(|at_ms| at_ms.max(sealed_at_ms).saturating_add(TOMBSTONE_MS))
 }
 
 /// The absolute expiry. Redis refuses times before 1 ms; every time that has passed means "gone".
@@ -89,6 +173,28 @@ fn arg_expiry(cmd: &mut Cmd, expires_at: Option<i64>) {
     };
 }
 
+fn arg_patch(cmd: &mut Cmd, patch: &Patch, expires_at: Option<i64>) {
+    cmd.arg(match patch.shape() {
+        PatchShape::Json => "j",
+        PatchShape::Hash => "h",
+    });
+    cmd.arg(if patch.others() == Others::Kept { "1" } else { "0" });
+    arg_expiry(cmd, expires_at);
+    cmd.arg(patch.fields().len());
+    for field in patch.fields() {
+        cmd.arg(field.name.as_slice());
+        match &field.told {
+            Told::Value(value) => cmd.arg("v").arg(value.as_slice()),
+            Told::Kept => cmd.arg("k").arg(""),
+            Told::Gone => cmd.arg("g").arg(""),
+        };
+    }
+    cmd.arg(patch.needs().len());
+    for name in patch.needs() {
+        cmd.arg(name.as_slice());
+    }
+}
+
 fn arg_value(cmd: &mut Cmd, value: &Value) {
     match value {
         Value::String { bytes, .. } => {
@@ -97,6 +203,9 @@ fn arg_value(cmd: &mut Cmd, value: &Value) {
         Value::Hash(fields) => {
             cmd.arg("h").arg(fields.len());
             arg_fields(cmd, fields);
+        }
+        Value::Member { .. } => {
+            cmd.arg("s").arg(member::score(value));
         }
     }
 }
@@ -108,9 +217,14 @@ fn arg_fields(cmd: &mut Cmd, fields: &[(Vec<u8>, Vec<u8>)]) {
 }
 
 /// What a reply means.
-pub(super) fn outcome(action: &Action, reply: &Reply) -> Result<Outcome, Fault> {
-    match (action, checked(reply)?) {
-        (Action::Write(..) | Action::Delete, _) => Ok(Outcome::Applied),
+pub(super) fn outcome(unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {
+    if unit.action == Action::Delete && unit.key.member().is_some() {
+        return member::removed(checked(reply)).map(|()| Outcome::Applied);
+    }
+    match (&unit.action, checked(reply)?) {
+        (Action::Write(..) | Action::Delete | Action::Patch(_), _) => Ok(Outcome::Applied),
+        (Action::WriteIfAbsent(..), Reply::Nil | Reply::Int(0)) => Ok(Outcome::Rejected),
+        (Action::WriteIfAbsent(..), _) => Ok(Outcome::Applied),
         (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(0)) => Ok(Outcome::Rejected),
         (Action::DeleteIf(_) | Action::Guarded(_), Reply::Int(_)) => Ok(Outcome::Applied),
         (Action::DeleteIf(_) | Action::Guarded(_), _) => Err(Fault::World(WorldError::Protocol)),

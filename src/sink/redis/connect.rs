@@ -19,6 +19,7 @@ use tokio::time::timeout;
 
 use super::classify::{Fault, classify};
 use super::command::{bytes_of, checked, checked_world};
+use super::memory::Memory;
 use super::scripts;
 use crate::clock::SystemClock;
 use crate::error::{ServerCode, WorldError};
@@ -203,6 +204,10 @@ pub(super) struct Node {
     clock_offset_ms: Cell<i64>,
     may_kill: Cell<bool>,
     fenced_count: Cell<u64>,
+    /// What it last said about its memory, while a refill runs.
+    memory: Cell<Option<Memory>>,
+    /// Keys that it had evicted by the first look.
+    evicted_before: Cell<Option<u64>>,
 }
 
 impl Node {
@@ -215,12 +220,34 @@ impl Node {
             clock_offset_ms: Cell::new(0),
             may_kill: Cell::new(true),
             fenced_count: Cell::new(0),
+            memory: Cell::new(None),
+            evicted_before: Cell::new(None),
         }
     }
 
     /// Server time less local time, milliseconds.
     pub(super) fn clock_offset_ms(&self) -> i64 {
         self.clock_offset_ms.get()
+    }
+
+    /// Takes in what it says about its memory.
+    pub(super) fn remembers(&self, memory: Option<Memory>) {
+        if let Some(memory) = memory {
+            self.evicted_before.set(Some(self.evicted_before.get().unwrap_or(memory.evicted)));
+        }
+        self.memory.set(memory);
+    }
+
+    /// No refill runs: the next one looks anew.
+    pub(super) fn forgets_memory(&self) {
+        self.memory.set(None);
+        self.evicted_before.set(None);
+    }
+
+    /// True where it has no room for history.
+    pub(super) fn is_full(&self, share: f64) -> bool {
+        let evicted = self.evicted_before.get().unwrap_or(u64::MAX);
+        self.memory.get().is_some_and(|memory| memory.is_full(share, evicted))
     }
 
     /// False once the server refused `CLIENT KILL`.

@@ -7,6 +7,7 @@ use std::rc::Rc;
 
 use super::cluster::SlotMap;
 use super::connect::Link;
+use super::purge::Scan;
 use super::watermark::LaneMark;
 use crate::batch::{Epoch, LaneName};
 use crate::record::Position;
@@ -30,6 +31,8 @@ pub(super) struct Lane {
     pub(super) sending: RefCell<Vec<Rc<Link>>>,
     /// The map that the marks were chosen by.
     pub(super) map: RefCell<Rc<SlotMap>>,
+    /// How far the purge that it waits for has come.
+    pub(super) scan: RefCell<Option<Scan>>,
     /// True once it was released or abandoned: nothing more is sent.
     pub(super) gone: Cell<bool>,
 }
@@ -131,10 +134,11 @@ impl Lane {
         self.marks.borrow().values().any(|mark| mark.told.is_some() && !mark.named)
     }
 
-    /// Takes in that some master lost what it had: all others have everything before `start`.
+    /// Takes in that some master lost what it had: all others have everything before `start`, but for those
+    /// that owe history: what the lane reads again is theirs to have, or it would count as seen and never come.
     pub(super) fn settle_others(&self, lost: &[String], start: Position) {
         for (node, mark) in self.marks.borrow_mut().iter_mut() {
-            if !lost.contains(node) {
+            if !lost.contains(node) && !mark.owes {
                 mark.settled = Some(mark.settled.map_or(start, |settled| settled.max(start)));
             }
         }
@@ -166,6 +170,7 @@ mod tests {
             guests: RefCell::default(),
             sending: RefCell::default(),
             map: RefCell::new(Rc::new(SlotMap::empty())),
+            scan: RefCell::default(),
             gone: Cell::new(false),
         }
     }

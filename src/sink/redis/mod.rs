@@ -4,17 +4,25 @@
 //! is looked at. Retrying, redirecting and fencing are ours: the library's own are off, since it resends
 //! pipelines as a whole and out of order.
 //!
-//! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT HSET HGET
-//! HGETALL EVALSHA SCRIPT|LOAD TIME` and, for the fence, `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also
-//! `CLUSTER|SLOTS ASKING`.
+//! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT PERSIST HSET
+//! HGET HGETALL HKEYS HDEL EVALSHA SCRIPT|LOAD SCAN TIME`, for members `SADD SREM ZADD ZREM`, and, for the fence,
+//! `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also `CLUSTER|SLOTS ASKING`.
 
 mod apply;
+mod asked;
 mod classify;
 mod cluster;
 mod command;
 mod connect;
 mod lane;
+mod look;
+mod member;
+mod members;
+mod memory;
+mod onlooker;
 mod owner;
+mod patching;
+mod purge;
 mod reader;
 mod scripts;
 mod topology;
@@ -24,17 +32,21 @@ use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::rc::Rc;
 
-use crate::batch::{Batch, Claim, LaneId, Outcome, Outcomes, Taken, WatermarkSeen};
+use crate::batch::{Batch, Claim, LaneId, LaneName, Outcome, Outcomes, Purge, Purged, Taken, WatermarkSeen};
 use crate::clock::SystemClock;
 use crate::error::WorldError;
+use crate::refill::{LaneReport, RefillAsked};
 use crate::settings::{RedisSettings, RedisTarget};
-use crate::sink::Sink;
 use crate::sink::own::OwnKeys;
+use crate::sink::{Rewrite, Sink};
 
 use cluster::SlotMap;
 use command::bytes_of;
 use connect::{Connector, Node};
 use lane::Lane;
+pub use look::{Glance, Seen};
+pub use members::SetKey;
+pub use onlooker::{Eviction, Look};
 use owner::Attempt;
 pub use reader::{Entry, Held, Reader};
 
@@ -45,6 +57,10 @@ pub struct RedisSink {
     settings: RedisSettings,
     own: OwnKeys,
     value_bytes_max: usize,
+    /// Share of a server's `maxmemory` up to which history is written: by the settings, or as it is asked for.
+    refill_memory: Cell<f64>,
+    refill_memory_set: f64,
+    rewrite: Option<Rewrite>,
     clock: SystemClock,
     connector: Connector,
     map: RefCell<Rc<SlotMap>>,
@@ -94,6 +110,9 @@ impl RedisSink {
         RedisSink {
             own: OwnKeys::new(&settings.own_prefix, &group),
             value_bytes_max,
+            refill_memory: Cell::new(1.0),
+            refill_memory_set: 1.0,
+            rewrite: None,
             clock,
             connector: Connector::new(settings.clone(), clock),
             map: RefCell::new(Rc::new(topology::first_map(&settings))),
@@ -105,6 +124,18 @@ impl RedisSink {
             attempts: RefCell::default(),
             settings,
         }
+    }
+
+    /// The same with another share of a server's `maxmemory` up to which history is written.
+    pub fn with_refill_memory(mut self, share: f64) -> RedisSink {
+        self.refill_memory.set(share);
+        self.refill_memory_set = share;
+        self
+    }
+
+    /// The same as a part of that rewrite, where there is one.
+    pub fn rewriting(self, rewrite: Option<Rewrite>) -> RedisSink {
+        RedisSink { rewrite, ..self }
     }
 
     /// False once a server refused `CLIENT KILL`; see [`NodeStatus::fencing_works`].
@@ -171,6 +202,30 @@ impl Sink for RedisSink {
             Some(lane) => self.apply_batch(&lane, batch).await,
             None => not_owner(batch),
         }
+    }
+
+    async fn purge(&self, purge: &Purge) -> Result<Purged, WorldError> {
+        match self.lane(purge.lane) {
+            Some(lane) => self.purge_step(&lane, purge).await,
+            None => Err(WorldError::NotOwner),
+        }
+    }
+
+    async fn refill_asked(&self) -> Result<Option<RefillAsked>, WorldError> {
+        let asked = RedisSink::refill_asked(self).await?;
+        if asked.is_none() {
+            self.refill_memory.set(self.refill_memory_set);
+        }
+        Ok(asked)
+    }
+
+    async fn tell_refill(
+        &self,
+        id: &str,
+        reports: &[(LaneName, LaneReport)],
+        now_ms: i64,
+    ) -> Result<(), WorldError> {
+        RedisSink::tell_refill(self, id, reports, now_ms).await
     }
 
     async fn release(&self, lane: LaneId) {

@@ -17,9 +17,9 @@ use super::connect::Link;
 use super::lane::Lane;
 use super::scripts::{ENTER, RAISE};
 use super::watermark::LaneMark;
-use crate::batch::{Claim, Epoch, Standing, Taken, WatermarkSeen};
+use crate::batch::{Claim, Epoch, Owed, Standing, Taken, WatermarkSeen};
 use crate::error::{ServerCode, WorldError};
-use crate::sink::own::{Entry, Found, Mark, OwnerRecord, epoch_above, standing};
+use crate::sink::own::{Beginning, Entry, Found, Mark, OwnerRecord, beginning, epoch_above};
 use crate::sink::slots::slot_of;
 
 /// How often the epoch is raised anew, where the record or a watermark turns out to hold a newer one, before
@@ -78,7 +78,7 @@ impl RedisSink {
         }
 
         let found: Vec<Found> = looked.masters.values().map(|master| master.found).collect();
-        let (standing, positions) = standing(claim, &found);
+        let Beginning { standing, owed, masters } = beginning(claim, &found);
         let lane = Rc::new(Lane {
             name: claim.name.clone(),
             epoch,
@@ -88,17 +88,18 @@ impl RedisSink {
             guests: RefCell::new(BTreeSet::new()),
             sending: RefCell::default(),
             map: RefCell::new(Rc::clone(&map)),
+            scan: RefCell::default(),
             gone: Cell::new(false),
         });
-        for ((node, master), position) in looked.masters.into_iter().zip(positions) {
+        for ((node, master), (position, owed)) in looked.masters.into_iter().zip(masters) {
             let intact = match master.found {
-                Found::At(at) => claim.committed.is_none_or(|committed| at >= committed),
+                Found::At(at, _) => claim.committed.is_none_or(|committed| at >= committed),
                 Found::Nothing => true,
                 Found::Lost => false,
             };
-            let mut mark = LaneMark::new(master.key);
+            let mut mark = LaneMark { owes: owed.is_some(), ..LaneMark::new(master.key) };
             let link = links.get(&node).ok_or(WorldError::Redirected)?;
-            let (cmd, target) = mark.advance(epoch, position);
+            let (cmd, target) = mark.advance(epoch, position, owed, false);
             attempt.goes_on()?;
             let reply = self.call(link, cmd).await?;
             match mark.answered(&reply, target) {
@@ -106,14 +107,15 @@ impl RedisSink {
                 Ok(_) => return Err(WorldError::NotOwner),
                 Err(_) => return Err(WorldError::Protocol),
             }
-            mark.settled = claim.committed.filter(|_| intact && standing != Standing::Intact);
+            mark.settled =
+                claim.committed.filter(|_| intact && owed.is_none() && standing != Standing::Intact);
             lane.marks.borrow_mut().insert(node, mark);
         }
         self.name_marks(&lane, &links).await?;
         self.drop_keys(&looked.out_of_use).await;
         attempt.goes_on()?;
         self.lanes.borrow_mut().insert(claim.lane, lane);
-        Ok(Taken { epoch, standing })
+        Ok(Taken { epoch, standing, owed })
     }
 
     /// Leaves a lane: strikes its connections from the record, keeps the watermarks named there.
@@ -255,7 +257,7 @@ impl RedisSink {
                 let mark = bytes_of(&self.call(link, cmd).await?).and_then(Mark::parse);
                 looked.newest = looked.newest.max(mark.map_or(Epoch(0), |mark| mark.epoch));
                 let found = match mark {
-                    Some(mark) => Found::At(mark.position),
+                    Some(mark) => Found::At(mark.position, mark.owed),
                     None if unnamed && !named.is_empty() => Found::Nothing,
                     None => Found::Lost,
                 };
@@ -337,7 +339,9 @@ struct Looking {
 fn worst(one: Found, other: Found) -> Found {
     match (one, other) {
         (Found::Lost, _) | (_, Found::Lost) => Found::Lost,
-        (Found::At(one), Found::At(other)) => Found::At(one.min(other)),
+        (Found::At(one, owed), Found::At(other, also)) => {
+            Found::At(one.min(other), Owed::together(owed, also))
+        }
         (Found::Nothing, found) | (found, Found::Nothing) => found,
     }
 }

@@ -34,6 +34,22 @@ pub enum Held {
     Hash(BTreeMap<Vec<u8>, Vec<u8>>),
     /// Another type, by its name in Redis: not read.
     Other(String),
+    /// What was asked for is a member, and there: of a sorted set with its score, as Redis writes it.
+    Member(Option<Vec<u8>>),
+    /// A member was asked for, and the key is of this other type, which has no such members.
+    NoSet(String),
+}
+
+impl Held {
+    /// Bytes of its value; 0 where it was not read.
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Held::String(bytes) => bytes.len(),
+            Held::Hash(fields) => fields.iter().map(|(name, value)| name.len() + value.len()).sum(),
+            Held::Member(score) => score.as_ref().map_or(0, Vec::len),
+            Held::Other(_) | Held::NoSet(_) => 0,
+        }
+    }
 }
 
 impl std::fmt::Debug for Reader {

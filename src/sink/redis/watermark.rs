@@ -6,9 +6,10 @@ use redis::{Cmd, Value as Reply};
 use super::classify::Fault;
 use super::command::{bytes_of, checked};
 use super::scripts::ADVANCE;
-use crate::batch::{Epoch, WatermarkSeen};
+use crate::batch::{Epoch, Owed, WatermarkSeen};
 use crate::error::WorldError;
 use crate::record::Position;
+use crate::sink::own::{owed_text, parse_owed};
 
 /// What a lane knows about its watermark on one master.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,17 +22,33 @@ pub(super) struct LaneMark {
     pub(super) replaces: Option<Vec<u8>>,
     /// The position last acknowledged here; `None` where it is to be set whatever is there.
     pub(super) told: Option<Position>,
+    /// What was owed there by then.
+    pub(super) told_owed: Option<Owed>,
     /// A position that was sent and not acknowledged: it may be there.
     pub(super) sent: Option<Position>,
+    /// What was owed there by then.
+    pub(super) sent_owed: Option<Owed>,
     /// Batches that end here or before are on this master already: it is left alone while the lane goes
     /// back because of another master's loss.
     pub(super) settled: Option<Position>,
+    /// True where this master lacks history that the lane owes.
+    pub(super) owes: bool,
 }
 
 impl LaneMark {
     /// A mark that was never set.
     pub(super) fn new(key: Vec<u8>) -> LaneMark {
-        LaneMark { key, named: false, replaces: None, told: None, sent: None, settled: None }
+        LaneMark {
+            key,
+            named: false,
+            replaces: None,
+            told: None,
+            told_owed: None,
+            sent: None,
+            sent_owed: None,
+            settled: None,
+            owes: false,
+        }
     }
 
     /// True where a batch that ends at `end` is on this master already.
@@ -40,7 +57,17 @@ impl LaneMark {
     }
 
     /// The command that brings it up to `end`, or leaves it where it stands further on; and that position.
-    pub(super) fn advance(&mut self, epoch: Epoch, end: Position) -> (Cmd, Position) {
+    ///
+    /// `owed` is what the lane owes by then: nothing any more frees this master too. Where it `asks`, the master
+    /// owes like any other.
+    pub(super) fn advance(
+        &mut self,
+        epoch: Epoch,
+        end: Position,
+        owed: Option<Owed>,
+        asks: bool,
+    ) -> (Cmd, Position) {
+        self.owes = (self.owes || asks) && owed.is_some();
         let target = self.told.map_or(end, |told| told.max(end)).max(0);
         let mut cmd = ADVANCE.call(&[&self.key]);
         cmd.arg(epoch.0).arg(target);
@@ -50,7 +77,14 @@ impl LaneMark {
                 None => cmd.arg(""),
             };
         }
-        self.sent = Some(target);
+        let owed = owed.filter(|_| self.owes);
+        for owed in [owed, self.told_owed, self.sent_owed] {
+            match owed {
+                Some(owed) => cmd.arg(format!(":{}", owed_text(owed))),
+                None => cmd.arg(""),
+            };
+        }
+        (self.sent, self.sent_owed) = (Some(target), owed);
         (cmd, target)
     }
 
@@ -63,23 +97,31 @@ impl LaneMark {
             b"missing" => WatermarkSeen::Missing,
             b"newer" => WatermarkSeen::NotOwner,
             other => match other.strip_prefix(b"behind:").map(std::str::from_utf8) {
-                Some(Ok(position)) => {
-                    WatermarkSeen::Behind(position.parse().map_err(|_| Fault::World(WorldError::Protocol))?)
+                Some(Ok(held)) => {
+                    let (position, owed) = match held.split_once(':') {
+                        Some((position, owed)) => (position, parse_owed(owed.as_bytes())),
+                        None => (held, None),
+                    };
+                    let position = position.parse().map_err(|_| Fault::World(WorldError::Protocol))?;
+                    WatermarkSeen::Behind(position, owed)
                 }
                 _ => return Err(Fault::World(WorldError::Protocol)),
             },
         };
+        let sent_owed = self.sent_owed.take();
         self.sent = None;
         match seen {
-            WatermarkSeen::Current => self.told = Some(target),
+            WatermarkSeen::Current => (self.told, self.told_owed) = (Some(target), sent_owed),
             WatermarkSeen::Missing => {
-                self.told = None;
+                (self.told, self.told_owed) = (None, None);
                 self.settled = None;
+                self.owes = true;
             }
             // The lane reads again from there, perhaps only after a pause: a further loss must show.
-            WatermarkSeen::Behind(position) => {
-                self.told = Some(position);
+            WatermarkSeen::Behind(position, owed) => {
+                (self.told, self.told_owed) = (Some(position), owed);
                 self.settled = None;
+                self.owes = owed.is_some();
             }
             WatermarkSeen::NotOwner | WatermarkSeen::Unknown => {}
         }
@@ -93,8 +135,8 @@ pub(super) fn together(one: WatermarkSeen, other: WatermarkSeen) -> WatermarkSee
     match (one, other) {
         (NotOwner, _) | (_, NotOwner) => NotOwner,
         (Missing, _) | (_, Missing) => Missing,
-        (Behind(one), Behind(other)) => Behind(one.min(other)),
-        (Behind(position), _) | (_, Behind(position)) => Behind(position),
+        (Behind(one, owed), Behind(other, also)) => Behind(one.min(other), Owed::together(owed, also)),
+        (Behind(position, owed), _) | (_, Behind(position, owed)) => Behind(position, owed),
         (Unknown, _) | (_, Unknown) => Unknown,
         (Current, Current) => Current,
     }
@@ -111,11 +153,11 @@ mod tests {
     #[test]
     fn a_loss_is_reported_once_and_then_set_anew() {
         let mut mark = LaneMark { told: Some(10), settled: Some(10), ..LaneMark::new(b"w".to_vec()) };
-        let (_, target) = mark.advance(Epoch(1), 20);
+        let (_, target) = mark.advance(Epoch(1), 20, None, false);
         assert_eq!(target, 20);
         assert_eq!(mark.answered(&reply("missing"), target), Ok(WatermarkSeen::Missing));
         assert_eq!((mark.told, mark.sent, mark.settled), (None, None, None));
-        let (_, target) = mark.advance(Epoch(1), 7);
+        let (_, target) = mark.advance(Epoch(1), 7, None, false);
         assert_eq!(mark.answered(&reply("ok"), target), Ok(WatermarkSeen::Current));
         assert_eq!(mark.told, Some(7));
     }
@@ -123,11 +165,11 @@ mod tests {
     #[test]
     fn after_a_fall_back_a_further_loss_still_shows() {
         let mut mark = LaneMark { told: Some(10), settled: Some(10), ..LaneMark::new(b"w".to_vec()) };
-        let (_, target) = mark.advance(Epoch(1), 20);
-        assert_eq!(mark.answered(&reply("behind:5"), target), Ok(WatermarkSeen::Behind(5)));
+        let (_, target) = mark.advance(Epoch(1), 20, None, false);
+        assert_eq!(mark.answered(&reply("behind:5"), target), Ok(WatermarkSeen::Behind(5, None)));
         assert_eq!((mark.told, mark.sent, mark.settled), (Some(5), None, None));
-        let (_, target) = mark.advance(Epoch(1), 7);
-        assert_eq!(mark.answered(&reply("behind:3"), target), Ok(WatermarkSeen::Behind(3)));
+        let (_, target) = mark.advance(Epoch(1), 7, None, false);
+        assert_eq!(mark.answered(&reply("behind:3"), target), Ok(WatermarkSeen::Behind(3, None)));
         assert_eq!(mark.told, Some(3));
     }
 
@@ -135,7 +177,7 @@ mod tests {
     fn a_mark_that_stands_further_on_is_looked_at_and_left() {
         let mut mark = LaneMark { told: Some(100), settled: Some(100), ..LaneMark::new(b"w".to_vec()) };
         assert!(mark.has(100) && !mark.has(101));
-        assert_eq!(mark.advance(Epoch(1), 60).1, 100);
+        assert_eq!(mark.advance(Epoch(1), 60, None, false).1, 100);
     }
 
     #[test]
@@ -150,7 +192,7 @@ mod tests {
     #[test]
     fn the_graver_answer_wins_and_the_lowest_position() {
         use WatermarkSeen::{Behind, Current, Missing, NotOwner, Unknown};
-        let graver = [Current, Unknown, Behind(9), Behind(3), Missing, NotOwner];
+        let graver = [Current, Unknown, Behind(9, None), Behind(3, None), Missing, NotOwner];
         for (rank, one) in graver.into_iter().enumerate() {
             for other in graver.into_iter().take(rank + 1) {
                 assert_eq!(together(one, other), one);

@@ -8,6 +8,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::error;
 use super::ffi::{CommitQueue, Entry};
 use super::lanes::Commit;
+use super::metadata::CommitMetadata;
 use super::poll::Loop;
 use crate::batch::{LaneId, LaneName};
 
@@ -36,7 +37,10 @@ impl Loop<'_, '_> {
         let sent =
             positions(&commits).and_then(|list| self.commits.send(&list).map_err(KafkaError::ConsumerCommit));
         match sent {
-            Ok(()) => self.commit_open_since = Some(now),
+            Ok(()) => {
+                self.commit_open_since = Some(now);
+                self.are_in_doubt(&commits);
+            }
             Err(error) => self.count(&error),
         }
     }
@@ -52,6 +56,16 @@ impl Loop<'_, '_> {
         }
     }
 
+    /// These were sent: until that is confirmed, they may stand or not.
+    fn are_in_doubt(&mut self, commits: &[Commit]) {
+        for commit in commits {
+            let lane = self.lanes.named(&commit.name).and_then(|id| self.lanes.get_mut(id));
+            if let Some(lane) = lane {
+                lane.in_doubt = Some((commit.position, commit.metadata.owed));
+            }
+        }
+    }
+
     /// The coordinator confirmed these.
     fn committed(&mut self, entries: Vec<Entry>) {
         self.answered();
@@ -60,7 +74,9 @@ impl Loop<'_, '_> {
             let name = LaneName { topic: entry.topic, partition: entry.partition };
             let lane = self.lanes.named(&name).and_then(|id| self.lanes.get_mut(id));
             if let (Some(lane), Some(position)) = (lane, entry.offset) {
-                lane.committed = Some(position);
+                let metadata = entry.metadata.as_deref().map(CommitMetadata::parse).unwrap_or_default();
+                (lane.committed, lane.committed_owed) = (Some(position), metadata.owed);
+                lane.in_doubt = None;
             }
         }
     }
@@ -136,11 +152,11 @@ fn positions(commits: &[Commit]) -> Result<TopicPartitionList, KafkaError> {
 mod tests {
     use super::*;
     use crate::batch::Epoch;
-    use crate::source::kafka::metadata::CommitMetadata;
 
     #[test]
     fn a_commit_carries_position_and_metadata() {
-        let metadata = CommitMetadata { epoch: Epoch(3), first_partition_count: Some(6) };
+        let metadata =
+            CommitMetadata { epoch: Epoch(3), first_partition_count: Some(6), ..CommitMetadata::default() };
         let name = LaneName { topic: "t".to_owned(), partition: 2 };
         let list = positions(&[Commit { name, position: 8, metadata }]).unwrap();
         let entries = super::super::ffi::entries(&list);

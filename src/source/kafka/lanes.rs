@@ -6,9 +6,9 @@
 use std::collections::HashMap;
 
 use super::metadata::CommitMetadata;
-use crate::batch::{Epoch, LaneId, LaneName};
+use crate::batch::{Epoch, LaneId, LaneName, Owed};
 use crate::record::Position;
-use crate::source::{Progress, RewindTo, Stored};
+use crate::source::{Progress, Stored};
 
 /// One assigned partition.
 #[derive(Debug)]
@@ -23,6 +23,10 @@ pub(super) struct Lane {
     pub(super) next: Position,
     /// The group's position, as far as the coordinator confirmed it.
     pub(super) committed: Option<Position>,
+    /// What history that commit says is owed.
+    pub(super) committed_owed: Option<Owed>,
+    /// A commit that was sent and not confirmed: it may stand.
+    pub(super) in_doubt: Option<(Position, Option<Owed>)>,
     /// What is committed while the worker has stored nothing: where reading started.
     pub(super) start: Stored,
     pub(super) first_partition_count: Option<i32>,
@@ -38,7 +42,7 @@ pub(super) enum Standing {
     /// Its records are delivered.
     Reading,
     /// A rewind is asked for; what comes meanwhile is stale.
-    Rewinding(RewindTo),
+    Rewinding(Position),
 }
 
 /// A position to be committed.
@@ -60,13 +64,17 @@ impl Lane {
             (None, None) => self.start,
             (None, Some(_)) => return None,
         };
-        let metadata =
-            CommitMetadata { epoch: stored.epoch, first_partition_count: self.first_partition_count };
-        (self.committed != Some(stored.position)).then(|| Commit {
-            name: self.name.clone(),
-            position: stored.position,
-            metadata,
-        })
+        let metadata = CommitMetadata {
+            epoch: stored.epoch,
+            first_partition_count: self.first_partition_count,
+            owed: stored.owed,
+            owes_unread: false,
+        };
+        let known = (stored.position, stored.owed);
+        let is_new = self.committed != Some(stored.position)
+            || self.committed_owed != stored.owed
+            || self.in_doubt.is_some_and(|sent| sent != known);
+        is_new.then(|| Commit { name: self.name.clone(), position: stored.position, metadata })
     }
 }
 
@@ -112,7 +120,9 @@ impl Lanes {
             reading: 0,
             next: 0,
             committed: None,
-            start: Stored { position: 0, epoch: Epoch(0) },
+            committed_owed: None,
+            in_doubt: None,
+            start: Stored { position: 0, epoch: Epoch(0), owed: None },
             first_partition_count: None,
             paused: false,
         };
@@ -239,17 +249,17 @@ mod tests {
         let lane = lanes.get_mut(id).unwrap();
         assert_eq!(lane.to_commit(&progress), None);
         lane.standing = Standing::Reading;
-        lane.start = Stored { position: 4, epoch: Epoch(2) };
+        lane.start = Stored { position: 4, epoch: Epoch(2), owed: None };
         assert_eq!(lane.to_commit(&progress).map(|commit| commit.position), Some(4));
         lane.committed = Some(4);
         lane.next = 100;
         assert_eq!(lane.to_commit(&progress), None);
-        progress.store(id, Stored { position: 8, epoch: Epoch(3) });
+        progress.store(id, Stored { position: 8, epoch: Epoch(3), owed: None });
         let commit = lane.to_commit(&progress).unwrap();
         assert_eq!((commit.position, commit.metadata.epoch), (8, Epoch(3)));
         lane.committed = Some(8);
         assert_eq!(lane.to_commit(&progress), None);
-        progress.store(id, Stored { position: 6, epoch: Epoch(3) });
+        progress.store(id, Stored { position: 6, epoch: Epoch(3), owed: None });
         assert_eq!(lane.to_commit(&progress).map(|commit| commit.position), Some(6));
     }
 }

@@ -1,12 +1,13 @@
 //! What Stoker writes into the metadata of its commits.
 //!
-//! `stoker/1 epoch=<u64> partitions=<i32>`: ASCII, under 100 bytes (a broker takes 4,096,
+//! `stoker/1 epoch=<u64> partitions=<i32> refill=<mode><position>`: ASCII, under 150 bytes (a broker takes 4,096,
 //! `offset.metadata.max.bytes`). Fields that are not known are passed over, so that a later version may add
 //! some; text that is not ours reads as nothing.
 
 use std::fmt;
 
-use crate::batch::Epoch;
+use crate::batch::{Epoch, Owed};
+use crate::sink::own::{owed_text, parse_owed};
 
 const TAG: &str = "stoker/1";
 
@@ -18,6 +19,10 @@ pub(super) struct CommitMetadata {
     /// Partitions that the topic had when the group first committed: a partition with this number or a
     /// higher one was added later. `None` where it is not known.
     pub(super) first_partition_count: Option<i32>,
+    /// History below the committed position that is not refilled yet.
+    pub(super) owed: Option<Owed>,
+    /// A refill is named that cannot be read, of a later version: it must not count as done.
+    pub(super) owes_unread: bool,
 }
 
 impl CommitMetadata {
@@ -30,6 +35,10 @@ impl CommitMetadata {
         }
         for (name, value) in words.filter_map(|word| word.split_once('=')) {
             match name {
+                "refill" => {
+                    metadata.owed = parse_owed(value.as_bytes());
+                    metadata.owes_unread = metadata.owed.is_none();
+                }
                 "epoch" => metadata.epoch = Epoch(value.parse().unwrap_or_default()),
                 "partitions" => {
                     metadata.first_partition_count = value.parse().ok().filter(|count| *count > 0);
@@ -39,13 +48,21 @@ impl CommitMetadata {
         }
         metadata
     }
+
+    /// True where history is still to be refilled.
+    pub(super) fn owes(&self) -> bool {
+        self.owed.is_some() || self.owes_unread
+    }
 }
 
 impl fmt::Display for CommitMetadata {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{TAG} epoch={}", self.epoch.0)?;
-        match self.first_partition_count {
-            Some(count) => write!(f, " partitions={count}"),
+        if let Some(count) = self.first_partition_count {
+            write!(f, " partitions={count}")?;
+        }
+        match self.owed {
+            Some(owed) => write!(f, " refill={}", owed_text(owed)),
             None => Ok(()),
         }
     }
@@ -54,16 +71,40 @@ impl fmt::Display for CommitMetadata {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::batch::RefillMode;
 
     #[test]
     fn what_is_written_is_read_back() {
         for metadata in [
             CommitMetadata::default(),
-            CommitMetadata { epoch: Epoch(u64::MAX), first_partition_count: Some(i32::MAX) },
-            CommitMetadata { epoch: Epoch(7), first_partition_count: Some(1) },
+            CommitMetadata {
+                epoch: Epoch(u64::MAX),
+                first_partition_count: Some(i32::MAX),
+                owed: Some(Owed { below: i64::MAX, mode: RefillMode::Overwrite, step: u64::MAX }),
+                owes_unread: false,
+            },
+            CommitMetadata { epoch: Epoch(7), first_partition_count: Some(1), ..CommitMetadata::default() },
         ] {
             assert_eq!(CommitMetadata::parse(&metadata.to_string()), metadata);
-            assert!(metadata.to_string().len() < 100);
+            assert!(metadata.to_string().len() < 150);
+        }
+    }
+
+    #[test]
+    fn a_refill_is_owed_also_where_what_names_it_cannot_be_read() {
+        for text in [
+            "stoker/1 epoch=4 partitions=3 refill=a1200.7",
+            "stoker/1 epoch=4 refill=o12.0",
+            "stoker/1 refill=?",
+            "stoker/1 refill=",
+        ] {
+            let metadata = CommitMetadata::parse(text);
+            assert!(metadata.owes(), "{text:?}");
+            assert_eq!(metadata.epoch.0, if text.contains("epoch") { 4 } else { 0 });
+        }
+        for text in ["stoker/1 epoch=4", "stoker/1 epoch=4 refill", "refill=a9.1", "other/1 refill=a9.1", ""]
+        {
+            assert!(!CommitMetadata::parse(text).owes(), "{text:?}");
         }
     }
 
@@ -84,8 +125,9 @@ mod tests {
             ("stoker/1 refill=0-99 epoch=4 bare partitions=6", 4, Some(6)),
         ];
         for (text, epoch, count) in cases {
-            let expected = CommitMetadata { epoch: Epoch(epoch), first_partition_count: count };
-            assert_eq!(CommitMetadata::parse(text), expected, "{text:?}");
+            let metadata = CommitMetadata::parse(text);
+            let found = (metadata.epoch.0, metadata.first_partition_count, metadata.owed);
+            assert_eq!(found, (epoch, count, None), "{text:?}");
         }
     }
 }

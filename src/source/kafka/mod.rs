@@ -21,6 +21,7 @@ pub mod dead_letter;
 mod error;
 mod feed;
 mod ffi;
+mod history;
 mod lanes;
 mod metadata;
 pub mod mock;
@@ -37,6 +38,7 @@ mod rewind;
 mod start;
 mod status;
 mod tally;
+pub mod topic_reader;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -47,6 +49,7 @@ use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use self::context::Context;
+use self::history::{HistoryClient, Reader};
 use self::properties::{Properties, Role};
 use crate::clock::SystemClock;
 use crate::settings::{KafkaSettings, Limits, Start};
@@ -57,12 +60,14 @@ pub use self::error::SourceError;
 pub use self::record::KafkaRecord;
 pub use self::reread::{RereadError, reread};
 pub use self::status::{PartitionStatus, Picture, Status};
+pub use self::topic_reader::TopicReader;
 
 /// The one group consumer of this process.
 ///
 /// Records borrow from it, so it outlives the workers: make it before the scope of their threads.
 pub struct KafkaSource {
     consumer: BaseConsumer<Context>,
+    history: HistoryClient,
     status: Arc<Status>,
     clock: SystemClock,
     start: Start,
@@ -73,6 +78,9 @@ pub struct KafkaSource {
     /// Bytes of a chunk.
     chunk_bytes_max: usize,
 }
+
+/// Windows of history that may be asked for: one a lane, and there are never so many.
+const HISTORY_ASKS: usize = 65_536;
 
 /// Share of `limits.memory` for the chunks that are being filled, one a worker: one part in so many.
 const CHUNK_SHARE: usize = 16;
@@ -106,6 +114,7 @@ impl KafkaSource {
         let workers = limits.workers.max(1);
         Ok(KafkaSource {
             consumer,
+            history: HistoryClient::new(kafka, limits),
             status: Arc::new(Status::new(clock)),
             clock,
             start: kafka.start,
@@ -139,7 +148,26 @@ impl KafkaSource {
         progress: &Progress,
         stop: &AtomicBool,
     ) -> StopReason {
-        poll::Loop::new(self, workers, from_workers, progress, stop).run()
+        let ended = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let (history, asks) = std::sync::mpsc::sync_channel(HISTORY_ASKS);
+            let reader = Reader {
+                client: &self.history,
+                workers: workers.iter().map(|worker| worker.history.clone()).collect(),
+                asks,
+                stop: &ended,
+                clock: self.clock,
+            };
+            let thread = std::thread::Builder::new().name("history".to_owned());
+            if thread.spawn_scoped(scope, move || reader.run()).is_err() {
+                return StopReason::Failed {
+                    detail: "the thread that reads history could not be started".into(),
+                };
+            }
+            let reason = poll::Loop::new(self, workers, from_workers, progress, stop, history).run();
+            ended.store(true, std::sync::atomic::Ordering::Release);
+            reason
+        })
     }
 
     /// Lets the client go. Where the group could not be left within its time it is left to the end of the

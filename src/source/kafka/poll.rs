@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError};
 use std::time::Duration;
 
 use rdkafka::Message;
@@ -17,6 +17,7 @@ use rdkafka::message::BorrowedMessage;
 use super::context::{self, Context, Noted};
 use super::feed::{Feed, Sent};
 use super::ffi::CommitQueue;
+use super::history::Ask;
 use super::lanes::{Lanes, Standing};
 use super::status::PartitionStatus;
 use super::tally::Tally;
@@ -72,6 +73,8 @@ pub(super) struct Loop<'s, 'r> {
     /// True where a rewind was asked for in this turn.
     pub(super) rewinds_asked: bool,
     pub(super) tally: Tally,
+    /// To the thread that reads history.
+    history: SyncSender<Ask>,
     ticked_at: Duration,
     looked_at: Duration,
 }
@@ -83,6 +86,7 @@ impl<'s, 'r> Loop<'s, 'r> {
         from_workers: &'r Receiver<ToSource>,
         progress: &'r Progress,
         stop: &'r AtomicBool,
+        history: SyncSender<Ask>,
     ) -> Loop<'s, 'r> {
         let now = source.clock.now().monotonic;
         Loop {
@@ -99,6 +103,7 @@ impl<'s, 'r> Loop<'s, 'r> {
             out_of_range: false,
             rewinds_asked: false,
             tally: Tally::default(),
+            history,
             ticked_at: now,
             looked_at: now,
         }
@@ -177,6 +182,13 @@ impl<'s, 'r> Loop<'s, 'r> {
     fn answer(&mut self, ask: ToSource) -> Result<(), StopReason> {
         match ask {
             ToSource::Rewind { lane, to } => self.rewind(lane, to),
+            ToSource::History { lane, request } => {
+                if let Some(lane) = self.lanes.get(lane) {
+                    let (name, worker) = (lane.name.clone(), lane.worker);
+                    // A reader that is gone has ended with the process.
+                    let _ = self.history.try_send(Ask { lane: lane.id, name, worker, request });
+                }
+            }
             ToSource::Pause(lane) => self.set_paused(lane, true),
             ToSource::Resume(lane) => self.set_paused(lane, false),
             ToSource::Stop(reason) => return Err(reason),

@@ -10,7 +10,7 @@ use rdkafka::error::{KafkaError, KafkaResult};
 use super::ffi;
 use super::metadata::CommitMetadata;
 use super::start::Known;
-use crate::batch::{Epoch, LaneName};
+use crate::batch::{Epoch, LaneName, Owed};
 use crate::clock::SystemClock;
 use crate::record::Position;
 
@@ -24,6 +24,8 @@ pub(super) struct Found {
     pub(super) known: Known,
     /// The epoch in the commit's metadata; 0 where it holds none.
     pub(super) epoch: Epoch,
+    /// History that the commit's metadata says is owed.
+    pub(super) owed: Option<Owed>,
     /// What commits of this topic carry on as the count of its first partitions.
     pub(super) first_partition_count: Option<i32>,
 }
@@ -68,6 +70,7 @@ pub(super) fn find<C: ConsumerContext>(
             name: name.clone(),
             known: Known { committed: commit.map(|commit| commit.position), low, high, added },
             epoch: commit.map_or(Epoch(0), |commit| commit.metadata.epoch),
+            owed: commit.and_then(|commit| commit.metadata.owed),
             first_partition_count: first.or_else(|| counts.get(name.topic.as_str()).copied()),
         })
     });

@@ -13,6 +13,7 @@ use super::positions::{Found, ask_watermarks};
 use super::start::{Known, start};
 use crate::batch::LaneId;
 use crate::record::Position;
+use crate::source::Stored;
 
 /// Time for the broker to say what can be read.
 const WATERMARKS_WITHIN: Duration = Duration::from_secs(2);
@@ -76,7 +77,7 @@ impl Loop<'_, '_> {
     /// another begins where a newly assigned one would.
     pub(super) fn start_anew(&mut self, id: LaneId, low: Position, high: Position) -> bool {
         let Some(lane) = self.lanes.get(id) else { return true };
-        let epoch = self.progress.get(id).map_or(lane.start.epoch, |stored| stored.epoch);
+        let Stored { epoch, owed, .. } = self.progress.get(id).unwrap_or(lane.start);
         let known = Known { committed: lane.committed, low, high, added: false };
         let (name, worker, position) = (lane.name.clone(), lane.worker, lane.next);
         let first_partition_count = lane.first_partition_count;
@@ -93,7 +94,7 @@ impl Loop<'_, '_> {
         );
         self.lose(&[id]);
         let anew = self.lanes.add(name.clone(), worker);
-        self.settle(anew, &Found { name, known, epoch, first_partition_count });
+        self.settle(anew, &Found { name, known, epoch, owed, first_partition_count });
         self.set_pauses(anew);
         true
     }

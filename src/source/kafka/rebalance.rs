@@ -19,7 +19,7 @@ use super::feed::{Sent, Word};
 use super::lanes::Standing;
 use super::poll::{Loop, list};
 use super::positions::{self, Found};
-use super::start::{Because, start};
+use super::start::{Because, owed, start};
 use crate::batch::{LaneId, LaneName};
 use crate::settings::Start;
 use crate::source::{Assignment, Released, StopReason, Stored};
@@ -107,7 +107,7 @@ impl Loop<'_, '_> {
                 topic,
                 partition,
                 position,
-                "partition assigned; it has no commit: its history is read from the earliest position, in order"
+                "partition assigned; it has no commit: live changes are followed, and the history is refilled newest first"
             ),
             Because::Policy => {
                 tracing::info!(topic, partition, position, "partition assigned; it has no commit");
@@ -120,7 +120,8 @@ impl Loop<'_, '_> {
                 partition,
                 committed,
                 low,
-                "retention took records that were never applied: reading from the earliest position"
+                "retention took records that were never applied: live changes are followed, and what is left of the \
+                 history is refilled over what Redis holds"
             ),
             Because::AboveHigh => tracing::error!(
                 topic,
@@ -134,16 +135,20 @@ impl Loop<'_, '_> {
         lane.standing = Standing::Reading;
         lane.next = position;
         lane.committed = committed;
-        lane.start = Stored { position, epoch: found.epoch };
+        let owed = owed(found.known, self.source.start, found.owed);
+        lane.committed_owed = found.owed;
+        lane.start = Stored { position, epoch: found.epoch, owed };
         lane.first_partition_count = found.first_partition_count;
         let assignment = Assignment {
             lane: id,
             name: found.name.clone(),
             // A commit past the end is of another log: no watermark is held against it, and none spares a master.
-            committed: committed.filter(|_| because != Because::AboveHigh),
+            // One that retention took is as good as none: all of the history is written over.
+            committed: committed.filter(|_| !matches!(because, Because::AboveHigh | Because::BelowLow)),
             start: position,
             low,
             above: found.epoch,
+            owed,
         };
         if let Some(feed) = self.feeds.get_mut(lane.worker) {
             feed.say(Word::Assign(assignment));

@@ -15,7 +15,6 @@ use super::poll::{Loop, list};
 use super::positions::ask_watermarks;
 use crate::batch::LaneId;
 use crate::record::Position;
-use crate::source::RewindTo;
 
 /// Time for the broker to say what can be read, and for librdkafka to take up the new position.
 const WATERMARKS_WITHIN: Duration = Duration::from_secs(2);
@@ -25,7 +24,7 @@ const REWINDS_WITHIN: Duration = Duration::from_secs(1);
 
 impl Loop<'_, '_> {
     /// A worker asks for it. Records that come meanwhile are stale, and dropped.
-    pub(super) fn rewind(&mut self, id: LaneId, to: RewindTo) {
+    pub(super) fn rewind(&mut self, id: LaneId, to: Position) {
         let Some(lane) = self.lanes.get_mut(id) else { return };
         if lane.standing == Standing::Unresolved {
             return;
@@ -60,14 +59,11 @@ impl Loop<'_, '_> {
                 return false;
             }
         };
-        let position = match to {
-            RewindTo::Earliest => low,
-            RewindTo::At(position) if position > high => {
-                // The log went back meanwhile: its lane begins anew.
-                return self.start_anew(id, low, high);
-            }
-            RewindTo::At(position) => position.max(low),
-        };
+        if to > high {
+            // The log went back meanwhile: its lane begins anew.
+            return self.start_anew(id, low, high);
+        }
+        let position = to.max(low);
         if !self.reposition(id, position) {
             return false;
         }

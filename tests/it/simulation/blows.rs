@@ -1,10 +1,15 @@
 //! What each blow does.
 
+use std::collections::BTreeMap;
+
 use stoker::error::ServerCode;
+use stoker::refill::{RefillAsked, RefillRequest};
 use stoker::sink::memory::{MemoryRedis, Snapshot};
+use stoker::worker::Input;
 
 use super::faults::{Blow, MS, SECOND};
 use super::kafka::Notice;
+use super::process::Process;
 use super::world::{Event, SESSION, World};
 
 impl World {
@@ -40,9 +45,37 @@ impl World {
             }),
             Blow::Restart => self.server.restart(),
             Blow::Snapshot => self.snapshot = self.server.snapshot(),
+            Blow::AskRefill => self.ask_refill(),
+            Blow::EndRefill => self.hand_refill(None),
         }
         let pause = self.plan.blow_pause_us;
         self.plan_in(pause / 4, pause * 2, Event::Blow);
+    }
+
+    fn ask_refill(&mut self) {
+        self.asked += 1;
+        let request = RefillRequest {
+            id: format!("{:013}", self.asked),
+            overwrite: self.rng.chance(500),
+            since_ms: None,
+            entities: self.rng.pick(&[vec![], vec!["customer".to_owned()]]).cloned().unwrap_or_default(),
+            rate: None,
+            lane_keys_max: self.rng.pick(&[None, Some(3)]).copied().flatten(),
+            memory: None,
+        };
+        self.hand_refill(Some(&RefillAsked { request, lanes: BTreeMap::new() }));
+    }
+
+    /// Every worker hears of it sooner or later.
+    fn hand_refill(&mut self, asked: Option<&RefillAsked>) {
+        let seats = |(no, process): (&u64, &Process)| (*no, process.seats.len());
+        let workers: Vec<(u64, usize)> = self.processes.iter().map(seats).collect();
+        for (no, seats) in workers {
+            for seat in 0..seats {
+                let heard = Event::Answer(no, seat, Input::RefillAsked(asked.cloned()));
+                self.plan_in(50, SECOND, heard);
+            }
+        }
     }
 
     pub(super) fn lose_data(&mut self, lose: impl FnOnce(&MemoryRedis, &Snapshot)) {

@@ -18,6 +18,13 @@ pub(super) struct Plan {
     /// Pause between two of them, at most.
     pub(super) pace_us: u64,
     pub(super) dead_letters: bool,
+    /// A partition without a commit is followed from its end, and its history refilled.
+    pub(super) start_refill: bool,
+    /// Bounds of a refill: positions and bytes of a window, and what may have been seen.
+    pub(super) window_records: i64,
+    pub(super) window_bytes: usize,
+    pub(super) seen_max: usize,
+    pub(super) refill_rate: Option<f64>,
     pub(super) batch_records: usize,
     pub(super) backlog_records: usize,
     /// Chunks of records that wait for one worker.
@@ -59,6 +66,10 @@ pub(super) enum Blow {
     Restart,
     /// A snapshot is taken.
     Snapshot,
+    /// Somebody asks for a refill.
+    AskRefill,
+    /// Somebody takes it back.
+    EndRefill,
 }
 
 impl Plan {
@@ -75,11 +86,15 @@ impl Plan {
             (Blow::RestartEmpty, 1),
             (Blow::RestartFromSnapshot, 1),
             (Blow::Restart, 1),
+            (Blow::AskRefill, 2),
         ];
         for (blow, weight) in possible {
             if rng.chance(400) {
                 blows.extend(std::iter::repeat_n(blow, weight));
             }
+        }
+        if blows.contains(&Blow::AskRefill) {
+            blows.push(Blow::EndRefill);
         }
         if blows.contains(&Blow::RestartFromSnapshot) {
             blows.extend([Blow::Snapshot; 2]);
@@ -91,6 +106,11 @@ impl Plan {
             transactions: rng.between(4, 30),
             pace_us: *rng.pick(&[MS, 20 * MS, SECOND]).unwrap_or(&MS),
             dead_letters: rng.chance(700),
+            start_refill: rng.chance(500),
+            window_records: *rng.pick(&[1, 3, 10, 1_000]).unwrap_or(&3),
+            window_bytes: *rng.pick(&[1, 2_000, 1 << 20]).unwrap_or(&2_000),
+            refill_rate: *rng.pick(&[None, None, Some(40.0)]).unwrap_or(&None),
+            seen_max: *rng.pick(&[6, 16, 1_000]).unwrap_or(&16),
             batch_records: *rng.pick(&[1, 3, 8, 64]).unwrap_or(&8),
             backlog_records: *rng.pick(&[1, 6, 100]).unwrap_or(&6),
             chunks: rng.between(1, 4) as usize,

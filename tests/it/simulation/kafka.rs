@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::rc::Rc;
 
-use stoker::batch::{Epoch, LaneName};
+use stoker::batch::{Epoch, LaneName, Owed};
 use stoker::record::Position;
 
 use super::shop::{Draft, Entry, TOPIC};
@@ -28,6 +28,7 @@ pub(super) enum Owner {
 pub(super) struct Committed {
     pub(super) position: Position,
     pub(super) epoch: Epoch,
+    pub(super) owed: Option<Owed>,
 }
 
 /// One partition.

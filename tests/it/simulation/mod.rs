@@ -17,7 +17,7 @@ mod kafka;
 mod network;
 mod oracle;
 mod process;
-mod rng;
+pub(crate) mod rng;
 mod shop;
 mod trace;
 mod turns;
@@ -26,7 +26,7 @@ mod world;
 use trace::Trace;
 use world::World;
 
-/// Seeds of the ordinary run, 12 ms each in a debug build; `STOKER_SEEDS` asks for more.
+/// Seeds of the ordinary run, 14 ms each in a debug build; `STOKER_SEEDS` asks for more.
 const SEEDS: u64 = 2_000;
 /// The first seed, for who wants others: `STOKER_SEED_FROM`.
 const FIRST_SEED: u64 = 1;

@@ -2,7 +2,6 @@
 
 use stoker::batch::{Batch, Claim, LaneId};
 use stoker::error::{ServerCode, WorldError};
-use stoker::record::Position;
 use stoker::sink::memory::Sending;
 use stoker::worker::Input;
 
@@ -145,6 +144,11 @@ impl World {
         }
         process.commit_open_since = Some(self.now);
         process.commit_count += 1;
+        for (lane, _, committed) in &commits {
+            if let Some(fetched) = process.lanes.get_mut(lane) {
+                fetched.in_doubt = Some(*committed);
+            }
+        }
         if !(self.faulty && self.rng.chance(self.plan.lose_commit)) {
             self.plan_in(MS, 50 * MS, Event::CommitArrives(no, member, process.commit_count, commits));
         }
@@ -173,7 +177,7 @@ impl World {
         no: u64,
         member: Member,
         commits: &[(LaneId, Partition, Committed)],
-    ) -> Vec<(LaneId, Position)> {
+    ) -> Vec<(LaneId, Committed)> {
         if !self.kafka.has_member(member) {
             return Vec::new();
         }
@@ -182,7 +186,7 @@ impl World {
             self.trace.line(self.now, || format!("process {no} commits {partition} {committed:?}"));
             self.oracle.committed(*partition, committed.position);
             self.kafka.logs[*partition].committed = Some(*committed);
-            accepted.push((*lane, committed.position));
+            accepted.push((*lane, *committed));
         }
         accepted
     }

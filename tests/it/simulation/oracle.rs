@@ -8,9 +8,9 @@ use stoker::batch::{Action, Batch, LaneId, Outcome, Outcomes, Step};
 use stoker::dead_letter::PendingLetter;
 use stoker::mutation::CacheKey;
 use stoker::record::Position;
-use stoker::sink::memory::Kept;
+use stoker::sink::memory::{Kept, MemoryValue};
 
-use super::fold::{Expected, effects, is_set_aside};
+use super::fold::{EFFECTS_MAX, Expected, effects, is_set_aside};
 use super::kafka::Partition;
 use super::shop::Entry;
 
@@ -26,6 +26,8 @@ pub(super) struct Oracle {
     lanes: HashMap<LaneOf, LaneCheck>,
     /// Losses of the server's data so far.
     losses: u64,
+    /// A refill ended since the server had no room: keys may be missing from then on.
+    pub(super) no_room: bool,
 }
 
 #[derive(Debug, Default)]
@@ -43,7 +45,7 @@ struct PartitionCheck {
 /// What a record still needs before a position may pass it.
 #[derive(Debug)]
 struct Need {
-    keys: BTreeSet<Vec<u8>>,
+    keys: BTreeSet<CacheKey>,
     letter: bool,
 }
 
@@ -52,7 +54,7 @@ struct LaneCheck {
     partition: Partition,
     era: u64,
     in_flight: bool,
-    left: BTreeSet<Vec<u8>>,
+    left: BTreeSet<CacheKey>,
     acknowledged: HashSet<(CacheKey, i64)>,
     /// Records of refused units whose letters are not out yet.
     refused: BTreeSet<i64>,
@@ -73,13 +75,21 @@ pub(super) struct Sent {
 impl Oracle {
     pub(super) fn new(partitions: usize, dead_letters: bool, batch_records: usize) -> Oracle {
         let partitions = (0..partitions).map(|_| PartitionCheck::default()).collect();
-        Oracle { dead_letters, batch_records, partitions, lanes: HashMap::new(), losses: 0 }
+        Oracle { dead_letters, batch_records, partitions, lanes: HashMap::new(), losses: 0, no_room: false }
     }
 
     pub(super) fn appended(&mut self, partition: Partition, entry: &Entry) {
-        let keys = effects(&entry.does).into_iter().map(|effect| effect.key.into_bytes()).collect();
+        let keys = effects(&entry.does).into_iter().map(|effect| effect.key).collect();
         let letter = self.dead_letters && is_set_aside(&entry.does);
         self.partitions[partition].needs.push(Need { keys, letter });
+    }
+
+    /// A group that starts at this position: what lies before comes with a refill, and no position waits for it.
+    pub(super) fn owes(&mut self, partition: Partition, below: Position) {
+        for need in self.partitions[partition].needs.iter_mut().take(below as usize) {
+            need.keys.clear();
+            need.letter = false;
+        }
     }
 
     pub(super) fn assigned(&mut self, lane: LaneOf, partition: Partition) {
@@ -135,9 +145,14 @@ impl Oracle {
         let check = self.lanes.get_mut(&lane).expect("a batch of an assigned lane");
         assert!(!check.in_flight, "invariant 4: two batches of one lane in flight");
         check.in_flight = true;
-        let keys: BTreeSet<Vec<u8>> = batch.units.iter().map(|unit| unit.key.as_bytes().to_vec()).collect();
-        assert_eq!(keys.len(), batch.units.len(), "invariant 5: a key twice in a batch");
+        let keys: BTreeSet<CacheKey> = batch.units.iter().map(|unit| unit.key.clone()).collect();
+        assert_eq!(keys.len(), batch.units.len(), "invariant 5: a key, or a member of it, twice in a batch");
         let records = batch.end - batch.start;
+        assert!(
+            batch.units.len() <= EFFECTS_MAX * self.batch_records,
+            "invariant 7: {} units",
+            batch.units.len()
+        );
         assert!(records <= self.batch_records as Position, "invariant 7: {records} records in a batch");
         if batch.attempt == 1 {
             assert!(check.left.is_empty(), "invariant 3: something newer before {:?}", names(&check.left));
@@ -146,7 +161,10 @@ impl Oracle {
             }
             check.last = Some((batch.end, batch.sealed_at_ms));
         } else {
-            assert_eq!(names(&keys), names(&check.left), "invariant 3: what is sent again is what was left");
+            // What a refill would write may be dropped, where Redis has no room.
+            let live = batch.units.iter().filter(|unit| !unit.offsets.is_empty());
+            let live = live.map(|unit| unit.key.clone()).collect();
+            assert_eq!(names(&live), names(&check.left), "invariant 3: what is sent again is what was left");
             let resealed = check.last != Some((batch.end, batch.sealed_at_ms));
             assert!(!resealed, "a resend does not extend what it writes");
         }
@@ -157,8 +175,10 @@ impl Oracle {
             }
         }
         let keys = batch.units.iter().map(|unit| {
-            let offset = unit.offsets.last().copied().expect("a unit is made of records");
-            (unit.key.clone(), offset, !matches!(unit.action, Action::Guarded(_)))
+            // What a refill writes has no place in the order of live changes.
+            let offset = unit.offsets.last().copied().unwrap_or(Position::MIN);
+            let plain = !matches!(unit.action, Action::Guarded(_)) && !unit.offsets.is_empty();
+            (unit.key.clone(), offset, plain)
         });
         let keys = keys.collect();
         Sent {
@@ -207,7 +227,7 @@ impl Oracle {
         check.left.clear();
         let needs = &mut self.partitions[check.partition].needs;
         for (unit, outcome) in batch.units.iter().zip(&outcomes.units) {
-            let key = unit.key.as_bytes();
+            let key = &unit.key;
             match outcome {
                 Outcome::Applied | Outcome::Rejected => {
                     for offset in &unit.offsets {
@@ -215,12 +235,13 @@ impl Oracle {
                         needs[*offset as usize].keys.remove(key);
                     }
                 }
+                Outcome::NotAcknowledged if unit.offsets.is_empty() => {}
                 Outcome::NotAcknowledged => {
-                    check.left.insert(key.to_vec());
+                    check.left.insert(key.clone());
                 }
                 Outcome::Refused(_) => {
-                    if unit.action != Action::Delete {
-                        check.left.insert(key.to_vec());
+                    if unit.action != Action::Delete && !unit.offsets.is_empty() {
+                        check.left.insert(key.clone());
                     }
                     if self.dead_letters {
                         check.refused.extend(&unit.offsets);
@@ -266,6 +287,7 @@ impl Oracle {
     pub(super) fn finished(
         &self,
         expected: &BTreeMap<Vec<u8>, Expected>,
+        refilled: &BTreeMap<Vec<u8>, Vec<Expected>>,
         held: &BTreeMap<Vec<u8>, Kept>,
         (began_ms, ended_ms): (i64, i64),
     ) {
@@ -275,9 +297,12 @@ impl Oracle {
         for (key, expected) in expected {
             let name = String::from_utf8_lossy(key);
             let Some((value, expires_at_ms)) = held.get(key) else {
+                if self.no_room {
+                    continue;
+                }
                 panic!("{name} is missing: {:?} expected", expected.value);
             };
-            assert_eq!(*value, expected.value, "{name}");
+            self.fits(&name, value, &expected.value, refilled.get(key).map_or(&[][..], Vec::as_slice));
             match (expected.ttl_ms, expires_at_ms) {
                 (None, None) => {}
                 (Some((least, most)), Some(at_ms)) => {
@@ -289,24 +314,62 @@ impl Oracle {
         }
         for key in held.keys() {
             let own = key.starts_with(b"stoker:");
-            assert!(own || expected.contains_key(key), "{} is left over", String::from_utf8_lossy(key));
+            // After a refill a secondary key may be of a row whose newest change gives it.
+            if own || expected.contains_key(key) {
+                continue;
+            }
+            let given = refilled.get(key).map_or(&[][..], Vec::as_slice);
+            let part = |given: &Expected| match (&given.value, &held[key].0) {
+                (MemoryValue::Set(one), MemoryValue::Set(_)) => {
+                    held_of(&held[key].0).intersection(one).count()
+                }
+                (one, held) => usize::from(one == held),
+            };
+            let right = given.iter().map(part).sum::<usize>() >= held_of(&held[key].0).len().max(1);
+            assert!(right, "{} is left over: {:?}", String::from_utf8_lossy(key), held[key].0);
+        }
+    }
+
+    /// The value, or a set with no member less, and none more than rows' newest changes give.
+    fn fits(&self, name: &str, held: &MemoryValue, expected: &MemoryValue, given: &[Expected]) {
+        let (MemoryValue::Set(held), MemoryValue::Set(expected)) = (held, expected) else {
+            let lacking = self.no_room && matches!(held, MemoryValue::SortedSet(_));
+            assert!(held == expected || lacking, "{name}: {held:?}, expected {expected:?}");
+            return;
+        };
+        assert!(expected.is_subset(held) || self.no_room, "{name}: {held:?} lacks some of {expected:?}");
+        for member in held.difference(expected) {
+            let is_given = given.iter().any(|given| held_of(&given.value).contains(member));
+            assert!(is_given, "{name}: {held:?}, expected {expected:?}");
         }
     }
 }
 
-fn names(keys: &BTreeSet<Vec<u8>>) -> Vec<String> {
-    keys.iter().map(|key| String::from_utf8_lossy(key).into_owned()).collect()
+/// The members of a set; of anything else none.
+fn held_of(value: &MemoryValue) -> BTreeSet<Vec<u8>> {
+    match value {
+        MemoryValue::Set(members) => members.clone(),
+        _ => BTreeSet::new(),
+    }
+}
+
+fn names(keys: &BTreeSet<CacheKey>) -> Vec<String> {
+    keys.iter().map(CacheKey::to_string).collect()
 }
 
 /// A unit in a line of the trace.
 pub(super) fn in_words(action: &Action) -> String {
     match action {
         Action::Write(..) => "write".to_owned(),
+        Action::WriteIfAbsent(..) => "write if absent".to_owned(),
         Action::Delete => "delete".to_owned(),
         Action::DeleteIf(values) => format!("delete if {}", values.len()),
+        Action::Patch(steps) => format!("patch {}", steps.len()),
         Action::Guarded(steps) => {
             let step = |step: &Step| match step {
                 Step::Write { version, owner, .. } => format!("w{}", side(version, owner)),
+                Step::DeleteOwned { version, owner } => format!("D{}", side(version, owner)),
+                Step::Patch { version, owner, .. } => format!("p{}", side(version, owner)),
                 Step::Delete { version, owner, covers } => {
                     format!("d{}{}", side(version, owner), if covers.is_some() { "+" } else { "" })
                 }

@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-use stoker::batch::{Epoch, LaneId};
+use stoker::batch::{Epoch, LaneId, Owed, RefillMode};
 use stoker::record::Position;
 use stoker::sink::memory::MemorySink;
-use stoker::source::{Assignment, Delivery, Progress, Released, RewindTo, Stored, ToSource, ToWorker};
+use stoker::source::{Assignment, Delivery, History, Progress, Released, Stored, ToSource, ToWorker};
 use stoker::worker::{Input, Worker};
 
 use super::kafka::{Committed, Kafka, Member, Notice, Partition};
@@ -24,6 +24,7 @@ pub(super) struct Seat {
     pub(super) control: VecDeque<ToWorker<Delivered>>,
     pub(super) answers: VecDeque<Input<Delivered>>,
     pub(super) records: VecDeque<ToWorker<Delivered>>,
+    pub(super) history: VecDeque<ToWorker<Delivered>>,
     /// Lanes whose claims are on their way: abandoning a lane calls its claim off.
     pub(super) claiming: BTreeSet<LaneId>,
     /// When it takes its next input; of several that were planned the earliest.
@@ -32,8 +33,16 @@ pub(super) struct Seat {
 
 impl Seat {
     pub(super) fn new(worker: Worker<Delivered>, sink: MemorySink) -> Seat {
-        let (control, answers, records) = (VecDeque::new(), VecDeque::new(), VecDeque::new());
-        Seat { worker, sink, control, answers, records, claiming: BTreeSet::new(), works_at: None }
+        Seat {
+            worker,
+            sink,
+            control: VecDeque::new(),
+            answers: VecDeque::new(),
+            records: VecDeque::new(),
+            history: VecDeque::new(),
+            claiming: BTreeSet::new(),
+            works_at: None,
+        }
     }
 
     /// The next input, in the order in which `engine::drive` takes them.
@@ -49,12 +58,18 @@ impl Seat {
         {
             return Some(Input::Source(records));
         }
+        if self.worker.curious()
+            && let Some(history) = self.history.pop_front()
+        {
+            return Some(Input::Source(history));
+        }
         self.worker.next_wake().filter(|at| *at <= now).map(|_| Input::Tick)
     }
 
     pub(super) fn has_input(&self) -> bool {
         let records = !self.records.is_empty() && self.worker.hungry();
-        !self.control.is_empty() || !self.answers.is_empty() || records
+        let history = !self.history.is_empty() && self.worker.curious();
+        !self.control.is_empty() || !self.answers.is_empty() || records || history
     }
 }
 
@@ -65,7 +80,9 @@ pub(super) struct Fetched {
     pub(super) seat: usize,
     reading: u32,
     next: Position,
-    pub(super) committed: Option<Position>,
+    pub(super) committed: Option<Committed>,
+    /// A commit that was sent and not confirmed.
+    pub(super) in_doubt: Option<Committed>,
     start: Stored,
     paused: bool,
 }
@@ -121,32 +138,41 @@ impl Process {
         }
     }
 
-    /// The group gives it these partitions: their workers hear of it. Returns the lanes.
-    pub(super) fn assigned(&mut self, partitions: &[Partition], kafka: &Kafka) -> Vec<(LaneId, Partition)> {
+    /// The group gives it these partitions: their workers hear of it. Returns the lanes, and where each starts.
+    pub(super) fn assigned(
+        &mut self,
+        partitions: &[Partition],
+        kafka: &Kafka,
+        start_refill: bool,
+    ) -> Vec<(LaneId, Partition, Position)> {
         let mut lanes = Vec::new();
         for partition in partitions.iter().copied() {
             self.last_lane += 1;
             let lane = LaneId(self.last_lane);
             let committed = kafka.logs[partition].committed;
-            let Committed { position, epoch } =
-                committed.unwrap_or(Committed { position: 0, epoch: Epoch(0) });
+            let start = if start_refill { kafka.end(partition) } else { 0 };
+            let all = Owed::all(start, RefillMode::Overwrite);
+            let first = Committed { position: start, epoch: Epoch(0), owed: Some(all).filter(|_| start > 0) };
+            let Committed { position, epoch, owed } = committed.unwrap_or(first);
             let load = |seat: &usize| self.lanes.values().filter(|lane| lane.seat == *seat).count();
             let seat = (0..self.seats.len()).min_by_key(load).unwrap_or(0);
-            let committed = committed.map(|committed| committed.position);
             let fetched = Fetched {
                 partition,
                 seat,
                 reading: 0,
                 next: position,
                 committed,
-                start: Stored { position, epoch },
+                in_doubt: None,
+                start: Stored { position, epoch, owed },
                 paused: false,
             };
             self.lanes.insert(lane, fetched);
             let name = Kafka::name(partition);
-            let assignment = Assignment { lane, name, committed, start: position, low: 0, above: epoch };
+            let committed = committed.map(|committed| committed.position);
+            let assignment =
+                Assignment { lane, name, committed, start: position, low: 0, above: epoch, owed };
             self.seats[seat].control.push_back(ToWorker::Assign(assignment));
-            lanes.push((lane, partition));
+            lanes.push((lane, partition, position));
         }
         lanes
     }
@@ -225,8 +251,10 @@ impl Process {
                 (None, None) => fetched.start,
                 (None, Some(_)) => continue,
             };
-            if fetched.committed != Some(stored.position) {
-                let committed = Committed { position: stored.position, epoch: stored.epoch };
+            let Stored { position, epoch, owed } = stored;
+            let other = |it: Committed| (it.position, it.owed) != (position, owed);
+            if fetched.committed.is_none_or(other) || fetched.in_doubt.is_some_and(other) {
+                let committed = Committed { position, epoch, owed };
                 commits.push((*lane, fetched.partition, committed));
             }
         }
@@ -234,18 +262,29 @@ impl Process {
     }
 
     /// Takes one thing that a worker asked for. Stops are the caller's to judge.
-    pub(super) fn heed(&mut self, ask: ToSource) {
+    pub(super) fn heed(&mut self, ask: ToSource, kafka: &Kafka) {
         match ask {
             ToSource::Rewind { lane, to } => {
                 let Some(fetched) = self.lanes.get_mut(&lane) else { return };
-                let position = match to {
-                    RewindTo::Earliest => 0,
-                    RewindTo::At(position) => position.max(0),
-                };
+                let position = to.max(0);
                 fetched.reading += 1;
                 fetched.next = position;
                 let word = ToWorker::Rewound { lane, reading: fetched.reading, position };
                 self.seats[fetched.seat].control.push_back(word);
+            }
+            ToSource::History { lane, request } => {
+                let Some(fetched) = self.lanes.get(&lane) else { return };
+                let from = request.until.saturating_sub(request.records).max(0);
+                let entries = &kafka.logs[fetched.partition].entries;
+                let window = entries.get(from as usize..request.until as usize).unwrap_or_default();
+                let (first, second) = window.split_at(window.len() / 2);
+                let deliver = |part: &[std::rc::Rc<_>]| part.iter().cloned().map(Delivered).collect();
+                let number = request.number;
+                let history = &mut self.seats[fetched.seat].history;
+                let part = History { lane, number, records: deliver(first), end: None };
+                history.push_back(ToWorker::History(part));
+                let part = History { lane, number, records: deliver(second), end: Some((from, 0)) };
+                history.push_back(ToWorker::History(part));
             }
             ToSource::Pause(lane) => self.set_paused(lane, true),
             ToSource::Resume(lane) => self.set_paused(lane, false),

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use stoker::batch::Batch;
-use stoker::lane::{LaneOptions, OnRefused};
+use stoker::lane::{LaneOptions, OnRefused, RefillNews};
 use stoker::pipeline::Pipeline;
+use stoker::refill::RefillOptions;
 use stoker::sink::Sink as _;
 use stoker::sink::memory::MemorySink;
 use stoker::source::ToWorker;
@@ -25,11 +26,23 @@ impl World {
         let entities = ENTITIES.with(|both| Arc::clone(&both[usize::from(self.plan.dead_letters)]));
         let on_refused = if self.plan.dead_letters { OnRefused::DeadLetter } else { OnRefused::Skip };
         let options = WorkerOptions {
-            lane: LaneOptions { batch_records: self.plan.batch_records, batch_bytes: 4_096, on_refused },
+            lane: LaneOptions {
+                batch_records: self.plan.batch_records,
+                batch_bytes: 4_096,
+                on_refused,
+                refill: RefillOptions {
+                    window_records: self.plan.window_records,
+                    window_bytes: self.plan.window_bytes,
+                    seen_max: self.plan.seen_max,
+                    seed: 1,
+                },
+            },
             backlog_bytes: 1 << 20,
             backlog_records: self.plan.backlog_records,
             breaker_share: 1.0,
             breaker_of: 1_000,
+            refill_rate: self.plan.refill_rate,
+            workers: 1,
         };
         let seats = (0..self.plan.workers).map(|_| {
             let sink = MemorySink::new(self.server.clone(), "stoker:", "simulation", VALUE_BYTES_MAX);
@@ -82,7 +95,7 @@ impl World {
         }
         while let Some(ask) = process.asks.pop_front() {
             self.trace.line(self.now, || format!("process {no} is asked {ask:?}"));
-            process.heed(ask);
+            process.heed(ask, &self.kafka);
         }
         while process.releasing.is_none()
             && let Some(notice) = process.notices.pop_front()
@@ -90,7 +103,11 @@ impl World {
             self.trace.line(self.now, || format!("process {no} hears {notice:?}"));
             match notice {
                 Notice::Assigned(partitions) => {
-                    for (lane, partition) in process.assigned(&partitions, &self.kafka) {
+                    let start_refill = self.plan.start_refill;
+                    for (lane, partition, start) in process.assigned(&partitions, &self.kafka, start_refill) {
+                        if self.kafka.logs[partition].committed.is_none() {
+                            self.oracle.owes(partition, start);
+                        }
                         self.oracle.assigned((no, lane), partition);
                     }
                 }
@@ -131,6 +148,10 @@ impl World {
             self.look_at(no, &input);
             let mut actions = std::mem::take(&mut self.actions);
             process.seats[index].worker.apply(input, now, &mut actions);
+            for (lane, news) in process.seats[index].worker.take_counts().refills {
+                self.trace.line(self.now, || format!("process {no} {lane:?} refill {news:?}"));
+                self.oracle.no_room |= matches!(news, RefillNews::NoRoom(_));
+            }
             for action in actions.drain(..) {
                 self.carry_out(no, process, index, action);
             }
@@ -190,6 +211,10 @@ impl World {
             }
             Action::FetchSchema(schema) => panic!("no record of the shop names a schema: {schema:?}"),
             Action::Apply(batch) => self.send(no, process, index, batch),
+            Action::Purge(purge) => {
+                let purged = process.seats[index].sink.purge_now(&purge);
+                self.plan_in(50, MS, Event::Answer(no, index, Input::Purged(purge, purged)));
+            }
             Action::SendLetters { lane, name, flight, letters } => {
                 let letters = Letters { lane, partition: name.partition as Partition, flight, letters };
                 self.plan_in(200, 5 * MS, Event::Letters(no, index, letters));

@@ -9,7 +9,6 @@ use stoker::clock::Now;
 use stoker::dead_letter::PendingLetter;
 use stoker::entity::{Entity, Handlers};
 use stoker::lane::Activity;
-use stoker::record::Position;
 use stoker::settings::{ProcessEnvironment, parse};
 use stoker::sink::memory::{self, MemoryRedis, Snapshot};
 use stoker::worker::{Action, Input};
@@ -51,7 +50,7 @@ pub(super) enum Event {
     Work(u64, usize),
     CommitTick(u64),
     CommitArrives(u64, Member, u64, Vec<(LaneId, Partition, Committed)>),
-    CommitAnswered(u64, u64, Vec<(LaneId, Position)>),
+    CommitAnswered(u64, u64, Vec<(LaneId, Committed)>),
     Claim(u64, usize, Claim),
     Land(u64),
     Return(u64),
@@ -108,6 +107,8 @@ pub(super) struct World {
     pub(super) processes: BTreeMap<u64, Process>,
     pub(super) process_count: u64,
     pub(super) starting: usize,
+    /// Refills that were asked for.
+    pub(super) asked: u64,
     /// When each member hears the last thing that it was told: notices come in order.
     pub(super) noticed_at: BTreeMap<Member, u64>,
     /// What happened to frozen processes, to be looked at when they wake up.
@@ -151,6 +152,7 @@ impl World {
             processes: BTreeMap::new(),
             process_count: 0,
             starting: plan.processes,
+            asked: 0,
             noticed_at: BTreeMap::new(),
             deferred: BTreeMap::new(),
             flying: BTreeMap::new(),
@@ -186,7 +188,9 @@ impl World {
         let expected =
             fold::fold(self.kafka.logs.iter().flat_map(|log| log.entries.iter().map(|entry| &**entry)));
         let times = (BEGAN_MS, self.clock().unix_ms);
-        self.oracle.finished(&expected, &self.server.dump(), times);
+        let logs = self.kafka.logs.iter().flat_map(|log| log.entries.iter().map(|entry| &**entry));
+        let refilled = fold::given_by_newest(logs);
+        self.oracle.finished(&expected, &refilled, &self.server.dump(), times);
         self.trace.into_lines()
     }
 
@@ -245,9 +249,9 @@ impl World {
             Event::CommitAnswered(process, count, accepted) => {
                 if let Some(found) = self.processes.get_mut(&process).filter(|it| it.commit_count == count) {
                     found.commit_open_since = None;
-                    for (lane, position) in accepted {
+                    for (lane, committed) in accepted {
                         if let Some(fetched) = found.lanes.get_mut(&lane) {
-                            fetched.committed = Some(position);
+                            (fetched.committed, fetched.in_doubt) = (Some(committed), None);
                         }
                     }
                 }
@@ -376,14 +380,16 @@ impl World {
         for (partition, log) in self.kafka.logs.iter().enumerate() {
             let end = self.kafka.end(partition);
             let owned = matches!(log.owner, Owner::Has(member) if self.kafka.has_member(member));
-            if !owned || log.committed.is_none_or(|committed| committed.position != end) {
+            if !owned
+                || log.committed.is_none_or(|committed| committed.position != end || committed.owed.is_some())
+            {
                 return Some(format!("{partition} ends at {end}, {:?} {:?}", log.owner, log.committed));
             }
         }
         for (no, process) in &self.processes {
             for view in process.seats.iter().flat_map(|seat| seat.worker.views()) {
                 let end = self.kafka.end(view.name.partition as Partition);
-                if view.activity != Activity::Filling || view.applied != end {
+                if view.activity != Activity::Filling || view.applied != end || view.owes {
                     return Some(format!("process {no}: {view:?}"));
                 }
             }

@@ -6,7 +6,7 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -44,6 +44,21 @@ pub(crate) fn committed(brokers: &str, group: &str, topic: &str, partitions: i32
         _ => None,
     });
     positions.collect()
+}
+
+/// Commits a position of a group without members, with that metadata.
+pub(crate) fn commit(
+    brokers: &str,
+    group: &str,
+    (topic, partition): (&str, i32),
+    position: i64,
+    metadata: &str,
+) {
+    let mut list = TopicPartitionList::new();
+    let mut entry = list.add_partition(topic, partition);
+    entry.set_offset(Offset::Offset(position)).unwrap();
+    entry.set_metadata(metadata);
+    consumer(brokers, group).commit(&list, CommitMode::Sync).unwrap();
 }
 
 /// The end of each of a topic's first partitions.

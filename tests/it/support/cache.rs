@@ -1,6 +1,6 @@
 //! What is in Redis, read by the tests themselves.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use serde_json::Value;
@@ -16,18 +16,34 @@ pub(crate) enum Cached {
     Text(String),
     /// A hash.
     Hash(BTreeMap<String, String>),
+    /// A set.
+    Set(BTreeSet<String>),
+    /// A sorted set: members and scores.
+    SortedSet(BTreeMap<String, f64>),
 }
 
 impl Cached {
-    /// From a string value; `#hash {…}` stands for a hash, in what SQL writes.
+    /// From a string value; in what SQL writes `#hash {…}` stands for a hash, `#set […]` for a set, and
+    /// `#sorted_set {…}` for one with scores.
     pub(crate) fn from_text(text: &str) -> Cached {
         if let Some(hash) = text.strip_prefix("#hash ") {
             return Cached::Hash(serde_json::from_str(hash).unwrap());
+        }
+        if let Some(members) = text.strip_prefix("#set ") {
+            return Cached::Set(serde_json::from_str(members).unwrap());
+        }
+        if let Some(members) = text.strip_prefix("#sorted_set ") {
+            return Cached::SortedSet(serde_json::from_str(members).unwrap());
         }
         match serde_json::from_str(text) {
             Ok(value @ Value::Object(_)) => Cached::Json(value),
             Ok(_) | Err(_) => Cached::Text(text.to_owned()),
         }
+    }
+
+    /// True for a key of members, which never expires.
+    pub(crate) fn has_members(&self) -> bool {
+        matches!(self, Cached::Set(_) | Cached::SortedSet(_))
     }
 
     /// Equal by meaning: doubles by value, whatever their spelling.
@@ -67,6 +83,12 @@ pub(crate) fn dump(clients: &mut [Client]) -> BTreeMap<String, (Cached, i64)> {
                         client.run::<Option<String>>(&["GET", &key]).map(|text| Cached::from_text(&text))
                     }
                     "hash" => Some(Cached::Hash(client.run(&["HGETALL", &key]))),
+                    "set" => Some(Cached::Set(client.run(&["SMEMBERS", &key]))),
+                    "zset" => {
+                        let scored: Vec<(String, f64)> =
+                            client.run(&["ZRANGE", &key, "0", "-1", "WITHSCORES"]);
+                        Some(Cached::SortedSet(scored.into_iter().collect()))
+                    }
                     _ => None,
                 };
                 if let Some(value) = value {

@@ -9,6 +9,7 @@ pub(crate) mod redis;
 pub(crate) mod rig;
 pub(crate) mod scene;
 pub(crate) mod sink;
+pub(crate) mod tls;
 pub(crate) mod topic;
 pub(crate) mod typed_load;
 

@@ -3,7 +3,7 @@
 //! Started once for the whole test binary by `tests/rig/up`, and ended by it when this process ends, however
 //! it ends. Tests keep apart by names: a database, a connector and topics of their own.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -118,26 +118,17 @@ impl Registry {
         format!("{}/apis/ccompat/v7", self.base)
     }
 
-    /// Members of a connector that writes Avro under it, in Confluent's framing.
+    /// Members of a connector that writes Avro under it: what the shop's connector in Avro has beside the one in JSON.
     pub(crate) fn converters(&self) -> Vec<String> {
-        let url = &self.base;
-        let mut members =
-            vec!["schema.name.adjustment.mode=avro".to_owned(), "field.name.adjustment.mode=avro".to_owned()];
-        for side in ["key.converter", "value.converter"] {
-            let own = format!("{side}.apicurio.registry");
-            members.extend([
-                format!("{side}=io.apicurio.registry.utils.converter.AvroConverter"),
-                format!("{own}.url={url}/apis/registry/v2"),
-                format!("{own}.auto-register=true"),
-                format!("{own}.auto-register.if-exists=RETURN_OR_UPDATE"),
-                format!("{own}.as-confluent=true"),
-                format!("{own}.use-id=contentId"),
-                format!("{own}.headers.enabled=false"),
-                // Longer than it is stopped: a converter that looks a known schema up again ends its task.
-                format!("{own}.check-period-ms=3600000"),
-            ]);
-        }
-        members
+        type Members = BTreeMap<String, String>;
+        let json: Members =
+            serde_json::from_str(include_str!("../../../examples/shop/connector.json")).unwrap();
+        let avro: Members =
+            serde_json::from_str(include_str!("../../../examples/shop/connector.avro.json")).unwrap();
+        let own = avro.iter().filter(|(name, value)| json.get(*name) != Some(value));
+        let url = format!("{}/apis/registry/v2", self.base);
+        own.map(|(name, value)| format!("{name}={}", value.replace("${env:CONVERTER_REGISTRY_URL}", &url)))
+            .collect()
     }
 
     /// Starts it again, with the schemas that it had.

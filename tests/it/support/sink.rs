@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use stoker::batch::{
-    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcomes, Step, Taken, Unit, WatermarkSeen,
+    Action, Batch, Claim, Epoch, LaneId, LaneName, Outcomes, Purge, Purged, Step, Taken, Unit, WatermarkSeen,
 };
 use stoker::error::WorldError;
-use stoker::mutation::{CacheKey, Expiry, RowId, StringKind, Value};
-use stoker::sink::Sink;
-use stoker::sink::memory::{Kept, MemoryRedis, MemorySink, MemoryValue};
+use stoker::mutation::{CacheKey, Expiry, Member, MemberKind, RowId, StringKind, Value};
+use stoker::sink::memory::{Kept, MemoryRedis, MemoryScore, MemorySink, MemoryValue};
 use stoker::sink::own::OwnKeys;
 use stoker::sink::redis::RedisSink;
 use stoker::sink::slots::slot_of;
+use stoker::sink::{Rewrite, Sink};
 use stoker::version::Version;
 
 use super::redis::{Client, RedisServer};
@@ -27,7 +27,7 @@ pub(crate) enum Cache {
 
 /// A process that applies batches to it.
 pub(crate) enum Process {
-    Memory(MemorySink),
+    Memory(Box<MemorySink>),
     Redis(Box<RedisSink>),
 }
 
@@ -42,12 +42,29 @@ impl Cache {
 
     /// A process with connections of its own.
     pub(crate) fn process(&self) -> Process {
+        self.process_of(GROUP, None)
+    }
+
+    /// The same of another group, or as a part of a rewrite.
+    pub(crate) fn process_of(&self, group: &str, rewrite: Option<&str>) -> Process {
+        self.any_process(group, rewrite, VALUE_BYTES_MAX)
+    }
+
+    /// The same with another bound on values.
+    pub(crate) fn process_for_values_of(&self, value_bytes_max: usize) -> Process {
+        self.any_process(GROUP, None, value_bytes_max)
+    }
+
+    fn any_process(&self, group: &str, rewrite: Option<&str>, value_bytes_max: usize) -> Process {
+        let rewrite = rewrite.map(|name| Rewrite::named(name).unwrap());
         match self {
             Cache::Memory(server) => {
-                Process::Memory(MemorySink::new(server.clone(), "stoker:", GROUP, VALUE_BYTES_MAX))
+                let sink = MemorySink::new(server.clone(), "stoker:", group, value_bytes_max);
+                Process::Memory(Box::new(sink.rewriting(rewrite)))
             }
             Cache::Redis(server, _) => {
-                Process::Redis(Box::new(RedisSink::new(server.settings(), GROUP.into(), VALUE_BYTES_MAX)))
+                let sink = RedisSink::new(server.settings(), group.into(), value_bytes_max);
+                Process::Redis(Box::new(sink.rewriting(rewrite)))
             }
         }
     }
@@ -64,6 +81,14 @@ impl Cache {
         match (self, process) {
             (Cache::Memory(_), Process::Memory(sink)) => sink.apply_now(batch),
             (Cache::Redis(_, runtime), Process::Redis(sink)) => runtime.block_on(sink.apply(batch)),
+            _ => unreachable!(),
+        }
+    }
+
+    pub(crate) fn purge(&self, process: &Process, purge: &Purge) -> Result<Purged, WorldError> {
+        match (self, process) {
+            (Cache::Memory(_), Process::Memory(sink)) => sink.purge_now(purge),
+            (Cache::Redis(_, runtime), Process::Redis(sink)) => runtime.block_on(sink.purge(purge)),
             _ => unreachable!(),
         }
     }
@@ -140,6 +165,14 @@ pub(crate) fn read(client: &mut Client, key: &[u8]) -> Option<Kept> {
         "none" => return None,
         "string" => MemoryValue::String(redis::cmd("GET").arg(key).query(&mut client.0).unwrap()),
         "hash" => MemoryValue::Hash(redis::cmd("HGETALL").arg(key).query(&mut client.0).unwrap()),
+        "set" => MemoryValue::Set(redis::cmd("SMEMBERS").arg(key).query(&mut client.0).unwrap()),
+        "zset" => {
+            let mut all = redis::cmd("ZRANGE");
+            all.arg(key).arg(0).arg(-1).arg("WITHSCORES");
+            let scored: Vec<(Vec<u8>, f64)> = all.query(&mut client.0).unwrap();
+            let scored = scored.into_iter().map(|(member, score)| (member, MemoryScore(score)));
+            MemoryValue::SortedSet(scored.collect())
+        }
         _ => MemoryValue::Other,
     };
     let expires_at: i64 = redis::cmd("PEXPIRETIME").arg(key).query(&mut client.0).unwrap();
@@ -170,7 +203,15 @@ pub(crate) fn lane_name() -> LaneName {
 
 /// A claim of a group without positions.
 pub(crate) fn fresh_claim(lane: u64) -> Claim {
-    Claim { lane: LaneId(lane), name: lane_name(), above: Epoch(0), committed: None, start: 0, low: 0 }
+    Claim {
+        lane: LaneId(lane),
+        name: lane_name(),
+        above: Epoch(0),
+        committed: None,
+        start: 0,
+        low: 0,
+        owed: None,
+    }
 }
 
 /// A claim that goes on from a committed position, history being readable from 0.
@@ -181,6 +222,8 @@ pub(crate) fn claim_from(lane: u64, committed: i64) -> Claim {
 /// A batch between two positions.
 pub(crate) fn batch(lane: u64, positions: std::ops::Range<i64>, units: Vec<Unit>) -> Batch {
     Batch {
+        owed: None,
+        asks: false,
         lane: LaneId(lane),
         attempt: 1,
         units,
@@ -199,6 +242,16 @@ pub(crate) fn look(lane: u64, position: i64) -> Batch {
 
 pub(crate) fn unit(key: &str, action: Action) -> Unit {
     Unit { key: CacheKey::new(key.as_bytes()), action, offsets: [0].into_iter().collect(), entity: 0 }
+}
+
+/// A member of the set or sorted set at a key.
+pub(crate) fn member(key: &str, kind: MemberKind, name: &str) -> CacheKey {
+    CacheKey::of_member(key.as_bytes(), Member { kind, bytes: name.as_bytes().into() })
+}
+
+/// What a member of a sorted set is.
+pub(crate) fn score(text: &str) -> Value {
+    Value::Member { score: Some(text.into()) }
 }
 
 pub(crate) fn text(text: &str) -> Value {
@@ -220,6 +273,12 @@ pub(crate) fn version(number: u64) -> Version {
 pub(crate) fn guarded_write(number: u64, owner: &str, value: &str) -> Step {
     let owner = RowId::new(owner.as_bytes());
     Step::Write { version: version(number), owner, value: text(value), expiry: hour() }
+}
+
+/// The same of any version.
+pub(crate) fn write_of(version: &Version, owner: &str, value: &str) -> Step {
+    let owner = RowId::new(owner.as_bytes());
+    Step::Write { version: version.clone(), owner, value: text(value), expiry: hour() }
 }
 
 pub(crate) fn guarded_delete(number: u64, owner: &str, covers: Option<u64>) -> Step {

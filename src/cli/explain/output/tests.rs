@@ -2,7 +2,7 @@ use super::*;
 use crate::dead_letter::Stage;
 use crate::decode::Ignored;
 use crate::entity::packing::Packing;
-use crate::mutation::{CacheKey, Mutations, RowId};
+use crate::mutation::{CacheKey, MemberKind, Mutations, RowId};
 use crate::pipeline::Failure;
 use crate::record::NoHeaders;
 use crate::version::Version;
@@ -27,7 +27,7 @@ fn explained(now_ms: Option<i64>, emit: impl FnOnce(&mut Account<'_>)) -> String
 fn emit(account: &mut Account<'_>, entity: usize, mutations: Vec<Mutation>) {
     let mut list = Mutations::new();
     mutations.into_iter().for_each(|mutation| list.push(mutation));
-    account.add(Emitted::Mutations { entity, mutations: list.drain(), commit_ms: None });
+    account.add(Emitted::Mutations { entity, mutations: list.drain(), rows: &[], commit_ms: None });
 }
 
 fn plain(key: &[u8], effect: Effect) -> Mutation {
@@ -88,6 +88,32 @@ fn each_value_is_shown_by_its_kind_and_never_as_broken_text() {
 }
 
 #[test]
+fn members_are_shown_beside_their_key_and_with_their_score() {
+    let member = |kind, bytes: &[u8], effect| Mutation {
+        key: CacheKey::of_member(b"board", Member { kind, bytes: bytes.into() }),
+        effect,
+        guard: None,
+    };
+    let write = |value| Effect::Write(value, Expiry::Never);
+    let (set, sorted) = (MemberKind::Set, MemberKind::SortedSet);
+    let shown = r#""key":"board","kind":"member","member":"7""#;
+    for (mutation, expected) in [
+        (member(set, b"7", write(Value::member())), format!(r#"{{"op":"write",{shown}}}"#)),
+        (
+            member(sorted, b"7", write(Value::score(12.5).unwrap())),
+            format!(r#"{{"op":"write",{shown},"score":"12.5"}}"#),
+        ),
+        (member(sorted, b"7", Effect::Delete), format!(r#"{{"op":"delete",{shown}}}"#)),
+        (
+            member(set, b"\xff", Effect::Delete),
+            r#"{"op":"delete","key":"board","kind":"member","member_b64":"/w=="}"#.to_owned(),
+        ),
+    ] {
+        assert_eq!(one(mutation), expected);
+    }
+}
+
+#[test]
 fn expiries_are_relative_or_made_absolute_against_now_and_a_passed_one_deletes() {
     let within = |at_ms, within_ms| Expiry::AtWithin { at_ms, within_ms };
     let write = r#"{"op":"write","key":"k","kind":"text","value":"v""#;
@@ -128,6 +154,8 @@ fn guard_and_comparison_and_binary_keys_are_said() {
             r#"{"op":"delete","key":"k","guard":"000000000000000100000000000000ff"}"#,
         ),
         (guarded(Version::NONE), r#"{"op":"delete","key":"k","guard":"none"}"#),
+        (guarded(Version::NONE.in_epoch(2)), r#"{"op":"delete","key":"k","guard":"g2 none"}"#),
+        (guarded(Version::from_offset(255)), r#"{"op":"delete","key":"k","guard":"-00000000000000ff"}"#),
         (delete_if(string(StringKind::Text, b"7")), r#"{"op":"delete","key":"k","only_if":"7"}"#),
         (
             delete_if(string(StringKind::Json, br#"{"id":7}"#)),
@@ -167,6 +195,7 @@ fn errors_and_ignored_records_say_so_and_show_the_deletes_that_an_error_causes()
             kind: "key_column",
             detail: "key column \"id\" is null".into(),
             deletes,
+            rows: Default::default(),
         })
     };
     let line = explained(None, |account| {

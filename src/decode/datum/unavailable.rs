@@ -1,4 +1,4 @@
-//! The placeholder of a value that the event does not hold, as Avro carries it: bare text and bytes.
+//! The placeholder of a value that the event does not hold, as binary formats carry it: bare text and bytes.
 //!
 //! Its forms in JSON tokens, and where they come from, are [`super::super::placeholder`]'s.
 
@@ -10,7 +10,7 @@ const HEX: &str = "5f5f646562657a69756d5f756e617661696c61626c655f76616c7565";
 const MAP_TEXT: &str = r#"{"__debezium_unavailable_value":"__debezium_unavailable_value"}"#;
 
 /// True where the text is the placeholder as a column of that kind spells it.
-pub(super) fn is_text(text: &str, kind: &Kind) -> bool {
+pub(in crate::decode) fn is_text(text: &str, kind: &Kind) -> bool {
     match text.as_bytes() {
         [b'_', ..] => text == TEXT,
         [b'X', ..] => text == BASE64 && matches!(kind, Kind::Text),
@@ -21,6 +21,6 @@ pub(super) fn is_text(text: &str, kind: &Kind) -> bool {
 }
 
 /// True where the bytes are the placeholder's.
-pub(super) fn is_bytes(bytes: &[u8], kind: &Kind) -> bool {
+pub(in crate::decode) fn is_bytes(bytes: &[u8], kind: &Kind) -> bool {
     bytes == TEXT.as_bytes() && matches!(kind, Kind::Bytes)
 }
