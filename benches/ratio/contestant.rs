@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::events::Format;
 use crate::parts::{Broker, Cache, Process, Registry, free_port};
-use crate::point::Point;
+use crate::point::{Point, Start};
 
 /// Somebody who keeps the cache.
 #[derive(Debug, Clone)]
@@ -103,7 +103,11 @@ impl Contestant {
 impl Scene<'_> {
     /// Stoker's settings: defaults but for what the point says.
     fn settings(&self, group: &str, admin: u16) -> String {
-        let Point { workers, guard, format, .. } = self.point;
+        let Point { workers, guard, format, start, .. } = self.point;
+        let start = match start {
+            Start::Earliest => "earliest",
+            Start::Refill => "refill",
+        };
         let redis = if self.cache.is_cluster() {
             let nodes: Vec<String> =
                 self.cache.ports.iter().map(|port| format!("\"127.0.0.1:{port}\"")).collect();
@@ -121,7 +125,7 @@ impl Scene<'_> {
 [kafka]
 brokers = "{}"
 group = "{group}"
-start = "earliest"
+start = "{start}"
 [redis]
 {redis}
 {registry}

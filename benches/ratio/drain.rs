@@ -1,13 +1,15 @@
 //! A drain: a contestant reads a whole topic into an empty cache, watched from Redis's side.
 //!
 //! Time runs from the first keys in the cache to the last change of every partition in it, as an independent reader
-//! sees them; joining the group is in `first_write`, not in the rate.
+//! sees them; joining the group is in `first_write`, not in the rate. A refill comes to the oldest rows last: its end
+//! is that these are there, and as many keys as rows.
 
 use std::time::{Duration, Instant};
 
 use crate::contestant::{Contestant, Running, Scene};
 use crate::load::{Topic, key};
 use crate::parts::wait_for;
+use crate::point::Start;
 use crate::process::{cpu_us, cpu_us_of, family, peak_mb};
 
 /// Keys in the cache that count as the beginning: more than any contestant keeps for itself.
@@ -52,17 +54,19 @@ pub(crate) fn drain(
     };
     wait_for("the first write", Duration::from_secs(60), STEP, || {
         alive(&mut running);
-        let count = |node: &mut redis::Connection| redis::cmd("DBSIZE").query::<u64>(node).expect("a count");
-        nodes.iter_mut().map(count).sum::<u64>() >= BEGUN_KEYS
+        key_count(&mut nodes) >= BEGUN_KEYS
     });
     let begun = Instant::now();
     let members = family(running.process.id());
     let before = (cpu_us_of(&members), cpu_us_of(&redis), cpu_us(scene.broker.pid));
-    let mut open = topic.ends.clone();
+    let (mut open, rows) = match scene.point.start {
+        Start::Earliest => (topic.ends.clone(), 0),
+        Start::Refill => (topic.oldest.clone(), topic.row_count()),
+    };
     wait_for("the drain", DRAIN_MAX, STEP, || {
         alive(&mut running);
         open.retain(|(id, version)| !holds(&mut nodes, *id, *version));
-        open.is_empty()
+        open.is_empty() && (rows == 0 || key_count(&mut nodes) >= rows)
     });
     let took = begun.elapsed();
     let after = (cpu_us_of(&members), cpu_us_of(&redis), cpu_us(scene.broker.pid));
@@ -79,6 +83,11 @@ pub(crate) fn drain(
         first_write_s: (begun - started).as_secs_f64(),
         batch_units,
     }
+}
+
+fn key_count(nodes: &mut [redis::Connection]) -> u64 {
+    let count = |node: &mut redis::Connection| redis::cmd("DBSIZE").query::<u64>(node).expect("a count");
+    nodes.iter_mut().map(count).sum()
 }
 
 /// True where some node holds the row at that version.

@@ -30,6 +30,9 @@ pub(crate) struct Latency {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) probes: usize,
+    /// 99 % of the records were appended no later than so many ms after they were due: where this is much, the machine
+    /// was too busy for the load, and the latencies are the load's.
+    pub(crate) late_p99: f64,
 }
 
 /// Measures at that rate for so long. The scene's topic is made here.
@@ -55,12 +58,14 @@ pub(crate) fn measure(scene: &Scene<'_>, rate: f64, within: Duration) -> Latency
 
     let (probes, sent) = channel();
     let port = scene.cache.ports[0];
+    let mut late = Vec::new();
     let latencies = std::thread::scope(|threads| {
         let reader = threads.spawn(move || read(port, &sent));
         let every = (rate / PROBES).max(1.0) as u64;
         let mut numbers = 0..;
         open_loop(rate, within, |number, due| {
             if number % every == 0 {
+                late.push(due.elapsed().as_secs_f64() * 1e3);
                 let id = FIRST_PROBE + numbers.next().unwrap_or(0);
                 let event = event(id, 0);
                 send(id, &event.key(point.format), &event.value(point.format));
@@ -77,7 +82,14 @@ pub(crate) fn measure(scene: &Scene<'_>, rate: f64, within: Duration) -> Latency
     });
     drop(running);
     let of = |share| quantile(&latencies, share);
-    Latency { rate, p50: of(0.5), p99: of(0.99), p999: of(0.999), probes: latencies.len() }
+    Latency {
+        rate,
+        p50: of(0.5),
+        p99: of(0.99),
+        p999: of(0.999),
+        probes: latencies.len(),
+        late_p99: quantile(&late, 0.99),
+    }
 }
 
 /// Looks for probes until all that were sent are there.

@@ -20,6 +20,8 @@ pub(crate) struct Topic {
     last: Vec<Option<u64>>,
     /// Id and version of each partition's last record.
     pub(crate) ends: Vec<(u64, u64)>,
+    /// The same of the row in each partition that has not changed for longest: what a refill comes to last.
+    pub(crate) oldest: Vec<(u64, u64)>,
 }
 
 impl Topic {
@@ -35,6 +37,7 @@ impl Topic {
             row_bytes: point.row_bytes,
             last: vec![None; rows],
             ends: vec![(0, 0); partitions as usize],
+            oldest: Vec::new(),
         };
         for version in 0..records {
             let row = dice.row();
@@ -47,6 +50,15 @@ impl Topic {
         producer.flush();
         // A partition that no row fell into has no end to wait for.
         topic.ends.retain(|(id, _)| *id != 0);
+        topic.oldest = vec![(0, u64::MAX); partitions as usize];
+        for (row, version) in topic.last.iter().enumerate() {
+            let (id, Some(version)) = (FIRST_ID + row as u64, *version) else { continue };
+            let oldest = &mut topic.oldest[(id % partitions) as usize];
+            if version < oldest.1 {
+                *oldest = (id, version);
+            }
+        }
+        topic.oldest.retain(|(id, _)| *id != 0);
         topic
     }
 

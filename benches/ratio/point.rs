@@ -17,8 +17,18 @@ pub(crate) struct Point {
     /// Every write goes through the version guard.
     pub(crate) guard: bool,
     pub(crate) workers: usize,
+    pub(crate) start: Start,
     /// The least share of `redis-benchmark`'s rate that is aimed at.
     pub(crate) target: Option<f64>,
+}
+
+/// Where a group without positions starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Start {
+    /// At the beginning, in order.
+    Earliest,
+    /// At the end; what lies before it is refilled, newest first.
+    Refill,
 }
 
 /// How the changes fall on the rows.
@@ -41,12 +51,13 @@ impl Point {
             nodes: 1,
             guard: false,
             workers: 1,
+            start: Start::Earliest,
             target: Some(0.55),
         }
     }
 
-    /// All points, the base first. A job over history (a refill, a preload from files) becomes a point here with a
-    /// way of starting of its own in `contestant.rs`.
+    /// All points, the base first. A job beside `stoker run` becomes a point here with a way of starting of its own
+    /// in `contestant.rs`.
     pub(crate) fn all() -> Vec<Point> {
         let base = || Point { target: None, ..Point::base() };
         vec![
@@ -62,6 +73,7 @@ impl Point {
             Point { name: "3-node cluster", nodes: 3, ..base() },
             Point { name: "guard", guard: true, target: Some(0.7), ..base() },
             Point { name: "2 workers", workers: 2, ..base() },
+            Point { name: "refill backwards", start: Start::Refill, ..base() },
         ]
     }
 

@@ -36,12 +36,12 @@ impl Findings {
         }
         text.push_str("\nRatios are medians over the pairs, with the lowest and the highest. `redis-benchmark` sends the same command with the same pipeline depth over as many connections as there are lanes. Thrown away are trials whose two reference runs differ by more than 15 %.\n");
         if !self.latencies.is_empty() {
-            text.push_str("\n## Latency, append to applied\n\n| load | p50 | p99 | p99.9 | probes |\n|---|---|---|---|---|\n");
+            text.push_str("\n## Latency, append to applied\n\n| load | p50 | p99 | p99.9 | probes | load late by (p99) |\n|---|---|---|---|---|---|\n");
             for latency in &self.latencies {
-                let Latency { rate, p50, p99, p999, probes } = latency;
+                let Latency { rate, p50, p99, p999, probes, late_p99 } = latency;
                 let _ = writeln!(
                     text,
-                    "| {:.0} k records/s | {p50:.1} ms | {p99:.1} ms | {p999:.1} ms | {probes} |",
+                    "| {:.0} k records/s | {p50:.1} ms | {p99:.1} ms | {p999:.1} ms | {probes} | {late_p99:.1} ms |",
                     rate / 1e3
                 );
             }
@@ -86,7 +86,7 @@ impl Findings {
         });
         let latencies = self.latencies.iter().map(|latency| {
             json!({ "rate": latency.rate.round(), "p50_ms": round(latency.p50), "p99_ms": round(latency.p99),
-                "p999_ms": round(latency.p999), "probes": latency.probes })
+                "p999_ms": round(latency.p999), "probes": latency.probes, "late_p99_ms": round(latency.late_p99) })
         });
         json!({
             "commit": commit(), "kind": self.kind, "machine": machine(),
