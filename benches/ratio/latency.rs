@@ -2,7 +2,7 @@
 //!
 //! The load is an open loop: each record has a time at which it is due, and its latency counts from there, so that a
 //! producer that falls behind hides nothing. A thousand probes a second, rows of their own among the others, are looked
-//! for in Redis by an independent reader, which asks about every 0.2 ms. So a latency holds the producer's linger (1 ms), the
+//! for in Redis by an independent reader, which asks about every 0.2 ms. So a latency holds the producer's linger (2 ms), the
 //! broker's append, the fetch, Stoker, Redis, and up to 0.2 ms of the looking.
 
 use std::sync::mpsc::{Receiver, channel};
@@ -14,6 +14,11 @@ use crate::load::{Producer, create, key, open_loop};
 use crate::parts::{connect, wait_for};
 use crate::stats::quantile;
 
+/// How long the load gathers records. With less, this many partitions are thousands of requests a second, and the
+/// broker is what is measured.
+const LINGER_MS: u32 = 2;
+/// The load goes on for so long before it is measured: by then the broker's JVM has compiled what it needs.
+const WARM_UP: Duration = Duration::from_secs(4);
 /// Probes a second.
 const PROBES: f64 = 1_000.0;
 /// Rows that the other records change, made beforehand so that making them costs no core of the load.
@@ -30,8 +35,8 @@ pub(crate) struct Latency {
     pub(crate) p99: f64,
     pub(crate) p999: f64,
     pub(crate) probes: usize,
-    /// 99 % of the records were appended no later than so many ms after they were due: where this is much, the machine
-    /// was too busy for the load, and the latencies are the load's.
+    /// By how much the load was behind, with what the broker had not acknowledged yet: where this is much more than the
+    /// linger, the machine was too busy for the load, and the latencies are the load's.
     pub(crate) late_p99: f64,
 }
 
@@ -41,7 +46,7 @@ pub(crate) fn measure(scene: &Scene<'_>, rate: f64, within: Duration) -> Latency
     create(&scene.broker.address, scene.topic, point.partitions);
     scene.cache.flush();
     let running = Contestant::Stoker.start(scene, scene.topic);
-    let producer = Producer::connect(&scene.broker.address, 1);
+    let producer = Producer::connect(&scene.broker.address, LINGER_MS);
     let partitions = u64::try_from(point.partitions).expect("a count");
     let event = |id, version| Event { id, version, row_bytes: point.row_bytes };
     let records: Vec<(Vec<u8>, Vec<u8>)> = (0..ROWS)
@@ -62,10 +67,12 @@ pub(crate) fn measure(scene: &Scene<'_>, rate: f64, within: Duration) -> Latency
     let latencies = std::thread::scope(|threads| {
         let reader = threads.spawn(move || read(port, &sent));
         let every = (rate / PROBES).max(1.0) as u64;
+        let unmeasured = (rate * WARM_UP.as_secs_f64()) as u64;
         let mut numbers = 0..;
-        open_loop(rate, within, |number, due| {
-            if number % every == 0 {
-                late.push(due.elapsed().as_secs_f64() * 1e3);
+        open_loop(rate, WARM_UP + within, |number, due| {
+            if number % every == 0 && number >= unmeasured {
+                let backlog_s = f64::from(producer.unacknowledged()) / rate;
+                late.push((due.elapsed().as_secs_f64() + backlog_s) * 1e3);
                 let id = FIRST_PROBE + numbers.next().unwrap_or(0);
                 let event = event(id, 0);
                 send(id, &event.key(point.format), &event.value(point.format));

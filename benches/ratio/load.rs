@@ -133,6 +133,11 @@ impl Producer {
         self.0.poll(Duration::ZERO);
     }
 
+    /// Records that the broker has not acknowledged.
+    pub(crate) fn unacknowledged(&self) -> i32 {
+        self.0.in_flight_count()
+    }
+
     /// Waits until the broker has all.
     pub(crate) fn flush(&self) {
         self.0.flush(Duration::from_secs(120)).expect("the broker takes everything");
