@@ -26,6 +26,7 @@ check:
 	@cargo fmt --check
 	@echo "== check: lints"
 	@cargo clippy --locked --quiet --all-targets -- -D warnings
+	@cargo clippy --locked --quiet --lib --features object-store -- -D warnings
 	@echo "== check: documentation"
 	@RUSTDOCFLAGS="-D warnings" cargo doc --locked --quiet --no-deps --document-private-items
 

@@ -58,11 +58,15 @@
 //!    `tests/it/redis_sink.rs::what_is_no_redis_is_an_error_and_no_panic`,
 //!    `src/settings/tests/secrets.rs::mangled_files_are_read_or_refused`,
 //!    `tests/it/errors.rs::errors_are_told_once_a_kind_and_no_row_value_or_secret_is_logged`
-//! 10. What reads history never replaces a value that is newer than its own, and brings no deleted key back. Preload
-//!     and replay are not built.
+//! 10. What reads history never replaces a value that is newer than its own, and brings no deleted key back. Replay
+//!     is not built.
 //!     `src/refill/tests.rs::the_cache_is_the_fold_of_the_log`,
 //!     `src/refill/tests.rs::a_snapshot_that_no_watermark_tells_of_is_written_over`,
 //!     `tests/it/simulation/mod.rs::the_cache_is_the_fold_of_the_log_whatever_happens`,
+//!     `tests/it/preload/live.rs::what_changed_since_the_export_is_neither_written_nor_replaced`,
+//!     `tests/it/preload/live.rs::a_write_that_a_change_raced_with_is_taken_back`,
+//!     `src/preload/settle.rs::a_change_that_comes_to_light_takes_the_write_back_until_it_is_settled`,
+//!     `tests/it/preload/members.rs::beside_a_lane_boards_hold_what_the_rows_are`,
 //!     `tests/it/sink_contract.rs::the_guard_takes_what_is_not_older`,
 //!     `tests/it/sink_contract.rs::the_guard_remembers_past_the_value`,
 //!     `tests/it/guard_race.rs::the_newest_position_wins_every_race`
@@ -75,13 +79,15 @@
 //!
 //! | module | job |
 //! |---|---|
-//! | [`cli`] | one file a command: run, check, explain, test, verify, inspect, wait, demo; exit codes |
+//! | [`cli`] | one file a command: run, refill, preload, check, explain, test, verify, inspect, wait, demo; exit codes |
 //! | [`process`] | a running process: threads, channels, what the admin side sees |
 //! | [`verify`] | compares Redis with what the topics say |
+//! | [`preload`] | the load of an export beside live traffic: feed, follower, settled writes, sweep |
 //! | [`engine`] | awaits for one worker: the only loop that does |
 //! | [`source`] | the border to Kafka; `source::kafka` is the only user of librdkafka |
 //! | [`registry`] | the border to the schema registry: HTTP, and nothing else names hyper's client |
 //! | [`sink`] | the border to the cache; `sink::redis` is the only user of the Redis client, `sink::memory` its model |
+//! | [`export`] | files of a warehouse as rows: Parquet, CSV, NDJSON, Avro; the only user of their libraries |
 //! | [`admin`], [`telemetry`] | metrics, health, readiness, status; logs |
 //! | [`settings`] | `stoker.toml`: read at the edge, handed down as plain values; the core never sees it |
 //! | [`clock`] | the one place that asks for the time |
@@ -106,10 +112,12 @@ pub mod decode;
 pub mod engine;
 pub mod entity;
 pub mod error;
+pub mod export;
 pub mod lane;
 pub mod mutation;
 pub mod patch;
 pub mod pipeline;
+pub mod preload;
 pub mod process;
 pub mod record;
 pub mod refill;

@@ -17,14 +17,15 @@ use crate::decode::{
     Decoded, Decoder, Format, Ignored, RegisteredSchema, SchemaRef, Schemas, UnknownSchema, Wire,
 };
 use crate::entity::flow::{Flow, see};
-use crate::entity::template::Template;
 use crate::entity::{Entity, GuardRule, Truncate, Undecided};
 use crate::error::{DecodeError, HandleError};
 use crate::mutation::{Mutation, Mutations, RowId};
 use crate::record::Record;
-use crate::version::Version;
 
+mod emitted;
 mod plain_key;
+
+pub use self::emitted::{Emitted, Failure};
 
 /// Topics whose route is remembered. Far above what one group follows; where a pattern matches more, routes
 /// are made anew, which costs time and nothing else.
@@ -55,58 +56,6 @@ struct Route {
 struct Reader {
     decoder: Decoder,
     entities: SmallVec<[usize; 2]>,
-}
-
-/// What came of a record, piece by piece, in order.
-#[derive(Debug)]
-pub enum Emitted<'m> {
-    /// Mutations of one entity for one change of the record: deletes first. May be empty.
-    Mutations {
-        /// Index of the entity.
-        entity: usize,
-        /// The mutations; take them out.
-        mutations: std::vec::Drain<'m, Mutation>,
-        /// The rows that the change is of, the last one as it is now: told where asked for, see
-        /// [`Pipeline::tell_rows`]. None where a row has no identity.
-        rows: &'m [RowId],
-        /// When the source committed the change, Unix milliseconds, where told.
-        commit_ms: Option<i64>,
-    },
-    /// The entity's table was truncated, and its keys are to be deleted with it.
-    Truncated {
-        /// Index of the entity.
-        entity: usize,
-        /// Of all its keys.
-        templates: Arc<[Template]>,
-        /// The position of the truncate; [`Version::NONE`] where the source gives none.
-        version: Version,
-    },
-    /// Nothing to do, and that is right.
-    Ignored {
-        /// The entity, where it got that far.
-        entity: Option<usize>,
-        /// Why.
-        why: Ignored,
-    },
-    /// The record's error. Nothing of this change was emitted for this entity.
-    Failed(Failure),
-}
-
-/// A record's error.
-#[derive(Debug)]
-pub struct Failure {
-    /// The entity, where it got that far.
-    pub entity: Option<usize>,
-    /// Where it failed.
-    pub stage: Stage,
-    /// Short name of the error.
-    pub kind: &'static str,
-    /// The error in words, without values.
-    pub detail: String,
-    /// Deletes of the cached keys that are known, so that no stale value stays behind.
-    pub deletes: Vec<Mutation>,
-    /// The rows that it is of, as far as they are known: told where asked for, as with mutations.
-    pub rows: SmallVec<[RowId; 2]>,
 }
 
 impl Pipeline {
@@ -190,13 +139,7 @@ impl Pipeline {
     pub fn handle(&mut self, record: &Record<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
         self.undecided.clear();
         let entities = Arc::clone(&self.entities);
-        if !self.routes.contains_key(record.topic) {
-            if self.routes.len() >= ROUTES_MAX {
-                self.routes.clear();
-            }
-            self.routes.insert(record.topic.to_owned(), Route::of(record.topic, &entities));
-        }
-        let Some(route) = self.routes.get_mut(record.topic) else { return };
+        let Some(route) = route(&mut self.routes, record.topic, &entities) else { return };
         if route.readers.is_empty() {
             emit(Emitted::Ignored { entity: None, why: Ignored::NoEntity });
         }
@@ -226,6 +169,102 @@ impl Pipeline {
             }
         }
     }
+
+    /// Shows each change of a record to `see`, as the entity at that index sees it, and handles nothing.
+    ///
+    /// # Errors
+    /// The record cannot be decoded in one of its entities' formats; the others are shown.
+    pub fn look(
+        &mut self,
+        record: &Record<'_>,
+        see: &mut dyn FnMut(usize, &Change<'_>),
+    ) -> Result<(), DecodeError> {
+        let entities = Arc::clone(&self.entities);
+        let Some(route) = route(&mut self.routes, record.topic, &entities) else { return Ok(()) };
+        let mut looked = Ok(());
+        for reader in &mut route.readers {
+            let mut handling = Handling {
+                entities: &entities,
+                readers: &reader.entities,
+                record,
+                value_bytes_max: self.value_bytes_max,
+                tells_rows: false,
+                mutations: &mut self.mutations,
+                undecided: &mut self.undecided,
+            };
+            match reader.decoder.decode_with(record, &self.schemas) {
+                Ok(Decoded::Changes(changes)) => {
+                    for change in changes {
+                        handling.each_taker(change, |_, index, change| see(index, change));
+                    }
+                }
+                Ok(Decoded::Ignored(_)) => {}
+                Err(error) => looked = Err(error),
+            }
+        }
+        looked
+    }
+
+    /// Handles one row that no record carried: `change` is what the entity at `index` is to see of it, and
+    /// `record` says where it comes from. Calls `emit` once, as [`Pipeline::handle`] does for a change of one entity.
+    ///
+    /// The entity's filters of topic and table are not asked, its rules for rows are. Returns which row it is, where
+    /// that can be told.
+    pub fn handle_row(
+        &mut self,
+        index: usize,
+        change: Change<'_>,
+        record: &Record<'_>,
+        emit: &mut dyn FnMut(Emitted<'_>),
+    ) -> Option<RowId> {
+        self.undecided.clear();
+        let entities = Arc::clone(&self.entities);
+        let entity = entities.get(index)?;
+        // Of a life as short as the entity's here.
+        let mut change = change;
+        let mut handling = Handling {
+            entities: &entities,
+            readers: &[index],
+            record,
+            value_bytes_max: self.value_bytes_max,
+            tells_rows: false,
+            mutations: &mut self.mutations,
+            undecided: &mut self.undecided,
+        };
+        entity.rules.apply(&mut change, &entity.columns);
+        let before = change.before.take();
+        see(&mut change, before, entity);
+        handling.one(index, &change, emit);
+        Flow::new(entity, &change, record, self.value_bytes_max).rows_by_key().pop()
+    }
+
+    /// Tells which rows a record is about, as the entity at that index sees it: each as it is, and as it was. A record
+    /// that cannot be decoded tells none.
+    pub fn rows_of(&mut self, record: &Record<'_>, tell: &mut dyn FnMut(usize, RowId)) {
+        let entities = Arc::clone(&self.entities);
+        let value_bytes_max = self.value_bytes_max;
+        // What cannot be decoded is told where it is handled.
+        let _ = self.look(record, &mut |index, change| {
+            let Some(entity) = entities.get(index) else { return };
+            let rows = Flow::new(entity, change, record, value_bytes_max).rows_by_key();
+            rows.into_iter().for_each(|row| tell(index, row));
+        });
+    }
+}
+
+/// The route of a topic, made where it is not known yet.
+fn route<'r>(
+    routes: &'r mut HashMap<String, Route, ahash::RandomState>,
+    topic: &str,
+    entities: &[Entity],
+) -> Option<&'r mut Route> {
+    if !routes.contains_key(topic) {
+        if routes.len() >= ROUTES_MAX {
+            routes.clear();
+        }
+        routes.insert(topic.to_owned(), Route::of(topic, entities));
+    }
+    routes.get_mut(topic)
 }
 
 impl Route {

@@ -21,7 +21,7 @@ pub enum Exit {
     DrainDeadline,
     /// 6: stopped by the error policy.
     ErrorPolicy,
-    /// 7: the job ended, and is not done: `refill` ended early, `verify` found differences, `wait` gave up.
+    /// 7: the job ended, and is not done: `refill` or `preload` ended early, `verify` found differences, `wait` gave up.
     Incomplete,
 }
 

@@ -10,6 +10,7 @@ mod exit;
 pub mod explain;
 pub mod finding;
 pub mod inspect;
+pub mod preload;
 pub mod probe;
 pub mod refill;
 pub mod run;
@@ -57,6 +58,8 @@ pub enum Output {
 enum Command {
     /// Keeps the caches hot until a signal
     Run(run::RunArgs),
+    /// Loads an export of a warehouse, then ends
+    Preload(preload::PreloadArgs),
     /// Looks for problems of the settings and of what they name, all at once
     Check(check::CheckArgs),
     /// Shows what records would do to the cache, without Kafka and without Redis
@@ -109,6 +112,7 @@ fn unwritten(error: &std::io::Error) -> Exit {
 fn dispatch(args: &Args, handlers: &Handlers) -> Exit {
     match &args.command {
         Command::Run(run) => run::run(run, handlers, run::engine),
+        Command::Preload(preload) => preload::preload(preload, args.output, handlers),
         Command::Check(check) => {
             check::check(check, args.output, handlers, &[probe::kafka, probe::registry, probe::redis])
         }

@@ -454,9 +454,18 @@ impl<'c> Flow<'c> {
 
     /// The rows that the change is of: the one that it was, where that is another one, and the one that it is.
     pub(crate) fn rows(&self) -> SmallVec<[RowId; 2]> {
-        let old = matches!(self.change.op, Op::Delete | Op::Update);
-        let was = if old { self.identity(true).ok().flatten() } else { None };
-        let is = if self.change.op == Op::Delete { None } else { self.identity(false).ok().flatten() };
+        self.rows_in(&row_id::table_name(self.change.table.as_ref(), self.record.topic))
+    }
+
+    /// The same by their keys alone, for those that do not know the table of each change: a tombstone names none.
+    pub(crate) fn rows_by_key(&self) -> SmallVec<[RowId; 2]> {
+        self.rows_in("")
+    }
+
+    fn rows_in(&self, table: &str) -> SmallVec<[RowId; 2]> {
+        let (deleted, updated) = (self.change.op == Op::Delete, self.change.op == Op::Update);
+        let of = |told: bool, old: bool| told.then(|| self.identity_in(table, old).ok().flatten()).flatten();
+        let (was, is) = (of(deleted || updated, true), of(!deleted, false));
         let was = was.filter(|was| Some(was) != is.as_ref());
         was.into_iter().chain(is).collect()
     }
@@ -464,7 +473,10 @@ impl<'c> Flow<'c> {
     /// Which row it is (or was): by the columns of its replica identity's index, the entity's key columns or
     /// the record key, else by all of its columns.
     fn identity(&self, old: bool) -> Result<Option<RowId>, HandleError> {
-        let table = row_id::table_name(self.change.table.as_ref(), self.record.topic);
+        self.identity_in(&row_id::table_name(self.change.table.as_ref(), self.record.topic), old)
+    }
+
+    fn identity_in(&self, table: &str, old: bool) -> Result<Option<RowId>, HandleError> {
         let mut names: Vec<&str> = match (&self.entity.replica_identity, &self.entity.key_columns) {
             (ReplicaIdentity::Index(columns), _) => columns.iter().map(String::as_str).collect(),
             (_, Some(columns)) => columns.iter().map(String::as_str).collect(),
@@ -477,7 +489,7 @@ impl<'c> Flow<'c> {
             let row = if old { &self.change.before } else { &self.change.after };
             return row
                 .as_ref()
-                .map(|row| row_id::of_row(&table, row))
+                .map(|row| row_id::of_row(table, row))
                 .transpose()
                 .map_err(|(column, source)| HandleError::Value { column, source });
         }
@@ -502,7 +514,7 @@ impl<'c> Flow<'c> {
             }
             values.push(value);
         }
-        Ok(Some(row_id::of_key(&table, &values)))
+        Ok(Some(row_id::of_key(table, &values)))
     }
 
     fn no_identity(&self) -> HandleError {

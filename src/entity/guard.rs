@@ -45,6 +45,8 @@ impl GuardRule {
     ) -> Result<Version, HandleError> {
         let version = match by {
             GuardBy::Source => change.version.clone().unwrap_or(Version::NONE),
+            // A row that no record carried has none, and is older than any.
+            GuardBy::Offset if record.offset < 0 => Version::NONE,
             GuardBy::Offset => Version::from_offset(record.offset),
             GuardBy::Columns(names) => {
                 // A delete's last state of the row is the newest one that it can tell.

@@ -74,6 +74,12 @@ pub trait EntityHandler: Send + Sync + fmt::Debug {
     /// source without positions is to be deleted only while it holds that row's value; there an error only
     /// means that it is not deleted.
     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError>;
+
+    /// The columns that it reads of a row, those of its keys among them: of a wide export only these are read from
+    /// the file. `None`, the default, where it may be any.
+    fn columns(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// A key of a handler.

@@ -3,6 +3,7 @@
 //! Evaluates conditions, makes values, and takes lifetimes from columns; what of that deletes or is guarded is
 //! [`super::flow`]'s to say, as for handlers in Rust. Start at [`Mapping`].
 
+mod columns;
 mod nested;
 mod part;
 
@@ -65,6 +66,10 @@ impl EntityHandler for Mapping {
             (_, TtlBase::None | TtlBase::After(_) | TtlBase::Column { .. }) => None,
         };
         self.spec.writes.iter().map(life).try_fold(Duration::ZERO, |longest, life| Some(longest.max(life?)))
+    }
+
+    fn columns(&self) -> Option<Vec<String>> {
+        columns::of(&self.spec)
     }
 
     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError> {

@@ -38,6 +38,8 @@ const EDGE: &[&str] = &[
     "cli",
     "clock",
     "engine",
+    "export",
+    "preload",
     "process",
     "registry",
     "settings",

@@ -21,6 +21,7 @@ use self::walk::Walk;
 use super::datum::{Encoding, Fault, Scratch, change, row};
 use super::key::Key;
 use super::{Decoded, Format};
+use crate::change::Row;
 use crate::error::DecodeError;
 use crate::record::Record;
 
@@ -82,4 +83,18 @@ pub(super) fn value<'a>(
             change(format, row, key, record, Encoding::Avro)
         }
     }
+}
+
+/// The first record of a run of them, and how many bytes it has. For rows of a file, whatever their columns' names.
+pub(super) fn first_row<'a>(
+    plan: &'a Plan,
+    bytes: &'a [u8],
+    scratch: &'a mut Scratch,
+) -> Result<(Row<'a>, usize), DecodeError> {
+    let fault = |fault: Fault| fault.into_error("row", Encoding::Avro);
+    let mut walk = Walk::new(plan, bytes, scratch.empty());
+    let pending = walk.row(plan.root()).map_err(fault)?;
+    let length = bytes.len().saturating_sub(walk.reader.left());
+    let pending = pending.ok_or_else(|| DecodeError::new("avro", "the row is null"))?;
+    Ok((row(pending, &scratch.json), length))
 }

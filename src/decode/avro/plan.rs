@@ -65,6 +65,20 @@ impl Plan {
         self.name.as_deref()
     }
 
+    /// True where every value is a record, or null.
+    pub(in crate::decode) fn is_record(&self) -> bool {
+        record_of(&self.nodes, self.root).is_some()
+    }
+
+    /// The names of the record's fields.
+    pub(in crate::decode) fn columns(&self) -> Vec<String> {
+        let record = record_of(&self.nodes, self.root).and_then(|record| self.nodes.get(record));
+        match record.map(|record| &record.form) {
+            Some(Form::Record(fields)) => fields.iter().map(|field| field.name.clone()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     pub(super) fn root(&self) -> NodeId {
         self.root
     }

@@ -17,6 +17,11 @@ impl<'a> Reader<'a> {
         Reader { rest: datum, length: datum.len() }
     }
 
+    /// Bytes that are not read yet.
+    pub(super) fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     /// A fault at the byte that is read next.
     pub(super) fn fault(&self, what: &'static str) -> Fault {
         Fault { at: self.length.saturating_sub(self.rest.len()), what }

@@ -70,15 +70,27 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, rewrite: Option<&Rewrite>, seal
         Action::Guarded(steps) => {
             let patches = steps.iter().any(|step| matches!(step, Step::Patch { .. }));
             let script = if patches { &GUARD_PATCH } else { &GUARD };
-            let mut cmd = script.call(&[key, &own.side_of(&unit.key)]);
-            cmd.arg(rewrite.map_or("", Rewrite::as_str));
-            if let Some(of) = unit.key.member() {
-                member::arg_member(&mut cmd, of);
-            }
-            arg_steps(&mut cmd, steps, sealed_at_ms);
-            cmd
+            guarded(script, &unit.key, steps, own, rewrite, sealed_at_ms)
         }
     }
+}
+
+/// Steps through a script that takes the arguments of [`GUARD`].
+pub(super) fn guarded(
+    script: &Script,
+    key: &CacheKey,
+    steps: &[Step],
+    own: &OwnKeys,
+    rewrite: Option<&Rewrite>,
+    sealed_at_ms: i64,
+) -> Cmd {
+    let mut cmd = script.call(&[key.as_bytes(), &own.side_of(key)]);
+    cmd.arg(rewrite.map_or("", Rewrite::as_str));
+    if let Some(of) = key.member() {
+        member::arg_member(&mut cmd, of);
+    }
+    arg_steps(&mut cmd, steps, sealed_at_ms);
+    cmd
 }
 
 fn set(key: &[u8], bytes: &[u8], expiry: Expiry, sealed_at_ms: i64) -> Cmd {

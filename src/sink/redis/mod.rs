@@ -6,10 +6,12 @@
 //!
 //! Needs Redis 6.2 (`SET … PXAT`, `CLIENT INFO`). An account needs `SET GET UNLINK TYPE PEXPIREAT PERSIST HSET
 //! HGET HGETALL HKEYS HDEL EVALSHA SCRIPT|LOAD SCAN TIME`, for members `SADD SREM ZADD ZREM`, and, for the fence,
-//! `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also `CLUSTER|SLOTS ASKING`.
+//! `CLIENT|INFO CLIENT|KILL INFO`; on a cluster also `CLUSTER|SLOTS ASKING`. A preload needs `EXISTS
+//! PEXPIRETIME SISMEMBER ZSCORE` beside.
 
 mod apply;
 mod asked;
+mod beside;
 mod classify;
 mod cluster;
 mod command;
@@ -40,6 +42,7 @@ use crate::settings::{RedisSettings, RedisTarget};
 use crate::sink::own::OwnKeys;
 use crate::sink::{Rewrite, Sink};
 
+pub use beside::{Fingerprint, NodeLoad, Over, Put, PutOutcome, PutRight, TakenBack, digest};
 use cluster::SlotMap;
 use command::bytes_of;
 use connect::{Connector, Node};

@@ -21,10 +21,16 @@ impl Script {
         Script::of(&[PRELUDE, body])
     }
 
-    fn of(parts: &[&str]) -> Script {
+    /// A script of these parts.
+    pub(super) fn of(parts: &[&str]) -> Script {
         let source = parts.concat();
         let sha = redis::Script::new(&source).get_hash().to_owned();
         Script { source, sha }
+    }
+
+    /// The whole source.
+    pub(super) fn source(&self) -> &str {
+        &self.source
     }
 
     /// Starts `EVALSHA` with these keys; arguments follow.

@@ -31,6 +31,7 @@ mod positions;
 pub mod probe;
 mod properties;
 mod range;
+pub mod reader;
 mod rebalance;
 mod record;
 mod reread;

@@ -143,7 +143,7 @@ fn partition_count<C: ConsumerContext>(
 }
 
 /// Watermarks of each, in order; `None` where the broker did not answer in time.
-fn watermarks<C: ConsumerContext>(
+pub(super) fn watermarks<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     names: &[LaneName],
     within: Duration,

@@ -40,6 +40,17 @@ impl Topic {
         self.producer.poll(Duration::ZERO);
     }
 
+    /// Appends one record that was produced at that time, Unix milliseconds.
+    pub(crate) fn append_at(&self, partition: i32, key: &str, value: Option<&str>, at_ms: i64) {
+        let mut record =
+            BaseRecord::<str, str>::to(&self.name).partition(partition).key(key).timestamp(at_ms);
+        if let Some(value) = value {
+            record = record.payload(value);
+        }
+        self.producer.send(record).map_err(|(error, _)| error).unwrap();
+        self.producer.poll(Duration::ZERO);
+    }
+
     /// Waits until the broker has acknowledged everything.
     pub(crate) fn flush(&self) {
         self.producer.flush(Duration::from_secs(30)).unwrap();
