@@ -174,7 +174,7 @@ impl Event {
     }
 
     /// Names and JSON values of the columns.
-    fn columns(&self) -> impl Iterator<Item = (&'static str, String)> {
+    pub(crate) fn columns(&self) -> impl Iterator<Item = (&'static str, String)> + use<> {
         let mut columns =
             vec![("id", self.id.to_string()), ("version", (1_000_000 + self.version).to_string())];
         if self.row_bytes >= WIDE_BYTES_MIN {

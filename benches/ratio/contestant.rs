@@ -1,13 +1,17 @@
 //! Who is measured: Stoker, and what a team would write in its place.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
 
 use crate::events::Format;
+use crate::load::unix_ms;
 use crate::parts::{Broker, Cache, Process, Registry, free_port};
 use crate::point::{Point, Start};
+
+/// How old exports are. The topics' records are older still.
+const EXPORTED_BEFORE_MS: i64 = 3_600_000;
 
 /// Somebody who keeps the cache.
 #[derive(Debug, Clone)]
@@ -79,6 +83,13 @@ impl Contestant {
                 let settings = scene.folder.join(format!("{group}.toml"));
                 std::fs::write(&settings, scene.settings(group, admin)).expect("settings can be written");
                 let mut command = Command::new(env!("CARGO_BIN_EXE_stoker"));
+                if scene.point.start == Start::Preload {
+                    let as_of_ms = unix_ms() - EXPORTED_BEFORE_MS;
+                    command.arg("preload").arg("-c").arg(&settings).args(["--entity", "customer", "--as-of"]);
+                    command.arg(as_of_ms.to_string()).arg("--checkpoint");
+                    command.arg(scene.folder.join(format!("{group}.checkpoint"))).arg(scene.export());
+                    return Running { process: Process::start(&mut command, &log), admin: None };
+                }
                 command.arg("run").arg("-c").arg(&settings);
                 Running { process: Process::start(&mut command, &log), admin: Some(admin) }
             }
@@ -101,11 +112,16 @@ impl Contestant {
 }
 
 impl Scene<'_> {
+    /// Where the export of the topic's rows is, for a preload.
+    pub(crate) fn export(&self) -> PathBuf {
+        self.folder.join(format!("{}.parquet", self.topic))
+    }
+
     /// Stoker's settings: defaults but for what the point says.
     fn settings(&self, group: &str, admin: u16) -> String {
         let Point { workers, guard, format, start, .. } = self.point;
         let start = match start {
-            Start::Earliest => "earliest",
+            Start::Earliest | Start::Preload => "earliest",
             Start::Refill => "refill",
         };
         let redis = if self.cache.is_cluster() {

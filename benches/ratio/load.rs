@@ -28,7 +28,8 @@ impl Topic {
     /// Makes the topic of a point: so many records over so many rows.
     pub(crate) fn make(brokers: &str, name: &str, point: &Point, records: u64, rows: usize) -> Topic {
         create(brokers, name, point.partitions);
-        let producer = Producer::connect(brokers, 20);
+        // An export of an hour ago shows all of it.
+        let producer = Producer::connect(brokers, 20).of_yesterday();
         let partitions = u64::try_from(point.partitions).expect("a count");
         let mut dice = Dice::new(point.keys, rows);
         let mut topic = Topic {
@@ -67,13 +68,17 @@ impl Topic {
         self.last.iter().flatten().count() as u64
     }
 
-    /// Keys and the values that they must hold, of every `step`-th row.
-    pub(crate) fn expected(&self, step: usize) -> impl Iterator<Item = (String, String)> {
+    /// Every `step`-th row as it is in the end.
+    pub(crate) fn rows(&self, step: usize) -> impl Iterator<Item = Event> {
         let versions = self.last.iter().enumerate().step_by(step);
         versions.filter_map(|(row, version)| {
-            let event = Event { id: FIRST_ID + row as u64, version: (*version)?, row_bytes: self.row_bytes };
-            Some((key(event.id), event.row()))
+            Some(Event { id: FIRST_ID + row as u64, version: (*version)?, row_bytes: self.row_bytes })
         })
+    }
+
+    /// Keys and the values that they must hold, of every `step`-th row.
+    pub(crate) fn expected(&self, step: usize) -> impl Iterator<Item = (String, String)> {
+        self.rows(step).map(|event| (key(event.id), event.row()))
     }
 
     /// Deletes it from the broker.
@@ -105,7 +110,11 @@ fn wait<T>(answer: impl Future<Output = T>) -> T {
 }
 
 /// A producer.
-pub(crate) struct Producer(BaseProducer);
+pub(crate) struct Producer {
+    inner: BaseProducer,
+    /// When its records say they were made, Unix milliseconds; now where it is not said.
+    made_at_ms: Option<i64>,
+}
 
 impl Producer {
     /// One that gathers records for so long.
@@ -113,35 +122,48 @@ impl Producer {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", brokers).set("linger.ms", linger_ms.to_string());
         config.set("batch.size", "1000000").set("queue.buffering.max.kbytes", "262144");
-        Producer(config.create().expect("a producer"))
+        Producer { inner: config.create().expect("a producer"), made_at_ms: None }
+    }
+
+    /// The same, of records that were made a day ago.
+    fn of_yesterday(self) -> Producer {
+        const DAY: Duration = Duration::from_secs(24 * 3600);
+        Producer { made_at_ms: Some(unix_ms() - DAY.as_millis() as i64), ..self }
     }
 
     /// Appends a record, waiting where the queue is full.
     pub(crate) fn send(&self, topic: &str, partition: u64, key: &[u8], value: &[u8]) {
         let partition = i32::try_from(partition).expect("a partition");
         let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).key(key).payload(value);
+        record.timestamp = self.made_at_ms;
         loop {
-            match self.0.send(record) {
+            match self.inner.send(record) {
                 Ok(()) => break,
                 Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
                     record = back;
-                    self.0.poll(Duration::from_millis(5));
+                    self.inner.poll(Duration::from_millis(5));
                 }
                 Err((error, _)) => panic!("a record cannot be appended: {error}"),
             }
         }
-        self.0.poll(Duration::ZERO);
+        self.inner.poll(Duration::ZERO);
     }
 
     /// Records that the broker has not acknowledged.
     pub(crate) fn unacknowledged(&self) -> i32 {
-        self.0.in_flight_count()
+        self.inner.in_flight_count()
     }
 
     /// Waits until the broker has all.
     pub(crate) fn flush(&self) {
-        self.0.flush(Duration::from_secs(120)).expect("the broker takes everything");
+        self.inner.flush(Duration::from_secs(120)).expect("the broker takes everything");
     }
+}
+
+/// Now, in Unix milliseconds.
+pub(crate) fn unix_ms() -> i64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a time after 1970");
+    now.as_millis() as i64
 }
 
 /// Chooses rows, the same in every run.

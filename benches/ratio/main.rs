@@ -15,6 +15,7 @@ mod drain;
 #[path = "../events/mod.rs"]
 #[allow(dead_code, reason = "the load is in some of the formats")]
 mod events;
+mod export;
 mod latency;
 mod load;
 mod parts;
@@ -34,7 +35,7 @@ use clap::Parser;
 use self::contestant::{Contestant, Scene};
 use self::load::Topic;
 use self::parts::{Broker, Cache, Registry};
-use self::point::Point;
+use self::point::{Point, Start};
 use self::report::Findings;
 
 /// Options.
@@ -129,6 +130,9 @@ fn main() {
             topic: &topic.name,
             folder: folder.path(),
         };
+        if point.start == Start::Preload {
+            export::write(&scene.export(), &topic);
+        }
         let reference = trial::calibrate(&scene, &topic, rows);
         let mut contestants = vec![Contestant::Stoker];
         if is_base {

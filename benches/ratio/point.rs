@@ -29,6 +29,8 @@ pub(crate) enum Start {
     Earliest,
     /// At the end; what lies before it is refilled, newest first.
     Refill,
+    /// `stoker preload` instead of `stoker run`: an export of the rows.
+    Preload,
 }
 
 /// How the changes fall on the rows.
@@ -56,8 +58,7 @@ impl Point {
         }
     }
 
-    /// All points, the base first. A job beside `stoker run` becomes a point here with a way of starting of its own
-    /// in `contestant.rs`.
+    /// All points, the base first. A job beside `stoker run` is a [`Start`].
     pub(crate) fn all() -> Vec<Point> {
         let base = || Point { target: None, ..Point::base() };
         vec![
@@ -74,6 +75,7 @@ impl Point {
             Point { name: "guard", guard: true, target: Some(0.7), ..base() },
             Point { name: "2 workers", workers: 2, ..base() },
             Point { name: "refill backwards", start: Start::Refill, ..base() },
+            Point { name: "preload from Parquet", start: Start::Preload, ..base() },
         ]
     }
 

@@ -6,6 +6,7 @@
 use crate::contestant::{Contestant, Scene};
 use crate::drain::{Drained, drain};
 use crate::load::Topic;
+use crate::point::Start;
 use crate::reference::{Ear, Reference};
 use crate::stats::median;
 
@@ -15,6 +16,9 @@ const APART_MAX: f64 = 0.15;
 const TRIALS_PER_PAIR: usize = 3;
 /// Bounds of the pipeline's depth: what `redis-benchmark` takes, and what is a pipeline at all.
 const DEPTH: (f64, f64) = (8.0, 2_000.0);
+
+/// Writes in a chunk of a preload.
+const PRELOAD_DEPTH: usize = 512;
 
 /// What the pairs of one contestant on one point showed.
 #[derive(Debug, Clone)]
@@ -51,12 +55,13 @@ pub(crate) fn calibrate(scene: &Scene<'_>, topic: &Topic, rows: usize) -> Refere
     let heard = std::thread::spawn(move || ear.command(is_cluster));
     let drained = drain(&Contestant::Stoker, scene, topic, &format!("{}-calibration", topic.name), 1);
     let command = heard.join().expect("a write was overheard");
-    Reference {
-        command,
-        connections: topic.ends.len(),
-        depth: drained.batch_units.clamp(DEPTH.0, DEPTH.1).round() as usize,
-        rows,
-    }
+    let (connections, depth) = match scene.point.start {
+        Start::Preload => (1, PRELOAD_DEPTH),
+        Start::Earliest | Start::Refill => {
+            (topic.ends.len(), drained.batch_units.clamp(DEPTH.0, DEPTH.1).round() as usize)
+        }
+    };
+    Reference { command, connections, depth, rows }
 }
 
 /// Measures so many pairs.
