@@ -1,11 +1,12 @@
 # demo    the whole job on this machine, nothing to set up          test    everything, as CI runs it
 # check   format, lints, documentation                             schema  schemas/stoker.schema.json, written again
+# bench   how fast it is beside redis-benchmark and two peers: 30 to 45 minutes on a machine that does nothing else
 # fuzz    every fuzz target for FUZZ_SECONDS (30)                  FUZZ_TARGETS="json protobuf" runs these alone
-.PHONY: help demo test check schema fuzz
+.PHONY: help demo test check schema bench fuzz
 .DEFAULT_GOAL := help
 
 help:
-	@sed -n '1,3s/^# //p' Makefile
+	@sed -n '1,4s/^# //p' Makefile
 
 # The ordinary development build: half the wait of an optimised one, and the demo's records need no more. What cargo
 # compiles is shown, for it takes a minute or two the first time. ARGS=--keep leaves it running.
@@ -31,6 +32,15 @@ check:
 
 schema:
 	@STOKER_BLESS=1 cargo test --locked --quiet schema
+
+# Real parts, the release build, and what a team would write instead; writes docs/bench/. ARGS=--quick shows that it
+# works and measures nothing, ARGS="--only base,go" measures a part, ARGS=--full takes three times the records.
+bench:
+	@echo "== setup: the broker, redis-server, and the peers (nothing where it is there)"
+	@tests/rig/setup
+	@benches/peers/setup
+	@echo "== build: release"
+	@cargo bench --locked --bench ratio -- $(ARGS)
 
 # On a nightly toolchain, which rustup fetches where it is not there. Without a sanitizer: the code is safe Rust. What
 # breaks a target is left in fuzz/artifacts, with what libFuzzer said.

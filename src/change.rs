@@ -158,7 +158,7 @@ impl<'a> Row<'a> {
     }
 
     /// Columns with their cells under the declared types, in the event's order.
-    pub fn cells(&self) -> impl Iterator<Item = (&str, Cell<'a>)> + '_ {
+    pub fn cells(&self) -> impl Iterator<Item = (&str, Cell<'a>)> + Clone + '_ {
         self.columns.iter().map(|column| (&*column.name, self.typed(column)))
     }
 

@@ -96,10 +96,11 @@ impl Version {
 }
 
 fn push_hex(number: u64, digits: &mut SmallVec<[u8; INLINE_DIGITS]>) {
-    for shift in (0..16).rev() {
-        let nibble = ((number >> (shift * 4)) & 0xf) as usize;
-        digits.push(b"0123456789abcdef"[nibble]);
+    let mut text = [0; 16];
+    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(number.to_be_bytes()) {
+        *pair = [byte >> 4, byte & 0xf].map(|nibble| nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
     }
+    digits.extend_from_slice(&text);
 }
 
 impl fmt::Display for Version {

@@ -10,6 +10,7 @@ use super::Decoded;
 use super::connect::{Document, Plans};
 use super::debezium::Envelope;
 use super::key::Key;
+use super::layout::Layouts;
 use super::members::{self, missing, text, token};
 use super::position::Source;
 use crate::change::{Cell, Row};
@@ -40,6 +41,7 @@ pub(super) fn decode<'a>(
     row: Row<'a>,
     key: Key<'a>,
     plans: &'a mut Plans,
+    layouts: &mut Layouts,
     texts: &'a mut Vec<String>,
 ) -> Result<Decoded<'a>, DecodeError> {
     let data = token(&row, "data");
@@ -53,7 +55,7 @@ pub(super) fn decode<'a>(
         Some(data) => Some(plans.unwrap(data).map_err(|wrong| wrong.into_error("value", 0))?),
         None => None,
     };
-    attributed(&row, data, key, texts)
+    attributed(&row, data, key, layouts, texts)
 }
 
 /// True where the value is the data of a change in binary mode: row images alone, and headers that tell the rest.
@@ -70,6 +72,7 @@ pub(super) fn decode_binary<'a>(
     key: Key<'a>,
     headers: &dyn Headers,
     attributes: &'a mut String,
+    layouts: &mut Layouts,
     texts: &'a mut Vec<String>,
 ) -> Result<Decoded<'a>, DecodeError> {
     let wrong = || DecodeError::new("envelope", "an attribute of the event, in its headers, is no text");
@@ -82,7 +85,7 @@ pub(super) fn decode_binary<'a>(
         }
     }
     *attributes = serde_json::to_string(&told).map_err(|_| wrong())?;
-    attributed(&members::row_of(attributes, "headers")?, Some(data), key, texts)
+    attributed(&members::row_of(attributes, "headers")?, Some(data), key, layouts, texts)
 }
 
 /// The change of that data under these attributes.
@@ -90,13 +93,15 @@ fn attributed<'a>(
     attributes: &Row<'a>,
     data: Option<Document<'a>>,
     key: Key<'a>,
+    layouts: &mut Layouts,
     texts: &'a mut Vec<String>,
 ) -> Result<Decoded<'a>, DecodeError> {
     if !text(attributes, "type").is_some_and(|kind| kind.starts_with("io.debezium.")) {
         return Err(DecodeError::new("format", "the value is a CloudEvent, but none of Debezium's"));
     }
     let data = data.ok_or_else(|| missing("data", "the event"))?;
-    let envelope = Envelope::scan(data).map_err(|stop| super::fault("json", stop, "event's data", 0))?;
+    let envelope =
+        Envelope::scan(data, layouts).map_err(|stop| super::fault("json", stop, "event's data", 0))?;
     let mut source = Source::default();
     let mut op = None;
     for column in &attributes.columns {

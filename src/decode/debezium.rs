@@ -9,6 +9,7 @@ use super::connect::Document;
 use super::documents;
 use super::json::{Fault, Scanner, unescape};
 use super::key::Key;
+use super::layout::{Layout, Layouts};
 use super::position::Source;
 use super::rows;
 use super::vitess::Transaction;
@@ -44,15 +45,18 @@ pub(super) enum Image<'a> {
 
 impl<'a> Envelope<'a> {
     /// Reads an object as an envelope: rows into columns, other members unread.
-    pub(super) fn scan(document: Document<'a>) -> Result<Envelope<'a>, Fault> {
+    pub(super) fn scan(document: Document<'a>, layouts: &mut Layouts) -> Result<Envelope<'a>, Fault> {
         let mut envelope = Envelope::default();
         let mut scanner = document.scanner();
-        scanner.each_member(|scanner, name| {
+        let Layouts { document: members, image, source, .. } = layouts;
+        scanner.each_member_like(members, |scanner, name| {
             match &*name {
-                "before" => envelope.before = Image::scan(scanner, document, Side::Before)?,
-                "after" => envelope.after = Image::scan(scanner, document, Side::After)?,
+                "before" => envelope.before = Image::scan(scanner, document, Side::Before, image)?,
+                "after" => envelope.after = Image::scan(scanner, document, Side::After, image)?,
                 "op" => envelope.op = Some(scanner.skip()?),
-                "source" if scanner.peek() == Some(b'{') => envelope.source = Some(Source::scan(scanner)?),
+                "source" if scanner.peek() == Some(b'{') => {
+                    envelope.source = Some(Source::scan(scanner, source)?);
+                }
                 "transaction" if scanner.peek() == Some(b'{') => {
                     envelope.transaction = Transaction::scan(scanner)?;
                 }
@@ -165,13 +169,18 @@ enum Side {
 }
 
 impl<'a> Image<'a> {
-    fn scan(scanner: &mut Scanner<'a>, document: Document<'a>, side: Side) -> Result<Image<'a>, Fault> {
+    fn scan(
+        scanner: &mut Scanner<'a>,
+        document: Document<'a>,
+        side: Side,
+        layout: &mut Layout,
+    ) -> Result<Image<'a>, Fault> {
         let fields = document.plan.map(|plan| match side {
             Side::Before => &plan.before,
             Side::After => &plan.after,
         });
         Ok(match scanner.peek() {
-            Some(b'{') => Image::Row(rows::scan(scanner, fields)?),
+            Some(b'{') => Image::Row(rows::scan_like(scanner, fields, layout)?),
             _ => match scanner.skip()? {
                 "null" => Image::Null,
                 token if token.starts_with('"') => Image::Text(token),

@@ -8,6 +8,9 @@
 
 use std::borrow::Cow;
 
+use super::layout::Layout;
+use crate::types::plain_length;
+
 /// Nesting that is read; serde_json's default bound, so that what was accepted here can be parsed there.
 pub(super) const DEPTH_MAX: u32 = 127;
 
@@ -70,6 +73,36 @@ impl<'a> Scanner<'a> {
             let name = self.name()?;
             take(self, name)?;
             more = self.more(b'}')?;
+        }
+        Ok(())
+    }
+
+    /// The same of an object whose members are most likely those that the layout tells; it is kept up to date.
+    pub(super) fn each_member_like(
+        &mut self,
+        layout: &mut Layout,
+        mut take: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut more = self.open(b'{', b'}')?;
+        let mut index = 0;
+        while more {
+            self.peek();
+            let text = self.text.get(self.at..).unwrap_or_default();
+            let name = match layout.guess(index, text).and_then(|(name, end)| Some((text.get(name)?, end))) {
+                Some((name, end)) => {
+                    self.at += end;
+                    Cow::Borrowed(name)
+                }
+                None => {
+                    let start = self.at;
+                    let name = self.name()?;
+                    layout.learn(index, self.since(start)?);
+                    name
+                }
+            };
+            take(self, name)?;
+            more = self.more(b'}')?;
+            index += 1;
         }
         Ok(())
     }
@@ -211,29 +244,10 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Moves to the next quote, backslash or control character, eight bytes at a time.
-    ///
-    /// A byte that is zero after `^`, or below 0x20, borrows in the subtraction and sets its high bit; the
-    /// lowest such bit is always right (<https://graphics.stanford.edu/~seander/bithacks.html#HasLessInWord>).
+    /// Moves to the next quote, backslash or control character.
     #[inline]
     fn plain(&mut self) {
-        const ONES: u64 = u64::MAX / 255;
-        const HIGH: u64 = ONES << 7;
-        let mut rest = self.rest();
-        while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
-            let word = u64::from_le_bytes(*chunk);
-            let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
-            let quote = below(word ^ (ONES * u64::from(b'"')), 1);
-            let backslash = below(word ^ (ONES * u64::from(b'\\')), 1);
-            let found = (below(word, 0x20) | quote | backslash) & HIGH;
-            if found != 0 {
-                self.at += (found.trailing_zeros() / 8) as usize;
-                return;
-            }
-            self.at += 8;
-            rest = behind;
-        }
-        self.at += rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count();
+        self.at += plain_length(self.rest());
     }
 
     fn escape(&mut self) -> Result<(), Fault> {

@@ -4,6 +4,7 @@
 //! key may be plain text or a number beside a JSON value.
 
 use super::connect::{Document, Plan, Plans};
+use super::layout::Layout;
 use super::{fault, text_of};
 use crate::change::Row;
 use crate::error::DecodeError;
@@ -31,6 +32,7 @@ impl<'a> Key<'a> {
         plans: &'a mut Plans,
         bytes: Option<&'a [u8]>,
         under: Option<&'a Plan>,
+        layout: &mut Layout,
     ) -> Result<Key<'a>, DecodeError> {
         let Some(bytes) = bytes else { return Ok(Key::Null) };
         let Ok((text, skipped)) = text_of(bytes, "key") else { return Ok(Key::Unnamed) };
@@ -48,7 +50,8 @@ impl<'a> Key<'a> {
             Some(b'n') => return Ok(Key::Null),
             _ => return Ok(Key::Unnamed),
         }
-        let row = super::rows::scan_document(document).map_err(|stop| fault("key", stop, "key", skipped))?;
+        let row = super::rows::scan_document(document, layout)
+            .map_err(|stop| fault("key", stop, "key", skipped))?;
         Ok(Key::of_row(row))
     }
 

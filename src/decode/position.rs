@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 
 use super::json::{Fault, Scanner, unescape};
+use super::layout::Layout;
 use super::vitess::Transaction;
 use crate::change::{Belief, Connector, TableName};
 use crate::version::Version;
@@ -44,17 +45,26 @@ pub(super) struct Source<'a> {
 
 impl<'a> Source<'a> {
     /// Reads the block, an object, and keeps its text: one pass for both.
-    pub(super) fn scan(scanner: &mut Scanner<'a>) -> Result<Source<'a>, Fault> {
+    pub(super) fn scan(scanner: &mut Scanner<'a>, layout: &mut Layout) -> Result<Source<'a>, Fault> {
         let mut source = Source::default();
         scanner.peek();
         let start = scanner.position();
-        scanner.each_member(|scanner, name| {
+        scanner.each_member_like(layout, |scanner, name| {
             let token = scanner.skip()?;
             source.set(&name, token);
             Ok(())
         })?;
         source.raw = Some(scanner.since(start)?);
         Ok(source)
+    }
+
+    /// The block whose text is that, and whose members are these.
+    pub(super) fn of(raw: Option<&'a str>, members: impl Iterator<Item = (&'a str, &'a str)>) -> Source<'a> {
+        let mut source = Source { raw, ..Source::default() };
+        for (name, token) in members {
+            source.set(name, token);
+        }
+        source
     }
 
     /// Takes one field. False where no connector has a field of that name.
@@ -272,7 +282,7 @@ mod tests {
     use super::*;
 
     fn version(text: &str) -> Option<Version> {
-        Source::scan(&mut Scanner::new(text, 0)).unwrap().version()
+        Source::scan(&mut Scanner::new(text, 0), &mut Layout::default()).unwrap().version()
     }
 
     #[test]

@@ -10,6 +10,8 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use smallvec::SmallVec;
+
 use super::lifetime::Lifetime;
 use super::template::{Template, TemplateError};
 use crate::change::{Change, Row};
@@ -224,7 +226,7 @@ impl<'c> Deref for RowImage<'c> {
 /// What a handler gives each of its keys.
 #[derive(Debug, Default)]
 pub struct Values {
-    slots: Vec<Slot>,
+    slots: SmallVec<[Slot; 2]>,
     undecided: Vec<Undecided>,
     misnamed: bool,
 }
@@ -254,7 +256,7 @@ pub struct Undecided {
 
 impl Values {
     pub(crate) fn new(key_count: usize) -> Values {
-        let mut slots = Vec::new();
+        let mut slots = SmallVec::new();
         slots.resize_with(key_count, Slot::default);
         Values { slots, undecided: Vec::new(), misnamed: false }
     }

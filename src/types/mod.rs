@@ -27,7 +27,7 @@ mod golden_tests;
 mod property_tests;
 
 pub use date_part::{DatePart, render_date_part};
-pub use json::{json_string, unescape};
+pub use json::{json_string, plain_length, unescape};
 pub use kind::{NAMES, TypeName};
 pub use moment::unix_ms;
 pub use order::{may_order, order_key, order_key_of_null};

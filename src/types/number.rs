@@ -50,7 +50,7 @@ impl Renderer<'_> {
     /// A whole number of any width, exact.
     pub(super) fn int(&mut self, part: Part<'_>) -> Result<(), ValueError> {
         match part {
-            Part::Int(number) => push(self.out, format_args!("{number}")),
+            Part::Int(number) => self.whole(number),
             Part::Number(token) if is_canonical_integer(token) => self.literal(token),
             Part::Number(_) | Part::Quoted(_) | Part::Text(_) => {
                 let text = number_text(part)?.ok_or_else(|| part.refuse(INT))?;
@@ -82,15 +82,20 @@ impl Renderer<'_> {
             self.out.get(from..).and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<i64>().ok());
         let unsigned = signed.ok_or_else(|| part.misread(UINT))?.cast_unsigned();
         self.out.truncate(from);
-        push(self.out, format_args!("{unsigned}"));
+        self.literal(itoa::Buffer::new().format(unsigned));
         Ok(())
+    }
+
+    /// A number's digits. The formatting machinery of the standard library takes several times as long.
+    pub(super) fn whole(&mut self, number: i64) {
+        self.literal(itoa::Buffer::new().format(number));
     }
 
     /// A double: its token where there is one, else the shortest text that reads back.
     pub(super) fn double(&mut self, part: Part<'_>, target: Target) -> Result<(), ValueError> {
         match part {
             Part::Number(token) => self.literal(token),
-            Part::Int(number) => push(self.out, format_args!("{number}")),
+            Part::Int(number) => self.whole(number),
             Part::Double(value) => self.shortest(value, target),
             Part::Quoted(_) | Part::Text(_) => {
                 let text = part.text()?.unwrap_or_default();

@@ -122,6 +122,10 @@ impl ValueError {
 /// True where the text is a number by JSON's grammar (RFC 8259, section 6).
 pub(super) fn is_number(text: &str) -> bool {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
+    // The usual case, without looking for a point and an exponent.
+    if is_digits(unsigned) {
+        return unsigned.len() == 1 || !unsigned.starts_with('0');
+    }
     let (mantissa, exponent) = match unsigned.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, Some(exponent)),
         None => (unsigned, None),

@@ -10,7 +10,6 @@ use super::binary::{from_base64, from_hex, from_latin1};
 use super::decimal::PADDING_MAX;
 use super::json::{Items, json_string};
 use super::part::Part;
-use super::time::push;
 use super::{IsoText, Kind, Raw, RenderStyle, TimeStyle, Typed, ValueError};
 
 /// Levels of arrays, maps and structs in each other. No source is known that nests typed columns beyond a
@@ -170,7 +169,7 @@ impl Renderer<'_> {
             Part::Bytes(bytes) => self.bytes(bytes, target),
             Part::Double(value) => self.shortest(value, target),
             Part::Bool(value) => self.literal(if value { "true" } else { "false" }),
-            Part::Int(number) => push(self.out, format_args!("{number}")),
+            Part::Int(number) => self.whole(number),
             Part::Null | Part::Quoted(_) | Part::Text(_) => return self.text(part, target),
         }
         Ok(())

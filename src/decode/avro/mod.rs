@@ -71,7 +71,7 @@ pub(super) fn value<'a>(
             let pending = walk.envelope(members).map_err(fault)?;
             walk.finish().map_err(fault)?;
             let Some(pending) = pending else { return format.tombstone(key, false, texts) };
-            let envelope = pending.envelope(&scratch.json, Encoding::Avro)?;
+            let envelope = pending.envelope(scratch, Encoding::Avro)?;
             format.envelope(envelope, key, texts)
         }
         Shape::Row => {

@@ -48,6 +48,8 @@ pub(super) enum Form {
 #[derive(Debug)]
 pub(super) struct Field {
     pub(super) name: String,
+    /// The name as JSON, and a colon: what stands before its value there.
+    pub(super) label: String,
     pub(super) node: NodeId,
 }
 
@@ -155,7 +157,8 @@ impl Parser {
             let name = name.ok_or_else(|| format!("a field of {of:?} has no name"))?;
             let node =
                 field.get("type").ok_or_else(|| format!("the field {name:?} of {of:?} has no type"))?;
-            Ok(Field { name: name.to_owned(), node: self.read(node, inside)? })
+            let label = format!("{}:", Value::from(name));
+            Ok(Field { name: name.to_owned(), label, node: self.read(node, inside)? })
         };
         fields.iter().map(field).collect()
     }

@@ -3,12 +3,14 @@
 //! What of it means something else than it says (times, decimals, bytes) is told by the kind beside it, which the
 //! renderer of JSON columns reads; nothing is converted twice.
 
-use super::super::datum::{Fault, JSON_BYTES_MAX, push_base64, push_comma, push_double, push_text, widened};
-use super::schema::{Form, NodeId};
+use super::super::datum::{
+    Fault, JSON_BYTES_MAX, Named, push_base64, push_comma, push_double, push_text, widened,
+};
+use super::schema::{Field, Form, NodeId};
 use super::walk::{DEPTH_MAX, Walk};
 use crate::types::Kind;
 
-impl Walk<'_, '_> {
+impl<'a> Walk<'a, '_> {
     /// Appends a value whose union is resolved.
     pub(super) fn value(&mut self, node: NodeId, form: &Form, depth: usize) -> Result<(), Fault> {
         if self.json.len() > JSON_BYTES_MAX {
@@ -60,8 +62,7 @@ impl Walk<'_, '_> {
                 self.json.push('{');
                 for (index, field) in fields.iter().enumerate() {
                     push_comma(self.json, index);
-                    push_text(self.json, &field.name);
-                    self.json.push(':');
+                    self.json.push_str(&field.label);
                     self.resolved(field.node, depth)?;
                 }
                 self.json.push('}');
@@ -69,6 +70,21 @@ impl Walk<'_, '_> {
             Form::Union(_) => return Err(self.reader.fault("unions in each other")),
         }
         Ok(())
+    }
+
+    /// Appends a record as an object, and tells where each member's value stands.
+    pub(super) fn members(&mut self, fields: &'a [Field]) -> Result<Named<'a>, Fault> {
+        let mut members = Named::new();
+        self.json.push('{');
+        for (index, field) in fields.iter().enumerate() {
+            push_comma(self.json, index);
+            self.json.push_str(&field.label);
+            let start = self.json.len();
+            self.resolved(field.node, 1)?;
+            members.push((field.name.as_str(), start..self.json.len()));
+        }
+        self.json.push('}');
+        Ok(members)
     }
 
     fn resolved(&mut self, node: NodeId, depth: usize) -> Result<(), Fault> {
@@ -159,8 +175,7 @@ impl Walk<'_, '_> {
     }
 
     fn push_number(&mut self, number: i64) {
-        use std::fmt::Write as _;
-        let _ = write!(self.json, "{number}");
+        self.json.push_str(itoa::Buffer::new().format(number));
     }
 
     /// A UUID and a duration have no form in Connect: they are written as what they are rendered as.

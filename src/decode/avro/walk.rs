@@ -6,7 +6,7 @@
 use std::ops::Range;
 
 use super::super::datum::unavailable::{is_bytes, is_text};
-use super::super::datum::{ADDED_PREFIX, Columns, Fault, Image, Member, Members, Pending, widened};
+use super::super::datum::{ADDED_PREFIX, Block, Columns, Fault, Image, Member, Members, Pending, widened};
 use super::plan::Plan;
 use super::read::Reader;
 use super::schema::{Form, NodeId};
@@ -66,9 +66,9 @@ impl<'a, 's> Walk<'a, 's> {
         match self.resolve(node)?.1 {
             Form::Null => Ok(None),
             Form::Record(fields) => {
-                let mut columns = Vec::with_capacity(fields.len());
+                let mut columns = Columns::of(fields.len());
                 for field in fields {
-                    columns.push((field.name.as_str(), self.column(&field.name, field.node)?));
+                    columns.push(&field.name, self.column(&field.name, field.node)?);
                 }
                 Ok(Some(columns))
             }
@@ -89,7 +89,7 @@ impl<'a, 's> Walk<'a, 's> {
                 Member::Before => found.before = self.image(field.node)?,
                 Member::After => found.after = self.image(field.node)?,
                 Member::Op => found.op = Some(self.written(field.node)?),
-                Member::Source => found.source = Some(self.written(field.node)?),
+                Member::Source => found.source = self.block(field.node)?,
                 Member::Transaction => found.transaction = Some(self.written(field.node)?),
                 Member::Unread => {
                     // Written and taken back: what is skipped must be well-formed all the same.
@@ -111,6 +111,17 @@ impl<'a, 's> Walk<'a, 's> {
                 Image::Other
             }
         })
+    }
+
+    fn block(&mut self, node: NodeId) -> Result<Option<Block<'a>>, Fault> {
+        let start = self.json.len();
+        let (node, form) = self.resolve(node)?;
+        let Form::Record(fields) = form else {
+            self.value(node, form, 0)?;
+            return Ok(None);
+        };
+        let members = self.members(fields)?;
+        Ok(Some(Block { whole: start..self.json.len(), members: Some(members) }))
     }
 
     fn written(&mut self, node: NodeId) -> Result<Range<usize>, Fault> {

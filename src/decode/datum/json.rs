@@ -3,7 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::types::json_string;
+use crate::types::{json_string, plain_length};
 
 /// JSON of one record's nested parts. Names make it longer than the datum; no cached value is nearly as long.
 pub(in crate::decode) const JSON_BYTES_MAX: usize = 64 << 20;
@@ -17,6 +17,12 @@ pub(in crate::decode) fn push_comma(json: &mut String, index: usize) {
 
 /// A text with its quotes and escapes.
 pub(in crate::decode) fn push_text(json: &mut String, text: &str) {
+    if plain_length(text.as_bytes()) == text.len() {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+        return;
+    }
     let mut quoted = Vec::with_capacity(text.len() + 2);
     json_string(text, &mut quoted);
     json.push_str(std::str::from_utf8(&quoted).unwrap_or("\"\""));

@@ -9,10 +9,13 @@ pub(super) mod unavailable;
 use std::borrow::Cow;
 use std::ops::Range;
 
+use smallvec::SmallVec;
+
 pub(super) use self::json::{JSON_BYTES_MAX, push_base64, push_comma, push_double, push_text, widened};
 use super::debezium::{self, Envelope};
 use super::json::{Fault as Stop, Scanner};
 use super::key::Key;
+use super::layout::Layout;
 use super::position::Source;
 use super::vitess::Transaction;
 use super::{Decoded, Format, Ignored, auxiliary, cloudevents, flattened, rows};
@@ -28,6 +31,8 @@ pub(super) const ADDED_PREFIX: &str = "__";
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) json: String,
+    /// The source block's members, as the record before had them.
+    source: Layout,
 }
 
 /// Bytes that are kept between records: a wide row's arrays, not the one huge record of a topic.
@@ -81,7 +86,7 @@ impl Fault {
     }
 }
 
-/// A column before the scratch that its text lies in can be borrowed.
+/// A cell before the scratch that its text lies in can be borrowed.
 #[derive(Debug)]
 pub(super) enum Pending<'a> {
     /// Borrows from the datum or the plan.
@@ -91,7 +96,32 @@ pub(super) enum Pending<'a> {
 }
 
 /// Columns of a record.
-pub(super) type Columns<'a> = Vec<(&'a str, Pending<'a>)>;
+#[derive(Debug)]
+pub(super) struct Columns<'a> {
+    /// All of them, in order.
+    list: Vec<Column<'a>>,
+    /// Those that have an inside, by index: their JSON in the scratch, which could not be borrowed yet.
+    written: Vec<(usize, Range<usize>, &'a Kind)>,
+}
+
+impl<'a> Columns<'a> {
+    /// None yet, of so many.
+    pub(super) fn of(count: usize) -> Columns<'a> {
+        Columns { list: Vec::with_capacity(count), written: Vec::new() }
+    }
+
+    /// Takes the next one.
+    pub(super) fn push(&mut self, name: &'a str, pending: Pending<'a>) {
+        let cell = match pending {
+            Pending::Ready(cell) => cell,
+            Pending::Json(range, kind) => {
+                self.written.push((self.list.len(), range, kind));
+                Cell::Null
+            }
+        };
+        self.list.push(Column { name: Cow::Borrowed(name), cell });
+    }
+}
 
 /// A row image.
 #[derive(Debug, Default)]
@@ -144,6 +174,21 @@ pub(super) fn members<'n>(fields: impl Iterator<Item = (&'n str, bool)>) -> Opti
     (has_op && has_record).then_some(members)
 }
 
+/// Members of a source block for which there is room without allocating.
+const MEMBERS_EXPECTED: usize = 24;
+
+/// Names, and where their values stand in the scratch.
+pub(super) type Named<'a> = SmallVec<[(&'a str, Range<usize>); MEMBERS_EXPECTED]>;
+
+/// A source block in the scratch.
+#[derive(Debug)]
+pub(super) struct Block<'a> {
+    /// All of its JSON.
+    pub(super) whole: Range<usize>,
+    /// Its members, where the walk tells them; else they are read from the JSON.
+    pub(super) members: Option<Named<'a>>,
+}
+
 /// What an envelope holds.
 #[derive(Debug, Default)]
 pub(super) struct Members<'a> {
@@ -151,24 +196,37 @@ pub(super) struct Members<'a> {
     pub(super) after: Image<'a>,
     /// A JSON token in the scratch.
     pub(super) op: Option<Range<usize>>,
-    /// The source block's JSON in the scratch.
-    pub(super) source: Option<Range<usize>>,
-    /// The transaction block's, likewise.
+    pub(super) source: Option<Block<'a>>,
+    /// The transaction block's JSON in the scratch.
     pub(super) transaction: Option<Range<usize>>,
 }
 
 impl<'a> Members<'a> {
     /// The envelope, over the scratch.
-    pub(super) fn envelope(self, json: &'a str, encoding: Encoding) -> Result<Envelope<'a>, DecodeError> {
+    pub(super) fn envelope(
+        self,
+        scratch: &'a mut Scratch,
+        encoding: Encoding,
+    ) -> Result<Envelope<'a>, DecodeError> {
+        let Scratch { json, source: layout } = scratch;
+        let json = json.as_str();
         let text = |range: Option<Range<usize>>| range.and_then(|range| json.get(range));
         let block = |range| text(range).filter(|block| block.starts_with('{'));
         let unread = |name: &str, stop: Stop| {
             DecodeError::new(encoding.kind(), format!("the {name} block cannot be read: {}", stop.what))
         };
-        let source = match block(self.source) {
-            Some(block) => {
-                Some(Source::scan(&mut Scanner::new(block, 0)).map_err(|stop| unread("source", stop))?)
+        let source = match self.source {
+            Some(Block { whole, members: Some(members) }) => {
+                let tokens = members.into_iter().filter_map(|(name, range)| Some((name, json.get(range)?)));
+                Some(Source::of(text(Some(whole)), tokens))
             }
+            Some(Block { whole, members: None }) => match block(Some(whole)) {
+                Some(block) => Some(
+                    Source::scan(&mut Scanner::new(block, 0), layout)
+                        .map_err(|stop| unread("source", stop))?,
+                ),
+                None => None,
+            },
             None => None,
         };
         let transaction = match block(self.transaction) {
@@ -198,21 +256,17 @@ fn image<'a>(pending: Image<'a>, json: &'a str) -> debezium::Image<'a> {
 
 /// The columns as a row, over the scratch.
 pub(super) fn row<'a>(pending: Columns<'a>, json: &'a str) -> Row<'a> {
-    let column = |(name, pending): (&'a str, Pending<'a>)| {
-        let cell = match pending {
-            Pending::Ready(cell) => cell,
-            Pending::Json(range, kind) => {
-                let token = json.get(range).unwrap_or("null");
-                match token {
-                    "null" => Cell::Null,
-                    _ if super::placeholder::is_unavailable(token, kind) => Cell::Unavailable,
-                    _ => Cell::Present(Typed { raw: Raw::Json(token), kind }),
-                }
-            }
+    let Columns { mut list, written } = pending;
+    for (index, range, kind) in written {
+        let Some(column) = list.get_mut(index) else { continue };
+        let token = json.get(range).unwrap_or("null");
+        column.cell = match token {
+            "null" => Cell::Null,
+            _ if super::placeholder::is_unavailable(token, kind) => Cell::Unavailable,
+            _ => Cell::Present(Typed { raw: Raw::Json(token), kind }),
         };
-        Column { name: Cow::Borrowed(name), cell }
-    };
-    Row { columns: pending.into_iter().map(column).collect(), declared: &[] }
+    }
+    Row { columns: list, declared: &[] }
 }
 
 /// What a row is under a format: the same as a row of JSON.

@@ -124,7 +124,7 @@ pub(super) fn value<'a>(
     let part = start..datum.len();
     if let Some(members) = &message.envelope {
         let pending = walk.envelope(message, members, &[part]).map_err(fault)?;
-        let envelope = pending.envelope(&scratch.json, Encoding::Protobuf)?;
+        let envelope = pending.envelope(scratch, Encoding::Protobuf)?;
         return format.envelope(envelope, key, texts);
     }
     let pending = walk.row(id, &[part]).map_err(fault)?;

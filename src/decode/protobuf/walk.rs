@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::super::datum::unavailable::{is_bytes, is_text};
 use super::super::datum::{
-    ADDED_PREFIX, Columns, Fault, Image, JSON_BYTES_MAX, Member, Members, Pending, widened,
+    ADDED_PREFIX, Block, Columns, Fault, Image, JSON_BYTES_MAX, Member, Members, Pending, widened,
 };
 use super::plan::{Field, Form, Message, MessageId, Plan, Rule};
 use super::read::{Reader, WireType, low32, unzigzag};
@@ -120,9 +120,9 @@ impl<'a> Walk<'a, '_> {
         let message = self.message(id)?;
         let places = self.places(message, parts)?;
         let mut rest = places.as_slice();
-        let mut columns = Vec::with_capacity(message.fields.len());
+        let mut columns = Columns::of(message.fields.len());
         for (index, field) in message.fields.iter().enumerate() {
-            columns.push((field.name.as_str(), self.column(field, take(&mut rest, index))?));
+            columns.push(&field.name, self.column(field, take(&mut rest, index))?);
         }
         Ok(columns)
     }
@@ -143,7 +143,9 @@ impl<'a> Walk<'a, '_> {
                 Member::Before => found.before = self.image(field, places)?,
                 Member::After => found.after = self.image(field, places)?,
                 Member::Op => found.op = Some(self.written(field, places)?),
-                Member::Source => found.source = Some(self.written(field, places)?),
+                Member::Source => {
+                    found.source = Some(Block { whole: self.written(field, places)?, members: None })
+                }
                 Member::Transaction => found.transaction = Some(self.written(field, places)?),
                 Member::Unread => {
                     // Written and taken back: what is skipped must be well-formed all the same.

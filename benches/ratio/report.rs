@@ -1,0 +1,169 @@
+//! What is written: a table in Markdown, and a line of history that the next run is compared with.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::contestant::Peer;
+use crate::latency::Latency;
+use crate::point::Point;
+use crate::trial::Measured;
+
+/// Everything that one run found.
+pub(crate) struct Findings {
+    pub(crate) measured: Vec<Measured>,
+    pub(crate) latencies: Vec<Latency>,
+    pub(crate) peers: Vec<Peer>,
+    /// `quick`, `default` or `full`: only runs of one kind compare.
+    pub(crate) kind: &'static str,
+    pub(crate) minutes: f64,
+}
+
+impl Findings {
+    /// The tables.
+    pub(crate) fn markdown(&self) -> String {
+        let mut text = format!(
+            "# Results\n\nWritten by `make bench` ({}, {:.0} minutes, {}). How it is measured: [README.md](README.md).\n\n",
+            self.kind,
+            self.minutes,
+            machine()
+        );
+        text.push_str("## Stoker\n\n![Shares of redis-benchmark's rate](results.svg)\n\n");
+        text.push_str(HEAD);
+        for measured in self.of("stoker") {
+            text.push_str(&row(&measured.point, measured));
+        }
+        text.push_str("\nRatios are medians over the pairs, with the lowest and the highest. `redis-benchmark` sends the same command with the same pipeline depth over as many connections as there are lanes. Thrown away are trials whose two reference runs differ by more than 15 %.\n");
+        if !self.latencies.is_empty() {
+            text.push_str("\n## Latency, append to applied\n\n| load | p50 | p99 | p99.9 | probes | load late by (p99) |\n|---|---|---|---|---|---|\n");
+            for latency in &self.latencies {
+                let Latency { rate, p50, p99, p999, probes, late_p99 } = latency;
+                let _ = writeln!(
+                    text,
+                    "| {:.0} k records/s | {p50:.1} ms | {p99:.1} ms | {p999:.1} ms | {probes} | {late_p99:.1} ms |",
+                    rate / 1e3
+                );
+            }
+        }
+        if !self.peers.is_empty() {
+            text.push_str("\n## What a team would write instead\n\nThe same topic, the same mapping, the same final state (checked), in the same run.\n\n");
+            text.push_str(HEAD);
+            for measured in &self.measured {
+                let is_peer = self.peers.iter().any(|peer| peer.name == measured.contestant);
+                if measured.point == Point::base().name && (is_peer || measured.contestant == "stoker") {
+                    text.push_str(&row(&measured.contestant, measured));
+                }
+            }
+            text.push_str("\nWhat their figures do not pay for, since they do not do it:\n\n");
+            for Peer { name, cannot, .. } in &self.peers {
+                let _ = writeln!(text, "- `{name}`: {cannot}");
+            }
+        }
+        text
+    }
+
+    fn of<'a>(&'a self, contestant: &'a str) -> impl Iterator<Item = &'a Measured> {
+        self.measured.iter().filter(move |measured| measured.contestant == contestant)
+    }
+
+    /// The run as one line of the history.
+    pub(crate) fn history(&self) -> Value {
+        let rows = self.measured.iter().map(|measured| {
+            json!({
+                "point": measured.point, "contestant": measured.contestant,
+                "ratio": round(measured.ratio()), "pairs": measured.ratios.len(),
+                "discarded": measured.discarded,
+                "rate": measured.median(|drained| drained.rate).round(),
+                "reference_rate": measured.reference_rate.round(),
+                "depth": measured.depth, "event_bytes": measured.event_bytes, "records": measured.records,
+                "own_us": round(measured.median(|drained| drained.own_us)),
+                "redis_us": round(measured.median(|drained| drained.redis_us)),
+                "broker_us": round(measured.median(|drained| drained.broker_us)),
+                "peak_mb": round(measured.median(|drained| drained.peak_mb)),
+                "first_write_s": round(measured.median(|drained| drained.first_write_s)),
+            })
+        });
+        let latencies = self.latencies.iter().map(|latency| {
+            json!({ "rate": latency.rate.round(), "p50_ms": round(latency.p50), "p99_ms": round(latency.p99),
+                "p999_ms": round(latency.p999), "probes": latency.probes, "late_p99_ms": round(latency.late_p99) })
+        });
+        json!({
+            "commit": commit(), "kind": self.kind, "machine": machine(),
+            "rows": rows.collect::<Vec<_>>(), "latencies": latencies.collect::<Vec<_>>(),
+        })
+    }
+}
+
+const HEAD: &str = "| | share of redis-benchmark | target | records/s | own CPU µs | Redis µs | broker µs | records per own CPU second | peak RSS | first write | thrown away |\n|---|---|---|---|---|---|---|---|---|---|---|\n";
+
+fn row(name: &str, measured: &Measured) -> String {
+    let lowest = measured.ratios.iter().copied().fold(f64::INFINITY, f64::min);
+    let highest = measured.ratios.iter().copied().fold(0.0, f64::max);
+    let target = match Point::all().into_iter().find(|point| point.name == measured.point) {
+        Some(Point { target: Some(target), .. }) if measured.contestant == "stoker" => format!("≥ {target}"),
+        _ => String::new(),
+    };
+    if measured.ratios.is_empty() {
+        return format!(
+            "| {name} | not measured: the reference runs never agreed | {target} | | | | | | | | {} |\n",
+            measured.discarded
+        );
+    }
+    let own_us = measured.median(|drained| drained.own_us);
+    format!(
+        "| {name} | **{:.2}** ({lowest:.2}–{highest:.2}) | {target} | {:.0} k | {own_us:.2} | {:.2} | {:.2} | {:.0} k | {:.0} MB | {:.1} s | {} |\n",
+        measured.ratio(),
+        measured.median(|drained| drained.rate) / 1e3,
+        measured.median(|drained| drained.redis_us),
+        measured.median(|drained| drained.broker_us),
+        1e3 / own_us,
+        measured.median(|drained| drained.peak_mb),
+        measured.median(|drained| drained.first_write_s),
+        measured.discarded,
+    )
+}
+
+/// Says how each row compares with the last run of the same kind, and appends this one.
+pub(crate) fn compare_and_append(file: &Path, now: &Value) {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let mut lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let same = |line: &Value| line["kind"] == now["kind"] && line["machine"] == now["machine"];
+    if let Some(last) = lines.rfind(same) {
+        println!("Against {}:", last["commit"].as_str().unwrap_or("the run before"));
+        for row in now["rows"].as_array().into_iter().flatten() {
+            let of_it =
+                |other: &&Value| other["point"] == row["point"] && other["contestant"] == row["contestant"];
+            let before = last["rows"].as_array().into_iter().flatten().find(of_it);
+            let change = |name: &str| Some(row[name].as_f64()? / before?[name].as_f64()?);
+            if let (Some(ratio), Some(own)) = (change("ratio"), change("own_us")) {
+                let (point, who) = (row["point"].as_str(), row["contestant"].as_str());
+                println!(
+                    "  {} {}: share × {ratio:.2}, own CPU × {own:.2}",
+                    who.unwrap_or_default(),
+                    point.unwrap_or_default()
+                );
+            }
+        }
+    }
+    let mut text = text;
+    let _ = writeln!(text, "{now}");
+    std::fs::write(file, text).expect("the history can be written");
+}
+
+fn round(number: f64) -> f64 {
+    (number * 1e3).round() / 1e3
+}
+
+fn commit() -> String {
+    let out = std::process::Command::new("git").args(["rev-parse", "--short", "HEAD"]).output();
+    out.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()).unwrap_or_default()
+}
+
+/// Processor and number of cores.
+fn machine() -> String {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = text.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("unknown");
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    format!("{}, {cores} cores", model.trim_start_matches([' ', '\t', ':']).trim())
+}
