@@ -1,7 +1,7 @@
 //! What an event tells of a value that it holds only in part, and how that overlays a cached value.
 //!
 //! Pure and exact: members that are kept keep their very bytes, for a value goes through no parser of numbers or
-//! texts, only past a scanner of tokens ([`scan`]). The cache's script (`sink::redis::scripts`) does the same to
+//! texts, only past a scanner of tokens (`scan`). The cache's script (`sink::redis::scripts`) does the same to
 //! what it holds; one contract test holds the two together. Start at [`Patch::overlay`].
 
 mod scan;

@@ -20,7 +20,7 @@ pub enum Emitted<'m> {
         /// The mutations; take them out.
         mutations: std::vec::Drain<'m, Mutation>,
         /// The rows that the change is of, the last one as it is now: told where asked for, see
-        /// [`Pipeline::tell_rows`]. None where a row has no identity.
+        /// [`super::Pipeline::tell_rows`]. None where a row has no identity.
         rows: &'m [RowId],
         /// When the source committed the change, Unix milliseconds, where told.
         commit_ms: Option<i64>,

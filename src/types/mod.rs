@@ -2,7 +2,7 @@
 //!
 //! A decoder hands out [`Typed`]: a borrowed raw part with the type that the format's schema, or the
 //! entity's settings, give it. Nothing is converted before somebody asks; what asks is [`render_json`],
-//! [`render_text`], [`render_key`], [`raw_bytes`], [`unix_ms`] or [`score`].
+//! [`render_text`], [`render_key`], [`raw_bytes`], [`unix_ms`] or [`score()`].
 //! This module does no IO, reads no clock, and never goes through `f64` for a decimal or an integer.
 
 mod binary;

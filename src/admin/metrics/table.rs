@@ -110,7 +110,7 @@ metrics! {
         "Commits of positions, by result (ok, failed).",
         "A steady stream of failed ones: see the log; nothing is lost, restarts repeat more.";
     VERIFY_CHECKED = "stoker_verify_checked_total", Counter, "keys", ["entity"],
-        "Keys that the running check has looked at ([verify] sample).", "";
+        "Keys that the running check has looked at (`verify.sample`).", "";
     VERIFY_DIFFERENCES = "stoker_verify_differences_total", Counter, "keys", ["entity", "kind"],
         "Of those, keys that Redis did not hold as they were applied, by difference.",
         "Find out who else writes or drops keys: evictions, another client, a loss of data. See docs/verify.md.";
