@@ -8,7 +8,8 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
 
-use crate::events::{Event, FIRST_ID};
+use crate::events::Event;
+pub(crate) use crate::events::FIRST_ID;
 use crate::point::{Keys, Point};
 
 /// A topic, and what it leads to.
@@ -66,6 +67,11 @@ impl Topic {
     /// Rows that must be cached.
     pub(crate) fn row_count(&self) -> u64 {
         self.last.iter().flatten().count() as u64
+    }
+
+    /// The last version of a row, if it ever changed.
+    pub(crate) fn version_of(&self, row: usize) -> Option<u64> {
+        self.last.get(row).copied().flatten()
     }
 
     /// Every `step`-th row as it is in the end.
@@ -149,6 +155,14 @@ impl Producer {
         self.inner.poll(Duration::ZERO);
     }
 
+    /// Appends a tombstone.
+    pub(crate) fn send_tombstone(&self, topic: &str, partition: u64, key: &[u8]) {
+        let partition = i32::try_from(partition).expect("a partition");
+        let record = BaseRecord::<[u8], [u8]>::to(topic).partition(partition).key(key);
+        self.inner.send(record).map_err(|(error, _)| error).expect("a record can be appended");
+        self.inner.poll(Duration::ZERO);
+    }
+
     /// Records that the broker has not acknowledged.
     pub(crate) fn unacknowledged(&self) -> i32 {
         self.inner.in_flight_count()
@@ -167,7 +181,7 @@ pub(crate) fn unix_ms() -> i64 {
 }
 
 /// Chooses rows, the same in every run.
-struct Dice {
+pub(crate) struct Dice {
     state: u64,
     rows: usize,
     /// Cumulated shares by rank.
@@ -175,7 +189,7 @@ struct Dice {
 }
 
 impl Dice {
-    fn new(keys: Keys, rows: usize) -> Dice {
+    pub(crate) fn new(keys: Keys, rows: usize) -> Dice {
         let mut sum = 0.0;
         let shares = match keys {
             Keys::Uniform => Vec::new(),
@@ -199,7 +213,13 @@ impl Dice {
         bits ^ (bits >> 31)
     }
 
-    fn row(&mut self) -> usize {
+    /// The same, that fall otherwise.
+    pub(crate) fn other(mut self) -> Dice {
+        self.state = !self.state;
+        self
+    }
+
+    pub(crate) fn row(&mut self) -> usize {
         let roll = self.roll();
         let Some(sum) = self.shares.last() else { return (roll % self.rows as u64) as usize };
         let place = (roll >> 11) as f64 / (1_u64 << 53) as f64 * sum;

@@ -22,6 +22,7 @@ mod parts;
 mod plot;
 mod point;
 mod process;
+mod recovery;
 mod reference;
 mod report;
 mod stats;
@@ -70,6 +71,9 @@ struct Size {
     /// Commands of a reference run.
     requests: u64,
     latency: Duration,
+    /// Of the topic that a lost cache is refilled from.
+    recovery_records: u64,
+    recovery_rows: usize,
 }
 
 impl Size {
@@ -83,6 +87,8 @@ impl Size {
                 rows: 30_000,
                 requests: 200_000,
                 latency: Duration::from_secs(3),
+                recovery_records: 100_000,
+                recovery_rows: 10_000,
             };
         }
         let times = if options.full { 3 } else { 1 };
@@ -94,6 +100,8 @@ impl Size {
             rows: 400_000,
             requests: 1_000_000,
             latency: Duration::from_secs(15),
+            recovery_records: 2_000_000,
+            recovery_rows: 200_000,
         }
     }
 }
@@ -175,8 +183,27 @@ fn main() {
         }
     }
 
+    let recovery = is_wanted("recovery").then(|| {
+        let cache = Cache::start(1);
+        let (point, records, rows) = (recovery::point(), size.recovery_records, size.recovery_rows);
+        eprintln!("recovery: {records} records over {rows} rows");
+        let topic = Topic::make(&broker.address, "bench-recovery", &point, records, rows);
+        let scene = Scene {
+            broker: &broker,
+            cache: &cache,
+            registry: &registry,
+            point: &point,
+            topic: &topic.name,
+            folder: folder.path(),
+        };
+        let recovery = recovery::measure(&scene, &topic, rows);
+        eprintln!("  {recovery:?}");
+        topic.delete(&broker.address);
+        recovery
+    });
+
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    let findings = Findings { measured, latencies, peers, kind: size.kind, minutes };
+    let findings = Findings { measured, latencies, recovery, peers, kind: size.kind, minutes };
     write(root, &findings);
 }
 

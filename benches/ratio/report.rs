@@ -8,12 +8,14 @@ use serde_json::{Value, json};
 use crate::contestant::Peer;
 use crate::latency::Latency;
 use crate::point::Point;
+use crate::recovery::Recovery;
 use crate::trial::Measured;
 
 /// Everything that one run found.
 pub(crate) struct Findings {
     pub(crate) measured: Vec<Measured>,
     pub(crate) latencies: Vec<Latency>,
+    pub(crate) recovery: Option<Recovery>,
     pub(crate) peers: Vec<Peer>,
     /// `quick`, `default` or `full`: only runs of one kind compare.
     pub(crate) kind: &'static str,
@@ -45,6 +47,18 @@ impl Findings {
                     rate / 1e3
                 );
             }
+        }
+        if let Some(recovery) = &self.recovery {
+            let Recovery { records, rows, newest_first_s, in_order_s, old_reads, old_reads_in_order } =
+                recovery;
+            let _ = writeln!(
+                text,
+                "\n## After Redis lost everything\n\n{records} records over {rows} rows, popular by rank; readers by the same popularity, and live \
+                 changes and deletes going on. Nine of ten reads are current again after {newest_first_s:.1} s newest first (from \
+                 FLUSHALL), and after {in_order_s:.1} s read in order (from the first key): **{:.1} times as soon**. Reads that showed \
+                 something older than before the loss, or a row deleted before it: {old_reads}; in order: {old_reads_in_order}.",
+                in_order_s / newest_first_s
+            );
         }
         if !self.peers.is_empty() {
             text.push_str("\n## What a team would write instead\n\nThe same topic, the same mapping, the same final state (checked), in the same run.\n\n");

@@ -1,0 +1,189 @@
+//! How soon readers are served again after Redis lost everything: newest first, against reading the topic in order.
+//!
+//! A reader asks for rows with the popularity with which they change, while live changes and deletes go on. Its time
+//! runs until nine of ten of its last reads hold what the row is now. Newest first it runs from FLUSHALL, so that
+//! noticing the loss counts; in order (what a team does by hand: a group of its own, from the beginning) from the first
+//! key in the cache, so that starting does not. From FLUSHALL on no read may show a value that is older than what was
+//! applied before it, and no row that was deleted before it.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::contestant::{Contestant, Running, Scene};
+use crate::events::Event;
+use crate::load::{Dice, FIRST_ID, Producer, Topic, key};
+use crate::parts::{connect, wait_for};
+use crate::point::{Keys, Point, Start};
+
+/// Live changes a second, every tenth of them a delete.
+const LIVE: f64 = 200.0;
+/// Reads that are looked at together.
+const READS: usize = 1_000;
+/// A row that changed within this time may still be on its way.
+const ON_ITS_WAY: Duration = Duration::from_millis(1_500);
+/// The longest that either may take.
+const WITHIN: Duration = Duration::from_secs(240);
+
+/// What was found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Recovery {
+    pub(crate) records: u64,
+    pub(crate) rows: u64,
+    /// Seconds until nine of ten reads are current, newest first.
+    pub(crate) newest_first_s: f64,
+    /// The same in order.
+    pub(crate) in_order_s: f64,
+    /// Reads that showed something older than before the loss, newest first: none.
+    pub(crate) old_reads: u64,
+    /// The same in order: what a team's readers see meanwhile.
+    pub(crate) old_reads_in_order: u64,
+}
+
+/// What each row is now, and since when; no version where it is deleted.
+struct Rows {
+    now: Vec<(Option<u64>, Instant)>,
+}
+
+/// What one run showed.
+struct Seen {
+    current_s: f64,
+    old_reads: u64,
+}
+
+/// Measures on the scene's topic, whose keys are popular by rank.
+pub(crate) fn measure(scene: &Scene<'_>, topic: &Topic, rows: usize) -> Recovery {
+    let long_ago = Instant::now();
+    let now = (0..rows).map(|row| (topic.version_of(row), long_ago)).collect();
+    let state = Mutex::new(Rows { now });
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|threads| {
+        threads.spawn(|| go_on(scene, topic, rows, &state, &stop));
+        scene.cache.flush();
+        let keeper = Contestant::Stoker.start(scene, &format!("{}-keeper", topic.name));
+        wait_for("the cache", WITHIN, Duration::from_millis(50), || {
+            share(scene, rows, &state, None).0 > 0.999
+        });
+        let before = lock(&state).now.iter().map(|(version, _)| *version).collect::<Vec<_>>();
+        let lost_at = Instant::now();
+        scene.cache.flush();
+        let newest = watch(scene, rows, &state, &before, lost_at);
+        drop::<Running>(keeper);
+
+        scene.cache.flush();
+        let before = lock(&state).now.iter().map(|(version, _)| *version).collect::<Vec<_>>();
+        let replay = Contestant::Stoker.start(scene, &format!("{}-replay", topic.name));
+        wait_for("the first key", Duration::from_secs(60), Duration::from_millis(2), || {
+            scene.cache.key_count() >= 200
+        });
+        let in_order = watch(scene, rows, &state, &before, Instant::now());
+        drop(replay);
+        stop.store(true, Ordering::Release);
+        Recovery {
+            records: topic.records,
+            rows: topic.row_count(),
+            newest_first_s: newest.current_s,
+            in_order_s: in_order.current_s,
+            old_reads: newest.old_reads,
+            old_reads_in_order: in_order.old_reads,
+        }
+    })
+}
+
+/// The point that it is measured on.
+pub(crate) fn point() -> Point {
+    Point { name: "recovery", keys: Keys::Zipf, start: Start::Earliest, target: None, ..Point::base() }
+}
+
+fn lock(state: &Mutex<Rows>) -> std::sync::MutexGuard<'_, Rows> {
+    state.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Live changes and deletes.
+fn go_on(scene: &Scene<'_>, topic: &Topic, rows: usize, state: &Mutex<Rows>, stop: &AtomicBool) {
+    let producer = Producer::connect(&scene.broker.address, 2);
+    let partitions = u64::try_from(scene.point.partitions).expect("a count");
+    let mut dice = Dice::new(Keys::Zipf, rows).other();
+    for number in 0.. {
+        if stop.load(Ordering::Acquire) {
+            return;
+        }
+        let (row, version) = (dice.row(), topic.records + number);
+        let event = Event { id: FIRST_ID + row as u64, version, row_bytes: scene.point.row_bytes };
+        let (key, format) = (event.key(scene.point.format), scene.point.format);
+        let mut held = lock(state);
+        if number % 10 == 9 {
+            held.now[row] = (None, Instant::now());
+            producer.send_tombstone(&topic.name, event.id % partitions, &key);
+        } else {
+            held.now[row] = (Some(version), Instant::now());
+            producer.send(&topic.name, event.id % partitions, &key, &event.value(format));
+        }
+        drop(held);
+        std::thread::sleep(Duration::from_secs_f64(1.0 / LIVE));
+    }
+}
+
+/// Reads until nine of ten are current, and then until all is there.
+fn watch(
+    scene: &Scene<'_>,
+    rows: usize,
+    state: &Mutex<Rows>,
+    before: &[Option<u64>],
+    since: Instant,
+) -> Seen {
+    let (mut current_s, mut old_reads) = (None, 0);
+    wait_for("the cache", WITHIN, Duration::from_millis(2), || {
+        let (share, old) = share(scene, rows, state, Some(before));
+        old_reads += old;
+        if share >= 0.9 && current_s.is_none() {
+            current_s = Some(since.elapsed().as_secs_f64());
+        }
+        share > 0.999
+    });
+    Seen { current_s: current_s.expect("it was warm"), old_reads }
+}
+
+/// The share of reads that are current, and how many were older than `before`.
+fn share(scene: &Scene<'_>, rows: usize, state: &Mutex<Rows>, before: Option<&[Option<u64>]>) -> (f64, u64) {
+    thread_local! {
+        static DICE: std::cell::RefCell<Option<Dice>> = const { std::cell::RefCell::new(None) };
+    }
+    let asked: Vec<usize> = DICE.with_borrow_mut(|dice| {
+        let dice = dice.get_or_insert_with(|| Dice::new(Keys::Zipf, rows));
+        (0..READS).map(|_| dice.row()).collect()
+    });
+    let mut mget = redis::cmd("MGET");
+    for row in &asked {
+        mget.arg(key(FIRST_ID + *row as u64));
+    }
+    let mut node = connect(scene.cache.ports[0]).expect("redis-server answers");
+    let held: Vec<Option<String>> = mget.query(&mut node).expect("redis-server answers");
+    let now = lock(state);
+    let (mut current, mut counted, mut old) = (0_u64, 0_u64, 0);
+    for (row, held) in asked.into_iter().zip(held) {
+        let held = held.as_deref().map(version_in);
+        let (version, since) = now.now[row];
+        if since.elapsed() > ON_ITS_WAY {
+            counted += 1;
+            current += u64::from(held == version);
+        }
+        if let (Some(before), Some(held)) = (before, held) {
+            // What was deleted before may have come back since, at a later version than any.
+            let least = before[row].unwrap_or(scene_end(before));
+            old += u64::from(held < least);
+        }
+    }
+    (current as f64 / counted.max(1) as f64, old)
+}
+
+/// Later than any version by then.
+fn scene_end(before: &[Option<u64>]) -> u64 {
+    before.iter().flatten().max().map_or(0, |last| last + 1)
+}
+
+fn version_in(row: &str) -> u64 {
+    let rest = row.split("\"version\":").nth(1).unwrap_or_default();
+    let digits: String = rest.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse::<u64>().map_or(0, |shown| shown - 1_000_000)
+}
