@@ -44,6 +44,7 @@ pub struct Pipeline {
     undecided: Vec<(usize, Undecided)>,
     schemas: Schemas,
     tells_rows: bool,
+    settles: bool,
 }
 
 /// Who reads a topic: the entities of each format, and the decoder that they share.
@@ -77,12 +78,21 @@ impl Pipeline {
             undecided: Vec::new(),
             schemas: Schemas::default(),
             tells_rows: false,
+            settles: false,
         }
     }
 
     /// Whether the rows of changes are told from now on: reckoning them costs some 0.2 µs a change.
     pub fn tell_rows(&mut self, told: bool) {
         self.tells_rows = told;
+    }
+
+    /// True where the record that was handled last settles its record key: whatever an older record under the very
+    /// same bytes does to the cache, this one has decided since. Only told with the rows.
+    ///
+    /// So where every key of every entity that reads the topic is made of the record key's columns alone.
+    pub fn settles(&self) -> bool {
+        self.settles
     }
 
     /// The same with a schema registry, whose producers frame records so.
@@ -138,8 +148,10 @@ impl Pipeline {
     /// - A panic of a Rust handler is caught and becomes a [`Failure`] of kind `panic`.
     pub fn handle(&mut self, record: &Record<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
         self.undecided.clear();
+        self.settles = false;
         let entities = Arc::clone(&self.entities);
         let Some(route) = route(&mut self.routes, record.topic, &entities) else { return };
+        let has_one_reader = route.readers.len() == 1;
         if route.readers.is_empty() {
             emit(Emitted::Ignored { entity: None, why: Ignored::NoEntity });
         }
@@ -152,10 +164,13 @@ impl Pipeline {
                 tells_rows: self.tells_rows,
                 mutations: &mut self.mutations,
                 undecided: &mut self.undecided,
+                is_plain: false,
+                decided: 0,
             };
             let failed = match reader.decoder.decode_with(record, &self.schemas) {
                 Ok(decoded) => {
                     handling.decoded(decoded, emit);
+                    self.settles = has_one_reader && handling.settles();
                     None
                 }
                 Err(error) => Some(error),
@@ -191,6 +206,8 @@ impl Pipeline {
                 tells_rows: false,
                 mutations: &mut self.mutations,
                 undecided: &mut self.undecided,
+                is_plain: false,
+                decided: 0,
             };
             match reader.decoder.decode_with(record, &self.schemas) {
                 Ok(Decoded::Changes(changes)) => {
@@ -230,6 +247,8 @@ impl Pipeline {
             tells_rows: false,
             mutations: &mut self.mutations,
             undecided: &mut self.undecided,
+            is_plain: false,
+            decided: 0,
         };
         entity.rules.apply(&mut change, &entity.columns);
         let before = change.before.take();
@@ -309,6 +328,10 @@ struct Handling<'h> {
     tells_rows: bool,
     mutations: &'h mut Mutations,
     undecided: &'h mut Vec<(usize, Undecided)>,
+    /// The record is one change, under a record key that names columns.
+    is_plain: bool,
+    /// Entities whose keys the record key alone decides.
+    decided: usize,
 }
 
 impl<'h> Handling<'h> {
@@ -323,6 +346,7 @@ impl<'h> Handling<'h> {
         if changes.is_empty() {
             emit(Emitted::Ignored { entity: None, why: Ignored::Empty });
         }
+        self.is_plain = changes.len() == 1;
         for change in changes {
             if change.op == Op::Truncate {
                 self.truncate(&change, emit);
@@ -333,6 +357,10 @@ impl<'h> Handling<'h> {
                 }
             }
         }
+    }
+
+    fn settles(&self) -> bool {
+        self.is_plain && self.record.key.is_some() && self.decided == self.readers.len()
     }
 
     fn truncate(&mut self, change: &Change<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
@@ -381,12 +409,14 @@ impl<'h> Handling<'h> {
             let last = position + 1 == takers.len();
             let seen_before = if last { before.take() } else { before.clone() };
             if !entity.rules.is_none() {
+                self.is_plain = false;
                 let mut own = Change { belief, before: seen_before, ..change.clone() };
                 self.show_by_rules(&mut own, has_named_key, *index, entity, &mut show);
                 continue;
             }
             change.belief = belief;
             if !has_named_key {
+                self.is_plain = false;
                 change.key = plain_key::read(self.record, entity, &change)
                     .or_else(|| plain_key::of_row(entity, &change, seen_before.as_ref()));
             }
@@ -423,24 +453,28 @@ impl<'h> Handling<'h> {
         let Some(entity) = self.entity(index) else { return };
         let mut undecided = Vec::new();
         // What a handler left behind is thrown away with the change that it panicked on.
-        let mut rows = SmallVec::new();
+        let (mut rows, mut is_decided) = (SmallVec::new(), false);
         let result = catch_unwind(AssertUnwindSafe(|| {
             let flow = Flow::new(entity, change, self.record, self.value_bytes_max);
             flow.run(&mut undecided, self.mutations)?;
             if self.tells_rows {
                 rows = flow.rows();
+                is_decided = flow.is_decided_by_record_key();
             }
             Ok(())
         }))
         .unwrap_or(Err(HandleError::Panicked));
         self.undecided.extend(undecided.into_iter().map(|undecided| (index, undecided)));
         match result {
-            Ok(()) => emit(Emitted::Mutations {
-                entity: index,
-                mutations: self.mutations.drain(),
-                rows: &rows,
-                commit_ms: change.commit_ms,
-            }),
+            Ok(()) => {
+                self.decided += usize::from(is_decided);
+                emit(Emitted::Mutations {
+                    entity: index,
+                    mutations: self.mutations.drain(),
+                    rows: &rows,
+                    commit_ms: change.commit_ms,
+                });
+            }
             Err(error) => {
                 self.mutations.clear();
                 let known = catch_unwind(AssertUnwindSafe(|| {

@@ -409,6 +409,13 @@ impl<'c> Flow<'c> {
         }
     }
 
+    /// True where every key of the entity is made of columns of the record key alone, so that records under the same
+    /// record key are about the same keys.
+    pub(crate) fn is_decided_by_record_key(&self) -> bool {
+        self.change.routing == Routing::RecordKey
+            && self.keys.iter().all(|key| self.record_key_names(key.columns()))
+    }
+
     /// True where the record key's values may be believed and it holds all of these columns.
     fn record_key_names<'t>(&self, columns: impl Iterator<Item = &'t str>) -> bool {
         believes_record_key(self.change) && self.record_key_holds(columns)

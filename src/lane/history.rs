@@ -73,6 +73,13 @@ impl Lane {
         }
     }
 
+    /// The lane took this record, and it settles its record key.
+    pub fn took_settled(&mut self, record: &Record<'_>) {
+        if let (Some(refill), Some(key)) = (&mut self.refill, record.key) {
+            refill.saw_settled(key);
+        }
+    }
+
     /// The source has read a window of history, from `from` to its end; the partition begins at `low`.
     pub fn history_read(&mut self, number: u64, from: Position, low: Position) {
         if let Some(refill) = &mut self.refill {

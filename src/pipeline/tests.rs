@@ -293,6 +293,32 @@ fn conditions_that_could_not_be_evaluated_are_told_until_the_next_record() {
     assert!(pipeline.undecided().is_empty());
 }
 
+/// What a refill may pass over: older records under the same record key.
+#[test]
+fn a_record_settles_its_key_where_that_alone_decides_every_key() {
+    let settles = |entities: Vec<Entity>, key: Option<&str>, value: Option<&str>| {
+        let mut pipeline = pipeline(entities);
+        pipeline.tell_rows(true);
+        handled(&mut pipeline, &record(TOPIC, key, value));
+        pipeline.settles()
+    };
+    let row = r#"{"id":7,"email":"a"}"#;
+    let update = envelope("u", "null", row);
+    let by_id = || mapping(vec![write("c:{id}"), write("c:{id}:h")]);
+    assert!(settles(vec![by_id()], KEY, Some(&update)));
+    assert!(
+        settles(vec![by_id()], KEY, Some(&envelope("d", row, "null"))) && settles(vec![by_id()], KEY, None)
+    );
+    assert!(!settles(vec![customers()], KEY, Some(&update)), "the row had other addresses before");
+    assert!(!settles(vec![by_id(), customers()], KEY, Some(&update)), "one of them needs the past");
+    let other_table = Entity { table: Some(TableFilter::Name("orders".into())), ..by_id() };
+    assert!(!settles(vec![by_id(), other_table], KEY, Some(&update)), "older ones may be of the other table");
+    assert!(!settles(vec![by_id()], None, Some(&update)), "no record key");
+    assert!(!settles(vec![by_id()], KEY, Some("{")), "what it says is not known");
+    let flattened = Entity { format: Format::Flattened, ..by_id() };
+    assert!(!settles(vec![by_id(), flattened], KEY, Some(&update)), "two readers");
+}
+
 #[test]
 fn entities_of_one_topic_may_read_it_in_different_formats() {
     let mut debezium = mapping(vec![write("d:{id}")]);

@@ -241,7 +241,8 @@ impl Refill {
         }
         reading.is_of_slice = true;
         if self.is_of_slice(record_key) {
-            return true;
+            // Most of a hot row's history: it is not even decoded.
+            return !record_key.is_some_and(|key| self.seen.contains(self.seen.record(key)));
         }
         // A truncate has no key, and concerns every slice.
         let Some(reading) = self.reading.as_mut().filter(|_| record_key.is_none()) else { return false };
@@ -265,6 +266,23 @@ impl Refill {
         if reading.window.bytes() > self.options.window_bytes && reading.request.records > 1 {
             reading.too_large = true;
             reading.window = Window::default();
+        }
+    }
+
+    /// The window's next record, under this key, settles it ([`crate::pipeline::Pipeline::settles`]).
+    pub fn settle(&mut self, record_key: &[u8]) {
+        let record_key = self.seen.record(record_key);
+        if let Some(reading) =
+            self.reading.as_mut().filter(|reading| reading.is_of_slice && !reading.too_large)
+        {
+            reading.window.settle(record_key);
+        }
+    }
+
+    /// The lane took a live record that settles its key.
+    pub fn saw_settled(&mut self, record_key: &[u8]) {
+        if self.live_is_of_slice {
+            self.seen.insert(self.seen.record(record_key));
         }
     }
 
@@ -316,7 +334,8 @@ impl Refill {
         self.low = Some(if is_too_old { from.max(low) } else { low });
         self.cursor = from.min(self.cursor);
         let recalled = request.until > self.owed.below;
-        let Finished { mut entries, rows, truncated } = window.finish();
+        let Finished { mut entries, rows, settled, truncated } = window.finish();
+        settled.into_iter().for_each(|record_key| self.seen.insert(record_key));
         for entity in &self.truncated {
             truncate(entries.iter_mut().map(|(entry, _)| entry), *entity);
         }

@@ -42,6 +42,11 @@ impl Seen {
         Fingerprint(self.hasher.hash_one((entity.saturating_add(1), row.as_bytes())))
     }
 
+    /// The fingerprint of a record key.
+    pub(super) fn record(&self, key: &[u8]) -> Fingerprint {
+        Fingerprint(self.hasher.hash_one((usize::MAX - 1, key)))
+    }
+
     /// A number that spreads what has these bytes over slices.
     pub(super) fn spread(&self, bytes: &[u8]) -> u64 {
         self.hasher.hash_one((usize::MAX, bytes))

@@ -47,6 +47,8 @@ struct Scene {
     refill: Refill,
     cache: BTreeMap<u8, usize>,
     written: Vec<u8>,
+    /// Every record settles its record key.
+    settles: bool,
     /// A truncate stands before the record at this position.
     truncated_before: Option<usize>,
     done: bool,
@@ -61,6 +63,7 @@ impl Scene {
             refill: Refill::new(Owed::all(top, mode), top, options, Scope::default()),
             cache: BTreeMap::new(),
             written: Vec::new(),
+            settles: false,
             truncated_before: None,
             done: false,
         }
@@ -71,6 +74,9 @@ impl Scene {
         self.refill.live(Some(&[change.row]));
         self.refill.saw_rows(0, &[row_of(change)]);
         self.refill.saw_key(&CacheKey::new(&[change.key]));
+        if self.settles {
+            self.refill.saw_settled(&[change.row]);
+        }
         match change.writes {
             true => drop(self.cache.insert(change.key, self.log.len())),
             false => drop(self.cache.remove(&change.key)),
@@ -90,6 +96,9 @@ impl Scene {
             if self.refill.wants(number, Some(&[change.row]), None) {
                 let mutation = mutation(change, position as usize);
                 self.refill.add(Some(0), &[row_of(change)], std::iter::once(mutation));
+                if self.settles {
+                    self.refill.settle(&[change.row]);
+                }
             }
             if self.truncated_before == Some(position as usize + 1) && self.refill.wants(number, None, None) {
                 self.refill.truncate(0);
@@ -319,6 +328,24 @@ fn a_scope_ends_by_time_and_by_keys() {
 }
 
 #[test]
+fn what_is_settled_is_not_decoded_again() {
+    let mut refill = Refill::new(Owed::all(4, RefillMode::Restore), 4, options(2, 100), Scope::default());
+    let first = refill.next_request().unwrap();
+    for position in [2, 3] {
+        assert!(refill.wants(first.number, Some(b"hot"), None), "within a window the last one counts");
+        refill.add(Some(0), &[RowId::new(b"r")], std::iter::once(mutation(write(1, 1), position)));
+        refill.settle(b"hot");
+    }
+    refill.read(first.number, 2, 0);
+    let second = refill.next_request().unwrap();
+    assert!(!refill.wants(second.number, Some(b"hot"), None));
+    assert!(refill.wants(second.number, Some(b"cold"), None) && refill.wants(second.number, None, None));
+    refill.live(Some(b"cold"));
+    refill.saw_settled(b"cold");
+    assert!(!refill.wants(second.number, Some(b"cold"), None));
+}
+
+#[test]
 fn what_is_there_already_is_read_for_its_keys_alone() {
     let log = [write(1, 1), write(2, 2), delete(1, 1), write(3, 3)];
     let mut scene = Scene::new(&log, RefillMode::IfAbsent, options(10, 100));
@@ -402,9 +429,11 @@ proptest! {
         steps in prop::collection::vec(0..4_u8, 0..80),
         window in 1..9_i64,
         seen_max in 5..16_usize,
+        settles in any::<bool>(),
         mode in prop::sample::select(vec![RefillMode::IfAbsent, RefillMode::Restore, RefillMode::Overwrite]),
     ) {
         let mut scene = Scene::new(&history, mode, options(window, seen_max));
+        scene.settles = settles;
         let mut live = live.into_iter();
         for step in steps {
             match step {

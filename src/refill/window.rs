@@ -47,6 +47,8 @@ pub(super) struct Window {
     bytes: usize,
     /// Entities whose table one of its records truncated.
     truncated: SmallVec<[usize; 1]>,
+    /// Record keys that a record of it settles.
+    settled: Vec<Fingerprint>,
 }
 
 /// What a window comes to once it is read.
@@ -55,6 +57,8 @@ pub(super) struct Finished {
     pub(super) entries: Vec<(Entry, bool)>,
     /// All rows.
     pub(super) rows: Vec<Fingerprint>,
+    /// Record keys that it settles: older records under them say nothing new.
+    pub(super) settled: Vec<Fingerprint>,
     /// Entities whose table was truncated in it: older windows hold nothing of theirs to be written.
     pub(super) truncated: SmallVec<[usize; 1]>,
 }
@@ -110,6 +114,12 @@ impl Window {
         self.bytes
     }
 
+    /// The record that was added last settles this record key.
+    pub(super) fn settle(&mut self, record_key: Fingerprint) {
+        self.bytes += size_of::<Fingerprint>();
+        self.settled.push(record_key);
+    }
+
     /// The entity's table was truncated after what was added so far.
     pub(super) fn truncate(&mut self, entity: usize) {
         truncate(self.entries.iter_mut(), entity);
@@ -132,6 +142,6 @@ impl Window {
         let entries = entries.collect();
         let mut rows: Vec<Fingerprint> = self.newest.into_keys().collect();
         rows.sort_unstable();
-        Finished { entries, rows, truncated: self.truncated }
+        Finished { entries, rows, settled: self.settled, truncated: self.truncated }
     }
 }

@@ -81,6 +81,9 @@ pub(super) fn handle(
             counts.failures.push(told);
         }
     });
+    if pipeline.settles() {
+        lane.took_settled(record);
+    }
     for (entity, _) in pipeline.undecided() {
         *counts.undecided.entry(*entity).or_default() += 1;
     }
@@ -138,6 +141,9 @@ pub(super) fn handle_history(
             counts.failures.push(told);
         }
     });
+    if let (true, Some(key), Some(refill)) = (pipeline.settles(), record.key, lane.refill_mut()) {
+        refill.settle(key);
+    }
     if let Some(reason) = stop {
         return Err(reason);
     }

@@ -189,8 +189,14 @@ fn the_table_of_metrics_is_that_of_the_code() {
 
 /// Documents whose links, paths and names of tests are followed.
 fn documents() -> Vec<PathBuf> {
-    let docs = std::fs::read_dir(root().join("docs")).unwrap().map(|entry| entry.unwrap().path());
-    docs.chain(["README.md", "CHANGELOG.md", "src/lib.rs"].map(|name| root().join(name))).collect()
+    let in_folder = |folder: &str| {
+        let entries = std::fs::read_dir(root().join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        entries.filter(|path| path.extension().is_some_and(|extension| extension == "md"))
+    };
+    in_folder("docs")
+        .chain(in_folder("docs/bench"))
+        .chain(["README.md", "CHANGELOG.md", "src/lib.rs"].map(|name| root().join(name)))
+        .collect()
 }
 
 #[test]
