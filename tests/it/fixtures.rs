@@ -194,3 +194,13 @@ fn deletes_reach_what_the_replica_identity_tells() {
         }
     }
 }
+
+/// What no system here can write, and what none should: framings, message indexes, formats of other systems.
+#[test]
+fn records_made_by_hand_do_what_is_expected_of_them() {
+    let folder = "tests/fixtures-framed";
+    let (settings, schemas) = (format!("{folder}/stoker.toml"), format!("{folder}/schemas.json"));
+    let ran = stoker(&["test", "-c", &settings, "--schemas", &schemas, folder], "");
+    assert_eq!(ran.code, 0, "{}\n{}\nread the differences; --bless writes them", ran.out, ran.err);
+    assert!(ran.out.ends_with("\n4 passed, 0 failed\n"), "{}", ran.out);
+}
