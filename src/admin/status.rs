@@ -128,13 +128,11 @@ pub struct RefillStatus {
 
 impl RefillStatus {
     /// What a lane tells of its refill.
-    #[expect(clippy::cast_precision_loss, reason = "a share")]
     pub fn new(view: &RefillView, mode: RefillMode) -> RefillStatus {
-        let (whole, done) = (view.top.saturating_sub(view.low), view.top.saturating_sub(view.cursor));
         RefillStatus {
             mode: mode.as_str(),
             position: view.cursor,
-            covered_ratio: if whole > 0 { (done as f64 / whole as f64).clamp(0.0, 1.0) } else { 0.0 },
+            covered_ratio: view.covered_of_pass(),
             pass: view.slice + 1,
             passes: view.slices,
             records_read: view.counts.read,

@@ -86,9 +86,14 @@ impl RefillView {
     /// Share of the history that is covered, over all slices: 0 to 1.
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     pub fn covered(&self) -> f64 {
+        (self.slice as f64 + self.covered_of_pass()) / self.slices.max(1) as f64
+    }
+
+    /// Share of the history that this pass has covered: 0 to 1.
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    pub fn covered_of_pass(&self) -> f64 {
         let (whole, done) = (self.top.saturating_sub(self.low), self.top.saturating_sub(self.cursor));
-        let of_slice = if whole > 0 { (done as f64 / whole as f64).clamp(0.0, 1.0) } else { 0.0 };
-        (self.slice as f64 + of_slice) / self.slices.max(1) as f64
+        if whole > 0 { (done as f64 / whole as f64).clamp(0.0, 1.0) } else { 0.0 }
     }
 }
 
