@@ -129,11 +129,14 @@ pub async fn drive<R: AsRecord, S: Sink, D: DeadLetters, O: Observer>(
             let views = worker.views();
             if let Some((id, reports)) = asked.due(&views, now.monotonic) {
                 waiting.push(Box::pin(async move {
-                    // What cannot be told or heard now is in a second.
-                    if let Some(id) = id {
+                    // What cannot be heard or told now is in a second.
+                    let Ok(asked) = sink.refill_asked().await else { return Input::Tick };
+                    if let (Some(id), Some(stands)) = (id, &asked)
+                        && stands.request.id == *id
+                    {
                         let _ = sink.tell_refill(&id, &reports, now.unix_ms).await;
                     }
-                    sink.refill_asked().await.map_or(Input::Tick, Input::RefillAsked)
+                    Input::RefillAsked(asked)
                 }));
             }
             observer.observe(worker.take_counts(), views);

@@ -63,7 +63,7 @@ pub trait Sink {
     /// Errors: of the world; what was heard before stands.
     fn refill_asked(&self) -> impl Future<Output = Result<Option<RefillAsked>, WorldError>>;
 
-    /// Tells how far lanes are with the refill of that name.
+    /// Tells how far lanes are with the refill of that name, which stood a moment ago. Of any other one it says nothing.
     fn tell_refill(
         &self,
         id: &str,

@@ -1,7 +1,7 @@
 //! A refill that was asked for: a request that stands in Redis, and what the lanes tell of it.
 //!
-//! A hash each: `request` is the request's JSON, every other field a lane and its report. Both the group's lanes
-//! and whoever asks go through here. Start at [`RedisSink::refill_asked`].
+//! A hash: `request` is the request's JSON, every other field the request's id, a lane, and the lane's report. An id,
+//! since a report may come late, when another request stands. Both the group's lanes and whoever asks go through here. Start at [`RedisSink::refill_asked`].
 
 use std::collections::BTreeMap;
 
@@ -35,7 +35,7 @@ impl RedisSink {
         let mut lanes = BTreeMap::new();
         for (field, report) in &fields {
             let report = serde_json::from_slice::<LaneReport>(report);
-            if let (Some(lane), Ok(report)) = (lane_of(field), report) {
+            if let (Some(lane), Ok(report)) = (lane_of(field, &request.id), report) {
                 lanes.insert(lane, report);
             }
         }
@@ -64,16 +64,14 @@ impl RedisSink {
         self.asked_call(&key, cmd).await.map(drop)
     }
 
-    /// Tells how far lanes are. What is told of a request that does not stand any more is forgotten with the next
-    /// one.
+    /// Tells how far lanes are with the request of that id.
     pub(super) async fn tell_refill(
         &self,
         id: &str,
         reports: &[(LaneName, LaneReport)],
         now_ms: i64,
     ) -> Result<(), WorldError> {
-        let stands = self.refill_asked().await?.is_some_and(|asked| asked.request.id == id);
-        if reports.is_empty() || !stands {
+        if reports.is_empty() {
             return Ok(());
         }
         let key = self.own.refill_request();
@@ -81,7 +79,7 @@ impl RedisSink {
         cmd.arg(&key);
         for (lane, report) in reports {
             let json = serde_json::to_string(report).map_err(|_| WorldError::Protocol)?;
-            cmd.arg(format!("{}:{}", lane.topic, lane.partition)).arg(json);
+            cmd.arg(format!("{id}:{}:{}", lane.topic, lane.partition)).arg(json);
         }
         self.asked_call(&key, cmd).await?;
         self.expire(&key, now_ms).await
@@ -106,8 +104,10 @@ impl RedisSink {
     }
 }
 
-fn lane_of(field: &[u8]) -> Option<LaneName> {
-    let (topic, partition) = std::str::from_utf8(field).ok()?.rsplit_once(':')?;
+/// The lane that a field is of, under the request of that id.
+fn lane_of(field: &[u8], id: &str) -> Option<LaneName> {
+    let lane = std::str::from_utf8(field).ok()?.strip_prefix(id)?.strip_prefix(':')?;
+    let (topic, partition) = lane.rsplit_once(':')?;
     Some(LaneName { topic: topic.to_owned(), partition: partition.parse().ok()? })
 }
 
@@ -123,5 +123,21 @@ fn fields_of(reply: &Reply) -> Result<BTreeMap<Vec<u8>, Vec<u8>>, WorldError> {
         }
         Reply::Map(pairs) => pairs.iter().map(|(name, value)| pair((name, value))).collect(),
         _ => Err(WorldError::Protocol),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A lane that was through with one request would have been left out of the next one.
+    #[test]
+    fn a_report_that_comes_late_says_nothing_of_the_next_request() {
+        let lane = LaneName { topic: "a:b".to_owned(), partition: 3 };
+        assert_eq!(lane_of(b"17-1:a:b:3", "17-1"), Some(lane));
+        for field in ["17-1:a:b:3", "17-10:a:b:3", "a:b:3", "request"] {
+            assert_eq!(lane_of(field.as_bytes(), "18-1"), None, "{field}");
+        }
+        assert_eq!(lane_of(b"17-10:a:b:3", "17-1"), None);
     }
 }
