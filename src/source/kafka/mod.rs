@@ -40,6 +40,7 @@ mod start;
 mod status;
 mod tally;
 pub mod topic_reader;
+mod topics;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;

@@ -12,6 +12,7 @@ use rdkafka::{Message as _, Offset, TopicPartitionList};
 use super::error::{code_name, name};
 use super::positions::watermarks;
 use super::properties::{Properties, Role};
+use super::topics::meant;
 use super::{KafkaRecord, SourceError, ffi};
 use crate::batch::LaneName;
 use crate::record::Position;
@@ -97,29 +98,15 @@ impl TopicReader {
         let mut counts: BTreeMap<String, i32> = BTreeMap::new();
         let mut missing = Vec::new();
         for asked in topics {
-            let pattern = asked
-                .starts_with('^')
-                .then(|| regex::Regex::new(&super::whole_name(asked)))
-                .transpose()
-                .map_err(|_| SourceError::Settings {
-                    detail: format!("the pattern {asked:?} cannot be read"),
-                })?;
             let before = counts.len();
-            for topic in metadata.topics() {
-                let matches = match &pattern {
-                    Some(pattern) => pattern.is_match(topic.name()),
-                    None => topic.name() == asked,
-                };
-                if !matches || topic.partitions().is_empty() {
-                    continue;
-                }
+            for topic in meant(&metadata, asked)?.into_iter().filter(|topic| !topic.partitions().is_empty()) {
                 if let Some(error) = topic.error() {
                     return Err(unreachable(format!("{}: {}", topic.name(), code_name(error.into()))));
                 }
                 let count = i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX);
                 counts.insert(topic.name().to_owned(), count);
             }
-            let known = pattern.is_none() && counts.contains_key(asked);
+            let known = !asked.starts_with('^') && counts.contains_key(asked);
             if counts.len() == before && !known {
                 missing.push(asked.clone());
             }

@@ -17,6 +17,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use super::error::name;
 use super::metadata::CommitMetadata;
 use super::properties::{Properties, Role};
+use super::topics::meant;
 use super::{KafkaRecord, SourceError, ffi};
 use crate::batch::LaneName;
 use crate::clock::SystemClock;
@@ -132,22 +133,10 @@ impl TopicReader {
         let metadata = self.consumer.fetch_metadata(None, self.within).map_err(|error| no_answer(&error))?;
         let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
         for asked in topics {
-            let pattern = match asked.strip_prefix('^') {
-                None => None,
-                Some(_) => Some(regex::Regex::new(&super::whole_name(asked)).map_err(|_| {
-                    SourceError::Settings { detail: format!("the pattern {asked:?} cannot be read") }
-                })?),
-            };
-            let named = metadata.topics().iter().filter(|topic| match &pattern {
-                Some(pattern) => pattern.is_match(topic.name()),
-                None => topic.name() == asked && topic.error().is_none(),
-            });
-            let before = counts.len();
-            let known = counts.contains_key(asked.as_str());
-            for topic in named.filter(|topic| topic.error().is_none()) {
+            for topic in meant(&metadata, asked)?.into_iter().filter(|topic| topic.error().is_none()) {
                 counts.insert(topic.name(), i32::try_from(topic.partitions().len()).unwrap_or(i32::MAX));
             }
-            if pattern.is_none() && !known && counts.len() == before {
+            if !asked.starts_with('^') && !counts.contains_key(asked.as_str()) {
                 return Err(SourceError::Settings {
                     detail: format!("the topic {asked:?} does not exist, or this user may not see it"),
                 });
