@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use crate::support::cache::{self, Cached};
 use crate::support::instance::{Bench, Instance};
+use crate::support::load::StopOnDrop;
 use crate::support::redis::{Client, RedisCluster, RedisServer};
 use crate::support::rig::{Database, Rig};
 use crate::support::scene::LONG;
@@ -82,14 +83,11 @@ fn avro_equals_the_database_with_the_registry_away_and_a_column_added() {
 #[test]
 fn a_cluster_equals_the_database_with_a_slot_migrated_in_the_middle() {
     let cluster = RedisCluster::start();
-    let nodes: Vec<String> =
-        cluster.masters.iter().map(|node| format!("\"127.0.0.1:{}\"", node.port)).collect();
-    let target = format!("cluster = [{}]", nodes.join(", "));
     follow(Plot {
         name: "e2e_cluster",
-        target: &target,
+        target: &cluster.target(),
         converters: &[],
-        clients: &mut || cluster.masters.iter().map(RedisServer::client).collect(),
+        clients: &mut || cluster.clients(),
         at: &mut |step, _| {
             // Of every key that the load touches most, the slot of one: half of it at once, half a while later.
             // And that of all addresses, with what the guard remembers of each.
@@ -189,14 +187,6 @@ fn follow(plot: Plot<'_>) {
         left
     });
     assert!(left.statements > 1_000, "{} statements were committed", left.statements);
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 /// Waits until the writers have done so many more transactions: a wait on work, not on time.

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use crate::support::broker;
 use crate::support::instance::Instance;
+use crate::support::load::StopOnDrop;
 use crate::support::scene::{Draft, LONG, Scene, event, record_key};
 use crate::support::topic::Topic;
 use crate::support::wait_for;
@@ -51,14 +52,6 @@ fn joins_and_leaves(scene: &Scene) {
     scene.await_committed(PARTITIONS, &first);
     first.await_ready();
     assert_eq!(first.stop(), 0);
-}
-
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
 }
 
 #[test]

@@ -16,6 +16,7 @@ mod guard;
 mod guard_race;
 mod handler;
 mod kafka_source;
+mod losses;
 mod member_contract;
 mod merging;
 mod mutated_captures;

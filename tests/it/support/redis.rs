@@ -11,6 +11,7 @@ use stoker::settings::{RedisAddress, RedisSettings, RedisTarget};
 pub(crate) struct RedisServer {
     child: Child,
     pub(crate) port: u16,
+    options: Vec<String>,
     // Deleted after the server has ended.
     folder: tempfile::TempDir,
 }
@@ -39,6 +40,13 @@ impl RedisServer {
         self.child = spawn(self.port, self.folder.path(), options);
     }
 
+    /// Starts it again where it was killed, with what its folder holds: of a cluster's node who it is, and no data.
+    pub(crate) fn revive(&mut self) {
+        let options: Vec<&str> = self.options.iter().map(String::as_str).collect();
+        self.child = spawn(self.port, self.folder.path(), &options);
+        assert!(wait_for(Duration::from_secs(20), || answers(self.port)), "the server is back");
+    }
+
     /// Kills it (with -9).
     pub(crate) fn kill(&mut self) {
         self.child.kill().unwrap();
@@ -59,7 +67,8 @@ impl RedisServer {
             if wait_for(Duration::from_secs(10), || child.try_wait().unwrap().is_some() || answers(port))
                 && child.try_wait().unwrap().is_none()
             {
-                return RedisServer { child, port, folder };
+                let options = options.iter().map(|option| (*option).to_owned()).collect();
+                return RedisServer { child, port, options, folder };
             }
             let _ = child.kill();
             let _ = child.wait();
@@ -171,11 +180,28 @@ impl RedisCluster {
         settings(RedisTarget::Cluster(seeds.collect()))
     }
 
+    /// `[redis]`'s line of settings, with all masters.
+    pub(crate) fn target(&self) -> String {
+        let nodes: Vec<String> =
+            self.masters.iter().map(|node| format!("\"127.0.0.1:{}\"", node.port)).collect();
+        format!("cluster = [{}]", nodes.join(", "))
+    }
+
+    /// A client of each master.
+    pub(crate) fn clients(&self) -> Vec<Client> {
+        self.masters.iter().map(RedisServer::client).collect()
+    }
+
     /// The master that serves a slot, as that master itself says.
     pub(crate) fn master_of(&self, slot: u16) -> &RedisServer {
+        &self.masters[self.number_of(slot)]
+    }
+
+    /// Its number.
+    pub(crate) fn number_of(&self, slot: u16) -> usize {
         self.masters
             .iter()
-            .find(|master| {
+            .position(|master| {
                 let mut client = master.client();
                 let nodes: String = redis::cmd("CLUSTER").arg("NODES").query(&mut client.0).unwrap();
                 let myself = nodes.lines().find(|line| line.contains("myself")).unwrap().to_owned();
