@@ -7,6 +7,7 @@ mod live;
 mod members;
 mod objects;
 mod resume;
+mod scale;
 mod sweep;
 mod topic;
 
