@@ -3,6 +3,7 @@
 //! At the end what is in Redis equals what is in the database. The expected values are written in SQL
 //! (`tests/shop/typed.expected.sql`), apart from Stoker's own rendering.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -10,7 +11,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::support::broker;
 use crate::support::cache::{self, Cached};
+use crate::support::failover::Replicated;
 use crate::support::instance::{Bench, Instance};
 use crate::support::load::StopOnDrop;
 use crate::support::redis::{Client, RedisCluster, RedisServer};
@@ -96,6 +99,48 @@ fn a_cluster_equals_the_database_with_a_slot_migrated_in_the_middle() {
                     cache::migrate_slot(&cluster, cache::slot(key));
                 }
             }
+        },
+        last_coupon: r#"{"id":999,"code":"code 999"}"#,
+    });
+}
+
+#[test]
+fn a_cluster_equals_the_database_with_a_master_replaced_by_a_replica_that_lagged() {
+    const NAME: &str = "e2e_failover";
+    let nodes = RefCell::new(Replicated::start());
+    let target = nodes.borrow().cluster.target();
+    // Where the boards are, and much else.
+    let slot = cache::slot("contact-emails");
+    let number = nodes.borrow().cluster.number_of(slot);
+    let mut committed_at_cut = 0;
+    let await_committed_above = |least: i64, instance: &Instance| -> i64 {
+        let (brokers, topic) = (Rig::shared().brokers(), format!("{NAME}.public.contacts"));
+        let mut sum = 0;
+        let moved = wait_for(LONG, || {
+            sum = broker::committed(brokers, NAME, &topic, 3).into_iter().flatten().sum();
+            sum > least
+        });
+        assert!(moved, "{sum} is committed, not over {least}:\n{}", instance.story());
+        sum
+    };
+    follow(Plot {
+        name: NAME,
+        target: &target,
+        converters: &[],
+        clients: &mut || nodes.borrow().clients(),
+        at: &mut |step, moment| match step {
+            2 => {
+                committed_at_cut = await_committed_above(0, moment.instance);
+                nodes.borrow_mut().cut(number);
+            }
+            // What the replica lacks is committed: who comes next does not read it of its own accord.
+            3 => {
+                await_committed_above(committed_at_cut, moment.instance);
+                let mut nodes = nodes.borrow_mut();
+                nodes.master(number).kill();
+                nodes.promote(number);
+            }
+            _ => {}
         },
         last_coupon: r#"{"id":999,"code":"code 999"}"#,
     });
