@@ -26,8 +26,8 @@ use crate::refill::{LaneReport, RefillAsked, RefillRequest};
 use crate::settings::{Settings, units};
 use crate::sink::redis::RedisSink;
 use crate::source::StopReason;
-use crate::source::kafka::TopicReader;
 use crate::source::kafka::topic_reader::Extent;
+use crate::source::kafka::{TopicReader, open_transactions};
 use crate::telemetry::chain;
 
 /// Between two looks; the lanes tell once a second.
@@ -253,7 +253,12 @@ impl Job<'_> {
             // It is over all the same, and forgotten in a week.
             complain(format_args!("refill: the request could not be taken away: {error}"));
         }
-        let report = Report::new(id, extents, &lanes, why, teller.took());
+        let names = extents.iter().map(|extent| &extent.name).filter(|_| why.is_none());
+        let open = open_transactions(&self.settings.kafka, names).unwrap_or_else(|error| {
+            complain(format_args!("refill: whether transactions are open could not be told: {error}"));
+            Vec::new()
+        });
+        let report = Report::new(id, extents, &lanes, why, teller.took()).with_open(open);
         ended(report.exit(), report.write(output))
     }
 }

@@ -29,6 +29,7 @@ mod readme;
 mod redis_cluster;
 mod redis_sink;
 mod refill;
+mod refill_ends;
 mod registry_tls;
 mod simulation;
 mod sink_contract;

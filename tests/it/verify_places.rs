@@ -1,52 +1,23 @@
 //! `stoker verify` where topics and caches are not as simple: transactions, retention, evictions, a cluster with a slot
 //! on the move.
 
-use rdkafka::ClientConfig;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-
 use crate::support::broker;
 use crate::support::cache::slot;
 use crate::support::redis::RedisCluster;
 use crate::support::rig::Rig;
 use crate::support::scene::{Draft, LONG, Scene, event, record_key};
-use crate::support::topic::Topic;
+use crate::support::topic::{Topic, Transactional};
 use crate::support::wait_for;
 use crate::verify::Said;
-
-/// A producer that writes in transactions.
-struct Transactional {
-    topic: &'static str,
-    producer: BaseProducer,
-}
-
-impl Transactional {
-    fn to(topic: &'static str, brokers: &str) -> Transactional {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", brokers).set("transactional.id", topic);
-        let producer: BaseProducer = config.create().unwrap();
-        producer.init_transactions(LONG).unwrap();
-        Transactional { topic, producer }
-    }
-
-    fn begin(&self, ids: std::ops::Range<usize>, version: usize) {
-        self.producer.begin_transaction().unwrap();
-        for id in ids {
-            let (key, value) = (record_key(id), event(id, version));
-            let record = BaseRecord::to(self.topic).partition(0).key(&key).payload(&value);
-            self.producer.send(record).map_err(|(error, _)| error).unwrap();
-        }
-        self.producer.flush(LONG).unwrap();
-    }
-}
 
 #[test]
 fn transactions_end_a_topic_with_markers_and_what_is_aborted_or_open_does_not_count() {
     let scene = Scene::new("verify_transactions", 1);
     let producer = Transactional::to("verify_transactions", scene.brokers);
     producer.begin(0..10, 1);
-    producer.producer.commit_transaction(LONG).unwrap();
+    producer.commit();
     producer.begin(5..15, 2);
-    producer.producer.abort_transaction(LONG).unwrap();
+    producer.abort();
     let bench = scene.draft.bench();
     let instance = bench.start();
     scene.await_applied(0..10, 1, &instance);
@@ -61,7 +32,7 @@ fn transactions_end_a_topic_with_markers_and_what_is_aborted_or_open_does_not_co
     scene.redis.client().run::<()>(&["SET", "verify_transactions:77", "{}", "EX", "3600"]);
     let said = Said::by(&bench, &[]);
     assert_eq!(said.differences(), vec![("verify_transactions:77", "extra")], "markers are no compaction");
-    producer.producer.abort_transaction(LONG).unwrap();
+    producer.abort();
     assert_eq!(instance.stop(), 0);
 }
 

@@ -13,6 +13,7 @@ use crate::cli::{Output, complain};
 use crate::clock::SystemClock;
 use crate::error::WorldError;
 use crate::refill::{AskedState, LaneReport, RefillCounts};
+use crate::source::kafka::OpenTransaction;
 use crate::source::kafka::topic_reader::Extent;
 
 /// Where nobody watches, a line so often.
@@ -50,6 +51,9 @@ pub(super) struct Report<'r> {
     keys_written: u64,
     keys_seen: u64,
     changes_failed: u64,
+    /// Where a transaction was open in the end: what lies behind its beginning is not refilled, and comes live.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    open_transactions: Vec<OpenTransaction>,
 }
 
 impl Report<'_> {
@@ -81,7 +85,12 @@ impl Report<'_> {
             keys_written: written,
             keys_seen: seen,
             changes_failed: failed,
+            open_transactions: Vec::new(),
         }
+    }
+
+    pub(super) fn with_open(self, open_transactions: Vec<OpenTransaction>) -> Self {
+        Report { open_transactions, ..self }
     }
 
     pub(super) fn exit(&self) -> Exit {
@@ -120,6 +129,12 @@ impl Report<'_> {
                     self.partitions,
                     Duration::from_millis(self.took_ms).as_secs_f64()
                 )?;
+                for OpenTransaction { topic, partition, from, to } in &self.open_transactions {
+                    writeln!(
+                        out,
+                        "  {topic}/{partition}: a transaction is open; positions {from} to {to} come live once it ends"
+                    )?;
+                }
             }
         }
         out.flush()

@@ -20,6 +20,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use super::error;
 use super::positions::ask_watermarks;
 use super::properties::{Properties, Role};
+use super::stable::say_open;
 use super::tally::Tally;
 use super::{KafkaRecord, SourceError};
 use crate::batch::{LaneId, LaneName};
@@ -276,6 +277,9 @@ impl<'s> Reader<'s, '_> {
         let mut done = TopicPartitionList::new();
         done.add_partition(&window.ask.name.topic, partition);
         let _ = consumer.pause(&done);
+        if window.ask.request.number == 1 {
+            say_open(consumer, &window.ask.name);
+        }
         self.send(window, true)
     }
 

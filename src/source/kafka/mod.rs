@@ -36,6 +36,7 @@ mod rebalance;
 mod record;
 mod reread;
 mod rewind;
+mod stable;
 mod start;
 mod status;
 mod tally;
@@ -61,6 +62,7 @@ pub use self::dead_letter::DeadLetterProducer;
 pub use self::error::SourceError;
 pub use self::record::KafkaRecord;
 pub use self::reread::{RereadError, reread};
+pub use self::stable::{OpenTransaction, open_transactions};
 pub use self::status::{PartitionStatus, Picture, Status};
 pub use self::topic_reader::TopicReader;
 

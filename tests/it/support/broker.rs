@@ -7,6 +7,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{Headers, Message};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -99,6 +100,29 @@ pub(crate) fn read_all(brokers: &str, topic: &str) -> Vec<Read> {
     });
     assert!(all, "{} of {count} records of {topic}", read.len());
     read
+}
+
+/// The offsets of all records that a partition still holds, as a reader of committed records sees them.
+pub(crate) fn offsets(brokers: &str, topic: &str, partition: i32) -> Vec<i64> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", brokers).set("group.id", "nobody").set("enable.partition.eof", "true");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let mut assigned = TopicPartitionList::new();
+    assigned.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    consumer.assign(&assigned).unwrap();
+    let mut offsets = Vec::new();
+    let all = wait_for(WITHIN, || {
+        loop {
+            match consumer.poll(Duration::from_millis(50)) {
+                Some(Ok(record)) => offsets.push(record.offset()),
+                Some(Err(KafkaError::PartitionEOF(_))) => return true,
+                Some(Err(error)) => panic!("{error}"),
+                None => return false,
+            }
+        }
+    });
+    assert!(all, "{} records of {topic}/{partition}", offsets.len());
+    offsets
 }
 
 /// Appends one record by a producer of its own, which knows the topic as it is by now.

@@ -1,0 +1,79 @@
+//! Transactions that are open: records that lie in a partition, and that no reader of committed ones gets before it ends.
+//!
+//! What can be read ends at the last stable offset, and with it a refill: its lane takes what lies behind once the
+//! transaction has been committed or aborted. That may be long where its producer hangs (`transaction.timeout.ms`), so
+//! it is said. Start at [`open_transactions`].
+
+use std::time::Duration;
+
+use rdkafka::consumer::BaseConsumer;
+use serde::Serialize;
+
+use super::positions::ask_watermarks;
+use super::properties::{Properties, Role};
+use super::{SourceError, error, ffi};
+use crate::batch::LaneName;
+use crate::record::Position;
+use crate::settings::KafkaSettings;
+
+/// Time for the broker to say where a partition ends.
+const ANSWER_WITHIN: Duration = Duration::from_secs(2);
+
+/// What of a partition lies behind the beginning of an open transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OpenTransaction {
+    /// The topic.
+    pub topic: String,
+    /// The partition.
+    pub partition: i32,
+    /// Where what can be read ends: the last stable offset.
+    pub from: Position,
+    /// Where the partition ends.
+    pub to: Position,
+}
+
+/// Those of the partitions in which a transaction is open now. Blocks for two round trips each.
+///
+/// # Errors
+/// Kafka's.
+pub fn open_transactions<'n>(
+    kafka: &KafkaSettings,
+    names: impl Iterator<Item = &'n LaneName>,
+) -> Result<Vec<OpenTransaction>, SourceError> {
+    let all = Properties::new(kafka, Role::Outside, None).set("isolation.level", "read_uncommitted");
+    let all: BaseConsumer = all.client().create().map_err(SourceError::client)?;
+    let stable: BaseConsumer =
+        Properties::new(kafka, Role::Outside, None).client().create().map_err(SourceError::client)?;
+    let no_answer = |cause| SourceError::Unreachable { detail: error::name(&cause) };
+    let mut open = Vec::new();
+    for name in names {
+        let (_, end) = ask_watermarks(&all, name, ANSWER_WITHIN).map_err(no_answer)?;
+        open.extend(open_below(&stable, name, end).map_err(no_answer)?);
+    }
+    Ok(open)
+}
+
+/// Says where a transaction is open in the partition, as far as the consumer has heard of its end by its fetches.
+pub(super) fn say_open(consumer: &BaseConsumer, name: &LaneName) {
+    let Some((_, end)) = ffi::known_watermarks(consumer, &name.topic, name.partition) else { return };
+    if let Ok(Some(OpenTransaction { topic, partition, from, to })) = open_below(consumer, name, end) {
+        tracing::warn!(
+            topic,
+            partition,
+            from,
+            to,
+            "a transaction is open: what lies in this range cannot be read before it ends, and is applied then"
+        );
+    }
+}
+
+/// `end` is older than the answer, and neither ever goes back: so where the answer is below it, something is open.
+fn open_below(
+    stable: &BaseConsumer,
+    name: &LaneName,
+    end: Position,
+) -> Result<Option<OpenTransaction>, rdkafka::error::KafkaError> {
+    let (low, from) = ask_watermarks(stable, name, ANSWER_WITHIN)?;
+    let LaneName { topic, partition } = name.clone();
+    Ok((low <= from && from < end).then_some(OpenTransaction { topic, partition, from, to: end }))
+}
