@@ -137,6 +137,8 @@ pub enum RefillNews {
     Done(RefillCounts),
     /// Redis has no room: what is not covered stays out, until its next change.
     NoRoom(RefillCounts),
+    /// The topic has grown, and its records are not placed by Kafka's own hash: none is left out.
+    PlacedOtherwise,
 }
 
 /// What is counted when a batch comes back.

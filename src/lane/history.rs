@@ -200,6 +200,9 @@ impl Lane {
             self.refill = None;
             return;
         }
+        if refill.doubts_placing() {
+            out.push(Act::Refill(RefillNews::PlacedOtherwise));
+        }
         if refill.wants_top() {
             refill.restart(self.position);
         }

@@ -323,9 +323,15 @@ impl<'a> Watcher<'a> {
                     mode = owed.mode.as_str(),
                     "refill: the history is walked through backwards, newest first"
                 ),
+                RefillNews::PlacedOtherwise => warn!(
+                    topic,
+                    partition,
+                    "refill: the topic has more partitions than it had, and its records are not placed by Kafka's own \
+                     hash: what a former partition holds of a key that has moved may come back with an old value"
+                ),
                 RefillNews::Done(counts) => {
                     metrics::refilled("done");
-                    metrics::refill_keys(counts.written, counts.seen);
+                    metrics::refill_counts(counts);
                     info!(
                         topic,
                         partition,
@@ -333,12 +339,13 @@ impl<'a> Watcher<'a> {
                         written = counts.written,
                         seen = counts.seen,
                         failed = counts.failed,
+                        moved = counts.moved,
                         "refill: done"
                     );
                 }
                 RefillNews::NoRoom(counts) => {
                     metrics::refilled("no_room");
-                    metrics::refill_keys(counts.written, counts.seen);
+                    metrics::refill_counts(counts);
                     error!(
                         topic,
                         partition,

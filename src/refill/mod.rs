@@ -16,6 +16,7 @@
 //!
 //! Pure. Which history is owed is the lane's to know ([`crate::lane`]), reading is the source's. Start at [`Refill`].
 
+mod growth;
 mod request;
 mod seen;
 mod window;
@@ -24,6 +25,8 @@ use std::collections::VecDeque;
 
 use smallvec::SmallVec;
 
+pub use self::growth::Growth;
+use self::growth::Placing;
 pub use self::request::{AskedState, LaneReport, RefillAsked, RefillRequest, Scope};
 pub use self::seen::FINGERPRINT_BYTES_MAX;
 use self::seen::{Fingerprint, Seen};
@@ -108,6 +111,8 @@ pub struct RefillCounts {
     pub seen: u64,
     /// Changes that failed, and were left out.
     pub failed: u64,
+    /// Records that were left out, their key having moved to another partition.
+    pub moved: u64,
 }
 
 /// The refill of one lane.
@@ -130,6 +135,7 @@ pub struct Refill {
     reading: Option<Reading>,
     ready: Option<Covered>,
     writing: Option<Covered>,
+    placing: Placing,
     counts: RefillCounts,
 }
 
@@ -189,6 +195,7 @@ impl Refill {
             reading: None,
             ready: None,
             writing: None,
+            placing: Placing::default(),
             counts: RefillCounts::default(),
         }
     }
@@ -231,6 +238,16 @@ impl Refill {
         self.low.is_some_and(|low| self.cursor <= low)
     }
 
+    /// The records that come next are of a topic that has grown, or has not.
+    pub fn set_growth(&mut self, growth: Option<Growth>) {
+        self.placing.set(growth);
+    }
+
+    /// True once where records whose key may have moved stay in, for they are not placed by Kafka's own hash.
+    pub fn doubts_placing(&mut self) -> bool {
+        self.placing.doubts()
+    }
+
     /// True where a record of that window is to be handled: one of this window and of this slice.
     pub fn wants(&mut self, number: u64, record_key: Option<&[u8]>, timestamp_ms: Option<i64>) -> bool {
         let Some(reading) = self.reading.as_mut().filter(|reading| reading.request.number == number) else {
@@ -245,6 +262,10 @@ impl Refill {
             return false;
         }
         reading.is_of_slice = true;
+        if record_key.is_some_and(|key| self.placing.leaves_out(key)) {
+            self.counts.moved += 1;
+            return false;
+        }
         if self.is_of_slice(record_key) {
             // Most of a hot row's history: it is not even decoded.
             return !record_key.is_some_and(|key| self.seen.contains(self.seen.record(key)));
@@ -327,6 +348,10 @@ impl Refill {
         else {
             return;
         };
+        let again = self.placing.judge(!too_large);
+        if again {
+            return;
+        }
         if too_large {
             self.window_records = (request.records / 2).max(1);
             return;

@@ -103,13 +103,16 @@ pub struct LaneReport {
     pub seen: u64,
     /// Changes that failed, and were left out.
     pub failed: u64,
+    /// Records left out, for their key has moved to another partition.
+    #[serde(default)]
+    pub moved: u64,
 }
 
 impl LaneReport {
     /// Of these counts.
     pub fn new(state: AskedState, covered: f64, counts: RefillCounts) -> LaneReport {
-        let RefillCounts { read, written, seen, failed } = counts;
-        LaneReport { state, covered, read, written, seen, failed }
+        let RefillCounts { read, written, seen, failed, moved } = counts;
+        LaneReport { state, covered, read, written, seen, failed, moved }
     }
 }
 

@@ -4,7 +4,7 @@
 use std::fmt::Display;
 
 use super::units::{show_duration, show_share, show_size};
-use super::{LogFormat, OnError, RedisAddress, RedisTarget, Settings, Start};
+use super::{LogFormat, OnError, Partitioner, RedisAddress, RedisTarget, Settings, Start};
 
 use crate::entity::{GuardBy, GuardRule, Topics};
 
@@ -50,6 +50,13 @@ impl Settings {
                 Start::Refill => "refill",
                 Start::Earliest => "earliest",
                 Start::Latest => "latest",
+            },
+        );
+        lines.say(
+            "kafka.partitioner",
+            match self.kafka.partitioner {
+                Partitioner::Murmur2 => "murmur2",
+                Partitioner::Unknown => "unknown",
             },
         );
         for (name, value) in &self.kafka.properties {

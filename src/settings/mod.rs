@@ -75,6 +75,8 @@ pub struct KafkaSettings {
     pub group: String,
     /// Where a group without positions starts.
     pub start: Start,
+    /// How the topics' producers place records.
+    pub partitioner: Partitioner,
     /// librdkafka properties, passed through. Values may be secrets.
     pub properties: Vec<(String, Secret)>,
 }
@@ -89,6 +91,16 @@ pub enum Start {
     Earliest,
     /// From the end.
     Latest,
+}
+
+/// How producers place records that have a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Partitioner {
+    /// By the hash of Kafka's own producers, so that it is known which keys move where a topic grows.
+    #[default]
+    Murmur2,
+    /// In some other way, or it is not known.
+    Unknown,
 }
 
 /// `[registry]`.

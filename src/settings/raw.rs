@@ -135,6 +135,10 @@ pub(super) struct Kafka {
     /// at the first record, "latest" at the end.
     #[schemars(extend("default" = "refill"))]
     pub(super) start: Option<Start>,
+    /// How the topics' producers place records by their key: "murmur2" as Kafka's own do, so that a refill leaves out
+    /// keys that belong to another partition since their topic has grown; "unknown" leaves nothing out.
+    #[schemars(extend("default" = "murmur2"))]
+    pub(super) partitioner: Option<Partitioner>,
     /// Any librdkafka property, passed through as it is, but for those that Stoker sets itself.
     pub(super) properties: Option<BTreeMap<String, Property>>,
 }
@@ -159,6 +163,16 @@ pub(super) enum Start {
     Earliest,
     /// From the end.
     Latest,
+}
+
+/// How producers place records that have a key.
+#[derive(Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Partitioner {
+    /// By the hash of Kafka's own producers.
+    Murmur2,
+    /// In some other way, or it is not known.
+    Unknown,
 }
 
 /// A property's value.

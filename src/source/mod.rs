@@ -15,7 +15,7 @@ use tokio::sync::mpsc::Sender;
 
 use crate::batch::{Epoch, LaneId, LaneName, Owed};
 use crate::record::Position;
-use crate::refill::HistoryRequest;
+use crate::refill::{Growth, HistoryRequest};
 
 /// What a source tells a worker, in order. `R` is the record as the source delivers it.
 #[derive(Debug)]
@@ -93,6 +93,8 @@ pub struct History<R> {
     pub records: Vec<R>,
     /// Present with the last part: where the window began, and the first position that can be read at all.
     pub end: Option<(Position, Position)>,
+    /// That the topic has more partitions than it had, where that is known and tells where keys belong.
+    pub growth: Option<Growth>,
 }
 
 /// One record on its way to its lane.

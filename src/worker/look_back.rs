@@ -22,6 +22,9 @@ impl<R: AsRecord> Worker<R> {
         self.pipeline.tell_rows(true);
         while let Some(part) = owned.history.front_mut() {
             owned.history_needs = None;
+            if let Some(refill) = owned.lane.refill_mut() {
+                refill.set_growth(part.growth);
+            }
             let mut records = std::mem::take(&mut part.records).into_iter();
             for record in records.by_ref() {
                 let seen = record.as_record();

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use stoker::batch::{Epoch, LaneId};
 use stoker::dead_letter::{DeadLetters, Letter, Stage};
 use stoker::record::{AsRecord, OwnedRecord};
-use stoker::settings::{KafkaSettings, Limits, Secret, Start};
+use stoker::settings::{KafkaSettings, Limits, Partitioner, Secret, Start};
 use stoker::source::kafka::mock::MockKafka;
 use stoker::source::kafka::probe::{Probe, Severity, probe};
 use stoker::source::kafka::{DeadLetterProducer, KafkaRecord, KafkaSource, RereadError, Status, reread};
@@ -177,6 +177,7 @@ impl Cluster {
             brokers: self.mock.brokers().to_owned(),
             group: format!("group-of-{}", self.topic),
             start: Start::Earliest,
+            partitioner: Partitioner::Murmur2,
             properties: [("session.timeout.ms", "3000"), ("heartbeat.interval.ms", "300")]
                 .map(|(name, value)| (name.to_owned(), Secret::new(value.to_owned())))
                 .to_vec(),
@@ -671,6 +672,7 @@ fn the_probe_says_that_no_broker_answers() {
         brokers: "127.0.0.1:1".to_owned(),
         group: "g".to_owned(),
         start: Start::Earliest,
+        partitioner: Partitioner::Murmur2,
         properties: vec![("log_level".to_owned(), Secret::new("0".to_owned()))],
     };
     let look = Probe {

@@ -30,6 +30,7 @@ mod redis_cluster;
 mod redis_sink;
 mod refill;
 mod refill_ends;
+mod refill_growth;
 mod registry_tls;
 mod simulation;
 mod sink_contract;

@@ -13,10 +13,10 @@ use crate::support::topic::{Topic, Transactional};
 use crate::support::wait_for;
 
 /// A `stoker refill` under way.
-struct Refill(Child);
+pub(crate) struct Refill(Child);
 
 impl Refill {
-    fn begin(bench: &Bench, more: &[&str]) -> Refill {
+    pub(crate) fn begin(bench: &Bench, more: &[&str]) -> Refill {
         let settings = bench.settings();
         let child = Command::new(env!("CARGO_BIN_EXE_stoker"))
             .args(["refill", "-c", settings.to_str().unwrap(), "--output", "json"])
@@ -28,7 +28,7 @@ impl Refill {
     }
 
     /// Its report, once it is done.
-    fn done(mut self, instance: &Instance) -> Value {
+    pub(crate) fn done(mut self, instance: &Instance) -> Value {
         let ends = wait_for(LONG, || self.0.try_wait().unwrap().is_some());
         assert!(ends, "it does not end:\n{}", instance.story());
         let mut out = String::new();

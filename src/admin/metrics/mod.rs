@@ -19,6 +19,7 @@ use crate::dead_letter::Stage;
 use crate::decode::Ignored;
 use crate::entity::Entity;
 use crate::error::WorldError;
+use crate::refill::RefillCounts;
 use crate::verify::Difference;
 
 /// Buckets of `stoker_freshness_seconds`: a lone record takes milliseconds, a history hours.
@@ -350,7 +351,9 @@ pub fn refilled(result: &'static str) {
 }
 
 /// Keys of history that were written, and that were left out.
-pub fn refill_keys(written: u64, seen: u64) {
+pub fn refill_counts(counts: &RefillCounts) {
+    let RefillCounts { written, seen, moved, .. } = *counts;
+    counter!(table::REFILL_MOVED).increment(moved);
     counter!(table::REFILL_KEYS, "result" => "written").increment(written);
     counter!(table::REFILL_KEYS, "result" => "seen").increment(seen);
 }

@@ -104,6 +104,9 @@ metrics! {
         "no_room: Redis is out of memory; give it more, then ask for a refill.";
     REFILL_KEYS = "stoker_refill_keys_total", Counter, "keys", ["result"],
         "Keys of history: written, or seen (left out, for something newer was there).", "";
+    REFILL_MOVED = "stoker_refill_moved_records_total", Counter, "records", [],
+        "Records of history left out, for their key belongs to another partition since the topic has grown.",
+        "Rows that have not changed since come back with their next change; see `kafka.partitioner`.";
     TAKE_OVERS = "stoker_take_overs_total", Counter, "lanes", [],
         "Lanes taken over.", "Many an hour: look for rebalances and restarts.";
     COMMITS = "stoker_commits_total", Counter, "commits", ["result"],

@@ -67,7 +67,7 @@ fn rendered() -> String {
         retried(&WorldError::Timeout);
         rewound("missing");
         refilled("done");
-        refill_keys(5, 2);
+        refill_counts(&RefillCounts { written: 5, seen: 2, moved: 1, ..RefillCounts::default() });
         commits(1, 0);
     });
     let mut snapshot = Status::new(2_500).snapshot();

@@ -51,6 +51,8 @@ pub(super) struct Report<'r> {
     keys_written: u64,
     keys_seen: u64,
     changes_failed: u64,
+    /// Records left out, for their key belongs to another partition since the topic has grown.
+    records_moved: u64,
     /// Where a transaction was open in the end: what lies behind its beginning is not refilled, and comes live.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     open_transactions: Vec<OpenTransaction>,
@@ -72,7 +74,7 @@ impl Report<'_> {
             None if any(AskedState::KeysMax) => Ending::KeysMax,
             None => Ending::Done,
         };
-        let RefillCounts { read, written, seen, failed } = sum(lanes);
+        let RefillCounts { read, written, seen, failed, moved } = sum(lanes);
         Report {
             id,
             result,
@@ -85,6 +87,7 @@ impl Report<'_> {
             keys_written: written,
             keys_seen: seen,
             changes_failed: failed,
+            records_moved: moved,
             open_transactions: Vec::new(),
         }
     }
@@ -129,6 +132,13 @@ impl Report<'_> {
                     self.partitions,
                     Duration::from_millis(self.took_ms).as_secs_f64()
                 )?;
+                if self.records_moved > 0 {
+                    writeln!(
+                        out,
+                        "  {} records left out: their keys belong to other partitions since the topic has grown",
+                        self.records_moved
+                    )?;
+                }
                 for OpenTransaction { topic, partition, from, to } in &self.open_transactions {
                     writeln!(
                         out,
@@ -147,6 +157,7 @@ fn sum(lanes: &BTreeMap<LaneName, LaneReport>) -> RefillCounts {
         written: sum.written.saturating_add(lane.written),
         seen: sum.seen.saturating_add(lane.seen),
         failed: sum.failed.saturating_add(lane.failed),
+        moved: sum.moved.saturating_add(lane.moved),
     })
 }
 
@@ -246,7 +257,11 @@ mod tests {
         let extents =
             [Extent { name: name(0), low: 0, high: 300 }, Extent { name: name(1), low: 0, high: 100 }];
         let lane = |state, covered| {
-            LaneReport::new(state, covered, RefillCounts { read: 10, written: 4, seen: 1, failed: 0 })
+            LaneReport::new(
+                state,
+                covered,
+                RefillCounts { read: 10, written: 4, seen: 1, ..RefillCounts::default() },
+            )
         };
         let report = |first, second, why| {
             let lanes = BTreeMap::from([(name(0), first), (name(1), second)]);

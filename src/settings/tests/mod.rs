@@ -120,7 +120,7 @@ fn the_smallest_file_has_the_documented_defaults() {
         settings.describe().iter().map(|(name, value)| format!("{name}={value}")).collect();
     assert_eq!(
         shown.join(" "),
-        "kafka.brokers=localhost:9092 kafka.group=g kafka.start=refill redis.server=localhost:6379 redis.database=0 \
+        "kafka.brokers=localhost:9092 kafka.group=g kafka.start=refill kafka.partitioner=murmur2 redis.server=localhost:6379 redis.database=0 \
          redis.tls=off redis.own_prefix=stoker: redis.timeout=5s redis.connect_timeout=5s errors.on_error=stop \
          errors.breaker.share=5% errors.breaker.of=1000 limits.workers=3 limits.memory=128MiB \
          limits.batch_records=4096 limits.batch_bytes=1MiB limits.value_bytes=16MiB limits.drain=10s ready.lag=5s \

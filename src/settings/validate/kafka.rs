@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::Context;
 use crate::settings::document::Path;
-use crate::settings::raw::{Brokers, Kafka, Property, Start as RawStart};
+use crate::settings::raw::{Brokers, Kafka, Partitioner as RawPartitioner, Property, Start as RawStart};
 use crate::settings::redis_url::host_and_port;
-use crate::settings::{KafkaSettings, Limits, Secret, Start, defaults, units};
+use crate::settings::{KafkaSettings, Limits, Partitioner, Secret, Start, defaults, units};
 
 /// librdkafka properties that Stoker sets itself, and why they cannot be set here.
 const OWNED: [(&str, &str); 11] = [
@@ -43,6 +43,10 @@ pub(super) fn kafka(raw: &Kafka, path: &Path, context: &mut Context<'_, '_>) -> 
         Some(RawStart::Earliest) => Start::Earliest,
         Some(RawStart::Latest) => Start::Latest,
     };
+    let partitioner = match raw.partitioner {
+        None | Some(RawPartitioner::Murmur2) => Partitioner::Murmur2,
+        Some(RawPartitioner::Unknown) => Partitioner::Unknown,
+    };
     let mut properties = Vec::new();
     for (name, value) in raw.properties.iter().flatten() {
         let value = match value {
@@ -61,6 +65,7 @@ pub(super) fn kafka(raw: &Kafka, path: &Path, context: &mut Context<'_, '_>) -> 
         brokers: brokers?,
         group: group?.to_owned(),
         start,
+        partitioner,
         properties: properties.collect(),
     })
 }

@@ -18,7 +18,7 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::error;
-use super::positions::ask_watermarks;
+use super::positions::{ask_watermarks, partition_count};
 use super::properties::{Properties, Role};
 use super::stable::say_open;
 use super::tally::Tally;
@@ -26,7 +26,7 @@ use super::{KafkaRecord, SourceError};
 use crate::batch::{LaneId, LaneName};
 use crate::clock::SystemClock;
 use crate::record::Position;
-use crate::refill::HistoryRequest;
+use crate::refill::{Growth, HistoryRequest};
 use crate::settings::{KafkaSettings, Limits};
 use crate::source::{History, ToWorker};
 
@@ -56,6 +56,8 @@ pub(super) struct Ask {
     pub(super) name: LaneName,
     pub(super) worker: usize,
     pub(super) request: HistoryRequest,
+    /// Partitions that the topic had when the group began, where keys are placed by Kafka's own hash.
+    pub(super) first_partition_count: Option<i32>,
 }
 
 /// The consumer of history: made when it is first needed.
@@ -98,6 +100,7 @@ struct Open<'s> {
     ask: Ask,
     from: Position,
     low: Position,
+    growth: Option<Growth>,
     next: Position,
     records: Vec<KafkaRecord<'s>>,
     bytes: usize,
@@ -143,6 +146,10 @@ impl<'s> Reader<'s, '_> {
             Err(error) => return Ok(Err(error.to_string())),
         };
         let Some(topic) = waiting.front().map(|ask| ask.name.topic.clone()) else { return Ok(Ok(())) };
+        let count = match partition_count(consumer, &topic, WATERMARKS_WITHIN) {
+            Ok(count) => count,
+            Err(error) => return Ok(Err(error::name(&error))),
+        };
         let mut open: BTreeMap<i32, Open<'s>> = BTreeMap::new();
         let mut others = VecDeque::new();
         let mut failed = None;
@@ -156,7 +163,8 @@ impl<'s> Reader<'s, '_> {
                 Ok((low, _)) => {
                     let from = ask.request.until.saturating_sub(ask.request.records).max(low);
                     let (records, bytes) = (Vec::new(), 0);
-                    let window = Open { ask, from, low, next: from, records, bytes };
+                    let growth = Growth::of(partition, ask.first_partition_count, count);
+                    let window = Open { ask, from, low, growth, next: from, records, bytes };
                     // A newer request of the same partition stands for an older one, whose lane is gone.
                     open.insert(partition, window);
                 }
@@ -284,10 +292,10 @@ impl<'s> Reader<'s, '_> {
     }
 
     fn send(&self, window: Open<'s>, last: bool) -> Result<(), Ended> {
-        let Open { ask, from, low, records, .. } = window;
+        let Open { ask, from, low, growth, records, .. } = window;
         let number = ask.request.number;
         let end = last.then_some((from, low));
-        let mut part = ToWorker::History(History { lane: ask.lane, number, records, end });
+        let mut part = ToWorker::History(History { lane: ask.lane, number, records, end, growth });
         let Some(worker) = self.workers.get(ask.worker) else { return Ok(()) };
         loop {
             match worker.try_send(part) {

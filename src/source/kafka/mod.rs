@@ -55,7 +55,7 @@ use self::context::Context;
 use self::history::{HistoryClient, Reader};
 use self::properties::{Properties, Role};
 use crate::clock::SystemClock;
-use crate::settings::{KafkaSettings, Limits, Start};
+use crate::settings::{KafkaSettings, Limits, Partitioner, Start};
 use crate::source::{Progress, StopReason, ToSource, WorkerSenders};
 
 pub use self::dead_letter::DeadLetterProducer;
@@ -75,6 +75,7 @@ pub struct KafkaSource {
     status: Arc<Status>,
     clock: SystemClock,
     start: Start,
+    partitioner: Partitioner,
     /// Time for a drain at shutdown.
     drain: Duration,
     /// Time for a drain at a revoke: not more than half a session, for it holds up every lane.
@@ -122,6 +123,7 @@ impl KafkaSource {
             status: Arc::new(Status::new(clock)),
             clock,
             start: kafka.start,
+            partitioner: kafka.partitioner,
             drain: limits.drain,
             revoke_drain: limits.drain.min(session / 2).min(poll_interval / 4),
             chunk_bytes_max: (limits.memory_bytes / CHUNK_SHARE / workers).clamp(1, feed::CHUNK_BYTES_MAX),

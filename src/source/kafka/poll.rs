@@ -23,6 +23,7 @@ use super::status::PartitionStatus;
 use super::tally::Tally;
 use super::{KafkaRecord, KafkaSource, error, ffi};
 use crate::batch::LaneName;
+use crate::settings::Partitioner;
 use crate::source::{Delivery, Progress, StopReason, ToSource, WorkerSenders};
 
 /// How long a poll waits where nothing else is to be done: also how late a rewind or a signal is heard.
@@ -186,7 +187,11 @@ impl<'s, 'r> Loop<'s, 'r> {
                 if let Some(lane) = self.lanes.get(lane) {
                     let (name, worker) = (lane.name.clone(), lane.worker);
                     // A reader that is gone has ended with the process.
-                    let _ = self.history.try_send(Ask { lane: lane.id, name, worker, request });
+                    let first_partition_count = lane
+                        .first_partition_count
+                        .filter(|_| self.source.partitioner == Partitioner::Murmur2);
+                    let ask = Ask { lane: lane.id, name, worker, request, first_partition_count };
+                    let _ = self.history.try_send(ask);
                 }
             }
             ToSource::Pause(lane) => self.set_paused(lane, true),

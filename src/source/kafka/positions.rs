@@ -124,7 +124,8 @@ fn commits<C: ConsumerContext>(
     Ok(commits)
 }
 
-fn partition_count<C: ConsumerContext>(
+/// How many partitions the topic has now.
+pub(super) fn partition_count<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
     topic: &str,
     within: Duration,

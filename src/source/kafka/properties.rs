@@ -173,13 +173,14 @@ impl Properties {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::{Secret, Start};
+    use crate::settings::{Partitioner, Secret, Start};
 
     fn kafka(properties: &[(&str, &str)]) -> KafkaSettings {
         KafkaSettings {
             brokers: "b:1".to_owned(),
             group: "g".to_owned(),
             start: Start::Refill,
+            partitioner: Partitioner::Murmur2,
             properties: properties
                 .iter()
                 .map(|(name, value)| ((*name).to_owned(), Secret::new((*value).to_owned())))

@@ -281,9 +281,10 @@ impl Process {
                 let deliver = |part: &[std::rc::Rc<_>]| part.iter().cloned().map(Delivered).collect();
                 let number = request.number;
                 let history = &mut self.seats[fetched.seat].history;
-                let part = History { lane, number, records: deliver(first), end: None };
+                let part = History { lane, number, records: deliver(first), end: None, growth: None };
                 history.push_back(ToWorker::History(part));
-                let part = History { lane, number, records: deliver(second), end: Some((from, 0)) };
+                let part =
+                    History { lane, number, records: deliver(second), end: Some((from, 0)), growth: None };
                 history.push_back(ToWorker::History(part));
             }
             ToSource::Pause(lane) => self.set_paused(lane, true),

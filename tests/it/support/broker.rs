@@ -69,6 +69,15 @@ pub(crate) fn ends(brokers: &str, topic: &str, partitions: i32) -> Vec<Option<i6
     (0..partitions).map(|partition| Some(end(partition))).collect()
 }
 
+/// The end of each of a topic's partitions, as many as there are by now.
+pub(crate) fn ends_of_all(brokers: &str, topic: &str) -> Vec<i64> {
+    let consumer = consumer(brokers, "nobody");
+    let metadata = consumer.fetch_metadata(Some(topic), WITHIN).unwrap();
+    let count = metadata.topics().first().map_or(0, |topic| topic.partitions().len());
+    let count = i32::try_from(count).unwrap();
+    (0..count).map(|partition| consumer.fetch_watermarks(topic, partition, WITHIN).unwrap().1).collect()
+}
+
 /// All records of a topic, partition by partition; none where there is no such topic.
 pub(crate) fn read_all(brokers: &str, topic: &str) -> Vec<Read> {
     let consumer = consumer(brokers, "nobody");

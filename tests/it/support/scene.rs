@@ -22,6 +22,8 @@ pub(crate) struct Draft {
     pub(crate) brokers: String,
     pub(crate) group: String,
     pub(crate) start: &'static str,
+    /// Any other lines of `[kafka]`.
+    pub(crate) kafka: String,
     /// Lines of `[kafka.properties]`.
     pub(crate) properties: String,
     /// Lines of `[redis]`.
@@ -43,6 +45,7 @@ impl Draft {
             brokers: brokers.to_owned(),
             group: name.to_owned(),
             start: "earliest",
+            kafka: String::new(),
             properties: SHORT_SESSION.to_owned(),
             redis: format!("url = \"redis://127.0.0.1:{redis}/0\""),
             errors: "on_error = \"stop\"".to_owned(),
@@ -56,9 +59,9 @@ impl Draft {
 
     /// The settings file.
     pub(crate) fn text(&self) -> String {
-        let Draft { brokers, group, start, properties, redis, errors, limits, more, entities } = self;
+        let Draft { brokers, group, start, kafka, properties, redis, errors, limits, more, entities } = self;
         format!(
-            "[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{group}\"\nstart = \"{start}\"\n[kafka.properties]\n{properties}\n\
+            "[kafka]\nbrokers = \"{brokers}\"\ngroup = \"{group}\"\nstart = \"{start}\"\n{kafka}\n[kafka.properties]\n{properties}\n\
              [redis]\n{redis}\n[errors]\n{errors}\n[limits]\n{limits}\n[admin]\nlisten = \"127.0.0.1:0\"\n{more}\n{entities}"
         )
     }
