@@ -1,11 +1,10 @@
 //! Reads the history that refills ask for: a second consumer, assigned by hand, outside the group.
 //!
-//! A thread of its own beside the poll thread, so that a long walk backwards never holds up live records. Windows
-//! are read in rounds, those of one topic at a time and all of its partitions together, since an assignment costs
-//! much more than a record. A window ends by positions: with the first record at or past its end, or where the
-//! partition ends. Start at [`Reader::run`].
+//! A thread of its own beside the poll thread, so that a long walk backwards never holds up live records. Each window
+//! is an assignment of its partition for as long as it is read, beside those of other partitions. It ends by positions:
+//! with the first record at or past its end, or where the partition ends. Start at [`Reader::run`].
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -35,18 +34,25 @@ const PART_RECORDS_MAX: usize = 1024;
 /// Bytes of keys and values in a part; one record may go past it.
 const PART_BYTES_MAX: usize = 1 << 20;
 /// Partitions whose windows are read at the same time.
-const ROUND_MAX: usize = 64;
+const OPEN_MAX: usize = 64;
+/// Records that are taken before it is looked who asks.
+const TURN_RECORDS: usize = 256;
+/// Records that librdkafka fetches ahead, over all partitions: what lies past a window's end is fetched for nothing. By
+/// 2,048 a walk took twice as long, for fetches waited.
+const AHEAD_RECORDS: &str = "32768";
+/// For how long it is believed where a partition begins before the broker is asked again.
+const BOUNDS_STAND_FOR: Duration = Duration::from_secs(5);
 /// Share of `limits.memory` for fetched history that waits in librdkafka: one part in so many.
 const QUEUE_SHARE: usize = 8;
-/// How long a poll waits: also how late the end of the process is heard.
-const POLL: Duration = Duration::from_millis(50);
+/// How long a poll waits: also how late the end of the process, or who asks, is heard.
+const POLL: Duration = Duration::from_millis(20);
 /// How long a full channel is waited for at a time.
 const FULL: Duration = Duration::from_millis(1);
 /// Time for the broker to say what can be read.
 const WATERMARKS_WITHIN: Duration = Duration::from_secs(2);
 /// Pause after the broker did not say.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// A round in which nothing comes for so long is begun again.
+/// Windows of which nothing comes for so long are begun again.
 const SILENT_FOR: Duration = Duration::from_secs(30);
 
 /// A request on its way to the reader.
@@ -72,6 +78,8 @@ impl HistoryClient {
         let properties = Properties::new(kafka, Role::Outside, Some(limits))
             .set("enable.partition.eof", "true")
             .set("queued.max.messages.kbytes", &queue_kib.to_string())
+            .set("queued.min.messages", AHEAD_RECORDS)
+            .set("fetch.queue.backoff.ms", "1")
             // What is asked for is there, but for the last window, whose end is waited for no longer than this.
             .set("fetch.wait.max.ms", "20");
         HistoryClient { properties, consumer: OnceLock::new() }
@@ -88,11 +96,25 @@ impl HistoryClient {
 
 /// The thread that reads.
 pub(super) struct Reader<'s, 'r> {
-    pub(super) client: &'s HistoryClient,
-    pub(super) workers: Vec<Sender<ToWorker<KafkaRecord<'s>>>>,
-    pub(super) asks: Receiver<Ask>,
-    pub(super) stop: &'r AtomicBool,
-    pub(super) clock: SystemClock,
+    client: &'s HistoryClient,
+    workers: Vec<Sender<ToWorker<KafkaRecord<'s>>>>,
+    asks: Receiver<Ask>,
+    stop: &'r AtomicBool,
+    clock: SystemClock,
+    waiting: VecDeque<Ask>,
+    /// The windows that are read, by their partition's number.
+    open: BTreeMap<i32, Open<'s>>,
+    bounds: HashMap<LaneName, Bounds>,
+}
+
+/// What the broker said of a partition.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    /// Where it begins.
+    low: Position,
+    /// Partitions of its topic.
+    count: i32,
+    asked_at: Duration,
 }
 
 /// A window that is being read.
@@ -106,150 +128,156 @@ struct Open<'s> {
     bytes: usize,
 }
 
-/// The process ends, or a worker has.
-struct Ended;
+/// Why reading does not go on.
+enum Halt {
+    /// The process ends, or a worker has.
+    Ended,
+    /// Kafka does not give it for now: the windows that are open are read again from their beginning.
+    Away(String),
+}
 
-impl<'s> Reader<'s, '_> {
+impl From<KafkaError> for Halt {
+    fn from(error: KafkaError) -> Halt {
+        Halt::Away(error::name(&error))
+    }
+}
+
+impl<'s, 'r> Reader<'s, 'r> {
+    pub(super) fn new(
+        client: &'s HistoryClient,
+        workers: Vec<Sender<ToWorker<KafkaRecord<'s>>>>,
+        asks: Receiver<Ask>,
+        stop: &'r AtomicBool,
+        clock: SystemClock,
+    ) -> Reader<'s, 'r> {
+        let (waiting, open, bounds) = (VecDeque::new(), BTreeMap::new(), HashMap::new());
+        Reader { client, workers, asks, stop, clock, waiting, open, bounds }
+    }
+
     /// Reads until the process stops, or nobody can ask any more.
     pub(super) fn run(mut self) {
-        let mut waiting: VecDeque<Ask> = VecDeque::new();
         let mut tally = Tally::default();
+        let mut heard_at = self.clock.now().monotonic;
         while !self.stop.load(Ordering::Acquire) {
-            match self.asks.recv_timeout(if waiting.is_empty() { POLL } else { Duration::ZERO }) {
+            let is_idle = self.waiting.is_empty() && self.open.is_empty();
+            match self.asks.recv_timeout(if is_idle { POLL } else { Duration::ZERO }) {
                 Ok(ask) => {
-                    waiting.push_back(ask);
-                    waiting.extend(self.asks.try_iter());
+                    self.waiting.push_back(ask);
+                    self.waiting.extend(self.asks.try_iter());
                 }
+                Err(RecvTimeoutError::Timeout) if is_idle => continue,
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
-            if waiting.is_empty() {
-                continue;
+            if is_idle {
+                heard_at = self.clock.now().monotonic;
             }
-            match self.round(&mut waiting) {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => {
-                    if let Some(count) = tally.count(&error, self.clock.now().monotonic) {
-                        tracing::warn!(error, count, "history cannot be read for now: the refill waits");
-                    }
-                    std::thread::sleep(AGAIN_AFTER);
+            let turned = self.turn();
+            let now = self.clock.now().monotonic;
+            let away = match turned {
+                Err(Halt::Ended) => return,
+                Err(Halt::Away(error)) => error,
+                Ok(false) if now.saturating_sub(heard_at) > SILENT_FOR => "Timeout".to_owned(),
+                Ok(false) => continue,
+                Ok(true) => {
+                    heard_at = now;
+                    continue;
                 }
-                Err(Ended) => return,
+            };
+            if let Some(count) = tally.count(&away, now) {
+                tracing::warn!(error = away, count, "history cannot be read for now: the refill waits");
             }
+            self.begin_again();
+            std::thread::sleep(AGAIN_AFTER);
+            heard_at = self.clock.now().monotonic;
         }
     }
 
-    /// Reads the windows of one topic that wait. Where Kafka does not answer, they wait on.
-    fn round(&mut self, waiting: &mut VecDeque<Ask>) -> Result<Result<(), String>, Ended> {
-        let consumer = match self.client.consumer() {
-            Ok(consumer) => consumer,
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        let Some(topic) = waiting.front().map(|ask| ask.name.topic.clone()) else { return Ok(Ok(())) };
-        let count = match partition_count(consumer, &topic, WATERMARKS_WITHIN) {
-            Ok(count) => count,
-            Err(error) => return Ok(Err(error::name(&error))),
-        };
-        let mut open: BTreeMap<i32, Open<'s>> = BTreeMap::new();
-        let mut others = VecDeque::new();
-        let mut failed = None;
-        for ask in waiting.drain(..) {
-            let partition = ask.name.partition;
-            if failed.is_some() || ask.name.topic != topic || open.len() >= ROUND_MAX {
-                others.push_back(ask);
+    /// Opens what waits, and takes what has come. True where anything has.
+    fn turn(&mut self) -> Result<bool, Halt> {
+        let consumer = self.client.consumer().map_err(|error| Halt::Away(error.to_string()))?;
+        self.open_waiting(consumer)?;
+        let mut has_heard = false;
+        for _ in 0..TURN_RECORDS {
+            if self.open.is_empty() {
+                break;
+            }
+            let wait = if has_heard { Duration::ZERO } else { POLL };
+            match consumer.poll(wait) {
+                Some(Ok(message)) => self.take(consumer, message)?,
+                Some(Err(KafkaError::PartitionEOF(partition))) => self.close(consumer, partition)?,
+                // Retention has taken its beginning meanwhile, or Kafka is away.
+                Some(Err(error)) => return Err(error.into()),
+                None => break,
+            }
+            has_heard = true;
+        }
+        Ok(has_heard)
+    }
+
+    /// Opens the windows that wait, as far as their partition's number is free: the end of a partition is told by
+    /// its number alone.
+    fn open_waiting(&mut self, consumer: &'s BaseConsumer) -> Result<(), Halt> {
+        let mut begin = TopicPartitionList::new();
+        for _ in 0..self.waiting.len() {
+            let Some(ask) = self.waiting.pop_front() else { break };
+            let is_busy = self.open.get(&ask.name.partition).is_some_and(|open| open.ask.name != ask.name);
+            if is_busy || self.open.len() >= OPEN_MAX {
+                self.waiting.push_back(ask);
                 continue;
             }
-            match ask_watermarks(consumer, &ask.name, WATERMARKS_WITHIN) {
-                Ok((low, _)) => {
-                    let from = ask.request.until.saturating_sub(ask.request.records).max(low);
-                    let (records, bytes) = (Vec::new(), 0);
-                    let growth = Growth::of(partition, ask.first_partition_count, count);
-                    let window = Open { ask, from, low, growth, next: from, records, bytes };
-                    // A newer request of the same partition stands for an older one, whose lane is gone.
-                    open.insert(partition, window);
-                }
+            let Bounds { low, count, .. } = match self.bounds_of(consumer, &ask.name) {
+                Ok(bounds) => bounds,
                 Err(error) => {
-                    failed = Some(error::name(&error));
-                    others.push_back(ask);
+                    self.waiting.push_back(ask);
+                    return Err(error.into());
                 }
-            }
-        }
-        *waiting = others;
-        if let Some(error) = failed.filter(|_| open.is_empty()) {
-            return Ok(Err(error));
-        }
-        let read = self.read(consumer, &mut open);
-        let _ = consumer.unassign();
-        // What was not read to its end is read again from its beginning: what was handed out of it is composed
-        // once more, which changes nothing.
-        waiting.extend(open.into_values().map(|window| window.ask));
-        read
-    }
-
-    fn read(
-        &mut self,
-        consumer: &'s BaseConsumer,
-        open: &mut BTreeMap<i32, Open<'s>>,
-    ) -> Result<Result<(), String>, Ended> {
-        self.close_empty(open)?;
-        let mut assigned = TopicPartitionList::with_capacity(open.len());
-        for window in open.values() {
-            let name = &window.ask.name;
-            let offset = Offset::Offset(window.from);
-            if let Err(error) = assigned.add_partition_offset(&name.topic, name.partition, offset) {
-                return Ok(Err(error::name(&error)));
-            }
-        }
-        // What was paused stays so over an assignment.
-        if let Err(error) = consumer.assign(&assigned).and_then(|()| consumer.resume(&assigned)) {
-            return Ok(Err(error::name(&error)));
-        }
-        let mut heard_at = self.clock.now().monotonic;
-        while !open.is_empty() {
-            if self.stop.load(Ordering::Acquire) {
-                return Err(Ended);
-            }
-            match consumer.poll(POLL) {
-                Some(Ok(message)) => {
-                    heard_at = self.clock.now().monotonic;
-                    self.take(consumer, open, message)?;
-                }
-                Some(Err(KafkaError::PartitionEOF(partition))) => {
-                    heard_at = self.clock.now().monotonic;
-                    self.close(consumer, open, partition)?;
-                }
-                // Retention has taken its beginning meanwhile, or Kafka is away: the round begins again.
-                Some(Err(error)) => return Ok(Err(error::name(&error))),
-                None if self.clock.now().monotonic.saturating_sub(heard_at) > SILENT_FOR => {
-                    return Ok(Err("Timeout".to_owned()));
-                }
-                None => {}
-            }
-        }
-        Ok(Ok(()))
-    }
-
-    /// Windows that span nothing are told at once.
-    fn close_empty(&self, open: &mut BTreeMap<i32, Open<'s>>) -> Result<(), Ended> {
-        let empty = open.iter().filter(|(_, window)| window.from >= window.ask.request.until);
-        let empty: Vec<i32> = empty.map(|(partition, _)| *partition).collect();
-        for partition in empty {
-            if let Some(window) = open.remove(&partition) {
+            };
+            let from = ask.request.until.saturating_sub(ask.request.records).max(low);
+            let (partition, is_empty) = (ask.name.partition, from >= ask.request.until);
+            let name = ask.name.clone();
+            let growth = Growth::of(partition, ask.first_partition_count, count);
+            let window = Open { ask, from, low, growth, next: from, records: Vec::new(), bytes: 0 };
+            if is_empty {
                 self.send(window, true)?;
+                continue;
             }
+            // A newer request of the same partition stands for an older one, whose lane is gone.
+            if self.open.insert(partition, window).is_some() {
+                consumer.incremental_unassign(&only(&name))?;
+            }
+            begin.add_partition_offset(&name.topic, partition, Offset::Offset(from))?;
+        }
+        if begin.count() > 0 {
+            consumer.incremental_assign(&begin)?;
         }
         Ok(())
     }
 
+    /// Where the partition begins, as the broker said it not long ago. Where retention has moved it since, reading
+    /// below it fails, and it is asked again.
+    fn bounds_of(&mut self, consumer: &BaseConsumer, name: &LaneName) -> Result<Bounds, KafkaError> {
+        let now = self.clock.now().monotonic;
+        if let Some(bounds) = self.bounds.get(name)
+            && now.saturating_sub(bounds.asked_at) < BOUNDS_STAND_FOR
+        {
+            return Ok(*bounds);
+        }
+        let (low, _) = ask_watermarks(consumer, name, WATERMARKS_WITHIN)?;
+        let count = partition_count(consumer, &name.topic, WATERMARKS_WITHIN)?;
+        let bounds = Bounds { low, count, asked_at: now };
+        self.bounds.insert(name.clone(), bounds);
+        Ok(bounds)
+    }
+
     fn take(
-        &self,
+        &mut self,
         consumer: &BaseConsumer,
-        open: &mut BTreeMap<i32, Open<'s>>,
         message: rdkafka::message::BorrowedMessage<'s>,
-    ) -> Result<(), Ended> {
+    ) -> Result<(), Halt> {
         let (partition, offset) = (message.partition(), message.offset());
-        let Some(window) = open.get_mut(&partition) else { return Ok(()) };
-        if offset < window.next {
+        let Some(window) = self.open.get_mut(&partition) else { return Ok(()) };
+        if offset < window.next || window.ask.name.topic != message.topic() {
             return Ok(());
         }
         let until = window.ask.request.until;
@@ -259,7 +287,7 @@ impl<'s> Reader<'s, '_> {
             window.records.push(KafkaRecord(message));
         }
         if window.next >= until || offset >= until {
-            return self.close(consumer, open, partition);
+            return self.close(consumer, partition);
         }
         if window.records.len() >= PART_RECORDS_MAX || window.bytes >= PART_BYTES_MAX {
             let part = Open {
@@ -274,24 +302,29 @@ impl<'s> Reader<'s, '_> {
     }
 
     /// The window of that partition has been read to its end.
-    fn close(
-        &self,
-        consumer: &BaseConsumer,
-        open: &mut BTreeMap<i32, Open<'s>>,
-        partition: i32,
-    ) -> Result<(), Ended> {
-        let Some(window) = open.remove(&partition) else { return Ok(()) };
-        // What lies behind it would be fetched for nothing.
-        let mut done = TopicPartitionList::new();
-        done.add_partition(&window.ask.name.topic, partition);
-        let _ = consumer.pause(&done);
-        if window.ask.request.number == 1 {
-            say_open(consumer, &window.ask.name);
+    fn close(&mut self, consumer: &BaseConsumer, partition: i32) -> Result<(), Halt> {
+        let Some(window) = self.open.remove(&partition) else { return Ok(()) };
+        // What lies behind it would be fetched for nothing. Not paused: what is resumed waits up to a second for
+        // its first record (seen; librdkafka 2.12 does not wake the thread that fetches).
+        let (name, is_first) = (window.ask.name.clone(), window.ask.request.number == 1);
+        self.send(window, true)?;
+        if is_first {
+            say_open(consumer, &name);
         }
-        self.send(window, true)
+        Ok(consumer.incremental_unassign(&only(&name))?)
     }
 
-    fn send(&self, window: Open<'s>, last: bool) -> Result<(), Ended> {
+    /// What was not read to its end is read again from its beginning: what was handed out of it is composed once more,
+    /// which changes nothing.
+    fn begin_again(&mut self) {
+        if let Ok(consumer) = self.client.consumer() {
+            let _ = consumer.unassign();
+        }
+        self.bounds.clear();
+        self.waiting.extend(std::mem::take(&mut self.open).into_values().map(|window| window.ask));
+    }
+
+    fn send(&self, window: Open<'s>, last: bool) -> Result<(), Halt> {
         let Open { ask, from, low, growth, records, .. } = window;
         let number = ask.request.number;
         let end = last.then_some((from, low));
@@ -300,13 +333,20 @@ impl<'s> Reader<'s, '_> {
         loop {
             match worker.try_send(part) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Closed(_)) => return Err(Ended),
+                Err(TrySendError::Closed(_)) => return Err(Halt::Ended),
                 Err(TrySendError::Full(back)) if !self.stop.load(Ordering::Acquire) => {
                     part = back;
                     std::thread::sleep(FULL);
                 }
-                Err(TrySendError::Full(_)) => return Err(Ended),
+                Err(TrySendError::Full(_)) => return Err(Halt::Ended),
             }
         }
     }
+}
+
+/// That partition alone.
+fn only(name: &LaneName) -> TopicPartitionList {
+    let mut list = TopicPartitionList::with_capacity(1);
+    list.add_partition(&name.topic, name.partition);
+    list
 }

@@ -157,13 +157,8 @@ impl KafkaSource {
         let ended = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let (history, asks) = std::sync::mpsc::sync_channel(HISTORY_ASKS);
-            let reader = Reader {
-                client: &self.history,
-                workers: workers.iter().map(|worker| worker.history.clone()).collect(),
-                asks,
-                stop: &ended,
-                clock: self.clock,
-            };
+            let history_of = workers.iter().map(|worker| worker.history.clone()).collect();
+            let reader = Reader::new(&self.history, history_of, asks, &ended, self.clock);
             let thread = std::thread::Builder::new().name("history".to_owned());
             if thread.spawn_scoped(scope, move || reader.run()).is_err() {
                 return StopReason::Failed {
