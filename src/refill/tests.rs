@@ -94,6 +94,7 @@ impl Scene {
         for position in from..until {
             let change = self.log[position as usize];
             if self.refill.wants(number, Some(&[change.row]), None) {
+                self.refill.history(Some(&[change.row]));
                 let mutation = mutation(change, position as usize);
                 self.refill.add(Some(0), &[row_of(change)], std::iter::once(mutation));
                 if self.settles {
@@ -290,9 +291,9 @@ fn keys_that_nobody_knows_the_entity_of_are_left_alone_where_one_entity_is_asked
 
 #[test]
 fn a_scope_ends_by_time_and_by_keys() {
-    let log: Vec<Change> = (0..40).map(|n| write(n, n)).collect();
+    let log: Vec<Change> = (0..120).map(|n| write(n, n)).collect();
     let refilled = |scope: Scope| {
-        let mut refill = Refill::new(Owed::all(40, RefillMode::Restore), 40, options(4, 100), scope);
+        let mut refill = Refill::new(Owed::all(120, RefillMode::Restore), 120, options(4, 1_000), scope);
         let (mut written, mut end) = (Vec::new(), None);
         while let Some(HistoryRequest { number, until, records }) = refill.next_request() {
             let from = (until - records).max(0);
@@ -319,12 +320,15 @@ fn a_scope_ends_by_time_and_by_keys() {
         }
         (written, end, refill.counts.read)
     };
-    let since = Scope { since_ms: Some(350), ..Scope::default() };
+    let since = Scope { since_ms: Some(1_150), ..Scope::default() };
     let (written, end, read) = refilled(since);
-    assert_eq!((written, end), (vec![39, 38, 37, 36, 35], Some(Progressed::Done)));
-    assert!(read < 40, "what is too old as a whole ends it: {read}");
+    assert_eq!((written, end), (vec![119, 118, 117, 116, 115], Some(Progressed::Done)));
+    assert!(read < 120, "what is too old as a whole ends it: {read}");
     let keys = Scope { keys_max: Some(6), ..Scope::default() };
-    assert_eq!((refilled(keys).0, refilled(Scope::default()).0.len()), (vec![39, 38, 37, 36, 35, 34], 40));
+    assert_eq!(
+        (refilled(keys).0, refilled(Scope::default()).0.len()),
+        (vec![119, 118, 117, 116, 115, 114], 120)
+    );
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::breaker::Breaker;
 use super::counts::{Counts, Failed};
 use crate::batch::RefillMode;
@@ -10,8 +12,10 @@ use crate::dead_letter::{Letter, PendingLetter};
 use crate::decode::Ignored;
 use crate::entity::Entity;
 use crate::lane::{Lane, OnRefused};
+use crate::mutation::{Mutation, RowId};
 use crate::pipeline::{Emitted, Failure, Pipeline};
 use crate::record::Record;
+use crate::refill::Refill;
 use crate::source::StopReason;
 
 /// Hands one record to the pipeline and what comes of it to the lane. `Err` says why the process must stop;
@@ -95,7 +99,40 @@ pub(super) fn handle(
     if breaker.tripped() { Err(breaker.reason()) } else { Ok(()) }
 }
 
-/// Hands one record of history to the pipeline and what comes of it to the lane's refill.
+/// What one record of history comes to.
+#[derive(Debug, Default)]
+pub(super) struct OfHistory {
+    told: SmallVec<[Told; 1]>,
+    /// It settles its record key ([`Pipeline::settles`]).
+    pub(super) settles: bool,
+}
+
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "truncates are rare")]
+enum Told {
+    /// A change of these rows; its entity is none where it is not known.
+    Change { entity: Option<usize>, rows: SmallVec<[RowId; 2]>, mutations: SmallVec<[Mutation; 1]> },
+    /// The entity's table was truncated.
+    Truncate(usize),
+}
+
+impl OfHistory {
+    /// Tells the refill, after what is told of older records. `key` is the record's.
+    pub(super) fn tell(self, refill: &mut Refill, key: Option<&[u8]>) {
+        refill.history(key);
+        for told in self.told {
+            match told {
+                Told::Change { entity, rows, mutations } => refill.add(entity, &rows, mutations.into_iter()),
+                Told::Truncate(entity) => refill.truncate(entity),
+            }
+        }
+        if let (true, Some(key)) = (self.settles, key) {
+            refill.settle(key);
+        }
+    }
+}
+
+/// Hands one record of history to the pipeline; what comes of it is for the lane's refill.
 ///
 /// After a loss its errors were told when it was live. Where all is written over (a group that starts, a gap), it
 /// never was, and its errors are dealt with like any other's.
@@ -106,29 +143,27 @@ pub(super) fn handle_history(
     on_error: OnRefused,
     counts: &mut Counts,
     breaker: &mut Breaker,
-) -> Result<(), StopReason> {
+) -> Result<OfHistory, StopReason> {
+    let mut of_history = OfHistory::default();
     let mut failed = false;
     let mut stop = None;
     let names = Arc::clone(pipeline.entities());
     pipeline.handle(record, &mut |emitted| match emitted {
         Emitted::Mutations { entity, mutations, rows, .. } => {
-            if let Some(refill) = lane.refill_mut() {
-                refill.add(Some(entity), rows, mutations);
-            }
+            let (entity, rows) = (Some(entity), rows.iter().cloned().collect());
+            of_history.told.push(Told::Change { entity, rows, mutations: mutations.collect() });
         }
-        Emitted::Truncated { entity, .. } => {
-            if let Some(refill) = lane.refill_mut() {
-                refill.truncate(entity);
-            }
-        }
+        Emitted::Truncated { entity, .. } => of_history.told.push(Told::Truncate(entity)),
         Emitted::Ignored { .. } => {}
         Emitted::Failed(failure) => {
             failed = true;
             let told = told(lane, record, &failure);
             let Some(refill) = lane.refill_mut() else { return };
             refill.failed();
-            refill.add(failure.entity, &failure.rows, failure.deletes.into_iter());
-            if refill.mode() != RefillMode::Overwrite {
+            let overwrites = refill.mode() == RefillMode::Overwrite;
+            let Failure { entity, deletes, rows, .. } = failure;
+            of_history.told.push(Told::Change { entity, rows, mutations: SmallVec::from_vec(deletes) });
+            if !overwrites {
                 return;
             }
             match on_error {
@@ -141,14 +176,12 @@ pub(super) fn handle_history(
             counts.failures.push(told);
         }
     });
-    if let (true, Some(key), Some(refill)) = (pipeline.settles(), record.key, lane.refill_mut()) {
-        refill.settle(key);
-    }
     if let Some(reason) = stop {
         return Err(reason);
     }
+    of_history.settles = pipeline.settles();
     breaker.looked_at(failed);
-    if breaker.tripped() { Err(breaker.reason()) } else { Ok(()) }
+    if breaker.tripped() { Err(breaker.reason()) } else { Ok(of_history) }
 }
 
 fn told(lane: &Lane, record: &Record<'_>, failure: &Failure) -> Failed {

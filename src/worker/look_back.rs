@@ -1,14 +1,20 @@
 //! Records of history on their way into a lane's refill.
 //!
 //! Taken after live records, and one part after the other: a schema that is not known yet holds them up, and only
-//! them.
+//! them. Within a part the newest are looked at first, so that what they settle is not decoded, and what comes of them
+//! is told in their order.
 
-use super::handle::handle_history;
+use std::collections::HashSet;
+
+use super::handle::{OfHistory, handle_history};
 use super::{Action, Worker};
 use crate::batch::LaneId;
 use crate::clock::Now;
+use crate::decode::SchemaRef;
+use crate::pipeline::Pipeline;
 use crate::record::AsRecord;
-use crate::source::StopReason;
+use crate::refill::Refill;
+use crate::source::{History, StopReason};
 
 impl<R: AsRecord> Worker<R> {
     /// Hands the lane's refill what was read of its history.
@@ -20,38 +26,60 @@ impl<R: AsRecord> Worker<R> {
     ) -> Result<(), StopReason> {
         let Some(owned) = self.lanes.get_mut(&id) else { return Ok(()) };
         self.pipeline.tell_rows(true);
-        while let Some(part) = owned.history.front_mut() {
-            owned.history_needs = None;
+        while let Some(part) = owned.history.pop_front() {
             if let Some(refill) = owned.lane.refill_mut() {
                 refill.set_growth(part.growth);
             }
-            let mut records = std::mem::take(&mut part.records).into_iter();
-            for record in records.by_ref() {
-                let seen = record.as_record();
-                let wanted = owned
-                    .lane
-                    .refill_mut()
-                    .is_some_and(|refill| refill.wants(part.number, seen.key, seen.timestamp_ms));
-                if !wanted {
+            owned.history_needs = missing_schema(&self.pipeline, owned.lane.refill_mut(), &part);
+            if let Some(schema) = owned.history_needs {
+                owned.history.push_front(part);
+                if self.schemas.add(schema, now) {
+                    out.push(Action::FetchSchema(schema));
+                }
+                return Ok(());
+            }
+            let policy = self.options.lane.on_refused;
+            let mut handled: Vec<(&R, OfHistory)> = Vec::new();
+            let mut settled: HashSet<&[u8], ahash::RandomState> = HashSet::default();
+            for whole in part.records.iter().rev() {
+                let record = whole.as_record();
+                let Some(refill) = owned.lane.refill_mut() else { break };
+                if !refill.wants(part.number, record.key, record.timestamp_ms)
+                    || record.key.is_some_and(|key| settled.contains(key))
+                {
                     continue;
                 }
-                if let Some(schema) = self.pipeline.missing_schema(&seen) {
-                    owned.history_needs = Some(schema);
-                    if self.schemas.add(schema, now) {
-                        out.push(Action::FetchSchema(schema));
-                    }
-                    part.records = std::iter::once(record).chain(records).collect();
-                    return Ok(());
-                }
-                let policy = self.options.lane.on_refused;
                 let (pipeline, lane) = (&mut self.pipeline, &mut owned.lane);
-                handle_history(pipeline, &seen, lane, policy, &mut self.counts, &mut self.breaker)?;
+                let of_history =
+                    handle_history(pipeline, &record, lane, policy, &mut self.counts, &mut self.breaker)?;
+                if let (true, Some(key)) = (of_history.settles, record.key) {
+                    settled.insert(key);
+                }
+                handled.push((whole, of_history));
+            }
+            if let Some(refill) = owned.lane.refill_mut() {
+                for (whole, of_history) in handled.into_iter().rev() {
+                    of_history.tell(refill, whole.as_record().key);
+                }
             }
             if let Some((from, low)) = part.end {
                 owned.lane.history_read(part.number, from, low);
             }
-            owned.history.pop_front();
         }
         Ok(())
     }
+}
+
+/// A schema that a record which is wanted needs.
+fn missing_schema<R: AsRecord>(
+    pipeline: &Pipeline,
+    refill: Option<&mut Refill>,
+    part: &History<R>,
+) -> Option<SchemaRef> {
+    let refill = refill?;
+    part.records.iter().find_map(|whole| {
+        let record = whole.as_record();
+        let schema = pipeline.missing_schema(&record)?;
+        refill.would_want(part.number, record.key, record.timestamp_ms).then_some(schema)
+    })
 }
