@@ -571,6 +571,13 @@ impl Lane {
         self.resend(now, out);
     }
 
+    /// Its masters have reason to be looked at before that is due: another lane found data lost.
+    pub fn look_soon(&mut self) {
+        if self.phase == Phase::Running {
+            self.everywhere_at = None;
+        }
+    }
+
     /// The position once what is filling is applied: before a truncate whose keys are not gone.
     fn end(&self) -> Position {
         self.purging.as_ref().map_or(self.position, |purging| purging.offset)

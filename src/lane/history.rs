@@ -163,23 +163,21 @@ impl Lane {
 
     /// Begins a refill where one is owed, takes in what landed, and asks for the next window. Called where
     /// nothing is in flight.
+    ///
+    /// While records are read again it is told what the lane takes, and waits: what lies before them is older.
     pub(super) fn go_on_refilling(&mut self, now: Now, out: &mut Vec<Act>) {
-        if self.position < self.caught_up_at {
-            return;
-        }
-        if let Some(asked) = self.asked.as_mut().filter(|asked| asked.report.state == AskedState::Waiting) {
-            asked.report.state = AskedState::Running;
-            // Only what is asked for is written where absent: it is what an owner before this one had begun.
-            asked.alone = self.owed.is_none_or(|owed| owed.mode == RefillMode::IfAbsent);
-            let all = Owed::all(self.applied, asked.mode);
-            self.owed = if asked.alone { Some(all) } else { Owed::together(self.owed, Some(all)) };
-            self.refill = None;
+        let is_behind = self.position < self.caught_up_at;
+        if !is_behind {
+            self.begin_asked();
         }
         let Some(owed) = self.owed else { return };
         if self.refill.is_none() {
             out.push(Act::Refill(RefillNews::Began(owed)));
             let scope = self.scope(now);
             self.refill = Some(Refill::new(owed, self.position, self.options.refill, scope));
+        }
+        if is_behind {
+            return;
         }
         let Some(refill) = &mut self.refill else { return };
         while let Some(progressed) = refill.landed() {
@@ -208,6 +206,18 @@ impl Lane {
         }
         if let Some(request) = refill.next_request() {
             out.push(Act::ReadHistory(request));
+        }
+    }
+
+    /// What somebody asks for is owed from now on.
+    fn begin_asked(&mut self) {
+        if let Some(asked) = self.asked.as_mut().filter(|asked| asked.report.state == AskedState::Waiting) {
+            asked.report.state = AskedState::Running;
+            // Only what is asked for is written where absent: it is what an owner before this one had begun.
+            asked.alone = self.owed.is_none_or(|owed| owed.mode == RefillMode::IfAbsent);
+            let all = Owed::all(self.applied, asked.mode);
+            self.owed = if asked.alone { Some(all) } else { Owed::together(self.owed, Some(all)) };
+            self.refill = None;
         }
     }
 

@@ -30,7 +30,7 @@ use self::schemas::Wanted;
 pub use self::schemas::{NotTold, SCHEMA_GRACE};
 use self::throttle::Throttle;
 use self::waiting::Waiting;
-use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Purge, Purged, Taken};
+use crate::batch::{Batch, Claim, LaneId, LaneName, Outcomes, Purge, Purged, Taken, WatermarkSeen};
 use crate::clock::Now;
 use crate::dead_letter::{PendingLetter, Stage, Unsent};
 use crate::decode::{RegisteredSchema, SchemaRef};
@@ -41,6 +41,9 @@ use crate::pipeline::Pipeline;
 use crate::record::AsRecord;
 use crate::refill::RefillAsked;
 use crate::source::{Assignment, Delivery, History, Released, StopReason, Stored, ToSource, ToWorker};
+
+/// A lane that finds data lost makes the others look, this often: what one of them lost, all have.
+const ALERT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Bounds and policy of a worker.
 #[derive(Debug, Clone, Copy)]
@@ -168,6 +171,8 @@ pub struct Worker<R> {
     schemas: Wanted,
     throttle: Throttle,
     stopped: bool,
+    /// When all lanes were last told that one of them found data lost.
+    alerted_at: Option<Duration>,
     /// The lane with the highest number that was ever assigned here. Numbers rise and are never used twice.
     newest: Option<LaneId>,
     acts: Vec<Act>,
@@ -187,6 +192,7 @@ impl<R: AsRecord> Worker<R> {
             schemas: Wanted::default(),
             throttle: Throttle::new(options.refill_rate),
             stopped: false,
+            alerted_at: None,
             newest: None,
             acts: Vec::new(),
         }
@@ -444,7 +450,15 @@ impl<R: AsRecord> Worker<R> {
     fn applied(&mut self, batch: Batch, outcomes: Outcomes, now: Now, out: &mut Vec<Action>) {
         let id = batch.lane;
         let mut tally = Tally::default();
+        let is_lost = outcomes.watermark == WatermarkSeen::Missing;
         self.with(id, now, out, |owned, acts| owned.lane.applied(batch, outcomes, now, &mut tally, acts));
+        if is_lost && self.alerted_at.is_none_or(|at| now.monotonic >= at + ALERT_INTERVAL) {
+            self.alerted_at = Some(now.monotonic);
+            let others: Vec<LaneId> = self.lanes.keys().copied().filter(|other| *other != id).collect();
+            for other in others {
+                self.with(other, now, out, |owned, _| owned.lane.look_soon());
+            }
+        }
         self.counts.world.extend(tally.error);
         let Some(owned) = self.lanes.get_mut(&id) else { return };
         for turned in owned.rejects.add(&tally.guarded) {
