@@ -49,7 +49,7 @@ const LANES_RECKONED: usize = 4;
 /// What all workers together may have asked the source for.
 const ASKS: usize = 1024;
 /// Share of `limits.memory` for records that wait for their lanes, over all workers: one part in so many.
-const BACKLOG_SHARE: usize = 4;
+const BACKLOG_SHARE: usize = 16;
 /// Records that may wait for their lanes in one worker, however small they are.
 const BACKLOG_RECORDS: usize = 65_536;
 /// How often the admin side's view is renewed.

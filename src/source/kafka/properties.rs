@@ -29,7 +29,7 @@ const MEMBERSHIP: [&str; 3] = ["group.instance.id", "group.protocol", "group.rem
 
 /// Share of `limits.memory` for fetched records that wait in librdkafka: one part in so many. The rest is
 /// for the chunks on their way, the workers' batches and what their records pin.
-const QUEUE_SHARE: usize = 4;
+const QUEUE_SHARE: usize = 8;
 
 /// Bounds of that queue, KiB: librdkafka's own are 1 and 2,097,151; below 1 MiB every fetch stalls.
 const QUEUE_KIB_MIN: usize = 1024;
@@ -37,6 +37,8 @@ const QUEUE_KIB_MAX: usize = 2_097_151;
 
 /// librdkafka's default, and the most that one fetch may bring.
 const FETCH_BYTES_MAX: usize = 52_428_800;
+/// One fetch may bring so large a part of the queue: a record that waits keeps all of its fetch in memory.
+const FETCH_SHARE: usize = 4;
 
 /// What a client takes part in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,7 +85,8 @@ impl Properties {
                 set("queued.max.messages.kbytes", &queue_kib.to_string());
                 // librdkafka refuses less than one message may have.
                 let message_bytes = user("message.max.bytes").and_then(|text| text.parse().ok()).unwrap_or(0);
-                let fetch_bytes = queue_kib.saturating_mul(1024).min(FETCH_BYTES_MAX).max(message_bytes);
+                let fetch_bytes = queue_kib.saturating_mul(1024) / FETCH_SHARE;
+                let fetch_bytes = fetch_bytes.min(FETCH_BYTES_MAX).max(message_bytes);
                 set("fetch.max.bytes", &fetch_bytes.to_string());
             }
             Role::Producer => {
@@ -98,6 +101,8 @@ impl Properties {
             // A new partition or a new topic of a pattern is found after at most this long (5 min by default).
             set("topic.metadata.refresh.interval.ms", "60000");
             set("max.poll.interval.ms", "300000");
+            // Tells where a partition ends for a reader: transactions leave markers at its end that nobody is given.
+            set("statistics.interval.ms", "2000");
             // The new protocol has these on the broker's side and refuses them here.
             if !user("group.protocol").is_some_and(|protocol| protocol.eq_ignore_ascii_case("consumer")) {
                 set("partition.assignment.strategy", "cooperative-sticky");
