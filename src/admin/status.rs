@@ -91,6 +91,9 @@ pub struct LaneStatus {
     pub committed: Option<Position>,
     /// The partition's high watermark, where known.
     pub high: Option<Position>,
+    /// Where all that a reader gets below it is applied: past `position` lie the markers of transactions.
+    #[serde(skip)]
+    pub read_to: Option<Position>,
     /// Kafka's time stamp of the oldest record that was read and is not applied, Unix milliseconds.
     pub oldest_unapplied_ms: Option<i64>,
     /// The last error of the world, in our words, while the lane waits for it to pass.
@@ -219,6 +222,7 @@ impl LaneStatus {
             position: None,
             committed,
             high: None,
+            read_to: None,
             oldest_unapplied_ms: None,
             last_error: None,
             owes: false,
@@ -239,7 +243,7 @@ impl LaneStatus {
         let (position, high) = (self.position?, self.high?);
         match self.oldest_unapplied_ms {
             Some(oldest_ms) => Some(now_ms.saturating_sub(oldest_ms).max(0)),
-            None if position >= high => Some(0),
+            None if position.max(self.read_to.unwrap_or(position)) >= high => Some(0),
             None => None,
         }
     }
@@ -316,9 +320,13 @@ mod tests {
         let read = LaneStatus { position: Some(8), high: Some(10), ..new.clone() };
         let behind = LaneStatus { oldest_unapplied_ms: Some(700), ..read.clone() };
         let ahead_of_an_old_look = LaneStatus { position: Some(12), ..read.clone() };
+        let before_a_marker = LaneStatus { read_to: Some(10), ..read.clone() };
+        let before_an_open_transaction = LaneStatus { read_to: Some(9), ..read.clone() };
         let cases = [
             (&new, None, None),
             (&read, Some(5), None),
+            (&before_a_marker, Some(5), Some(0)),
+            (&before_an_open_transaction, Some(5), None),
             (&behind, Some(5), Some(300)),
             (&ahead_of_an_old_look, Some(5), Some(0)),
         ];

@@ -100,6 +100,7 @@ impl Board {
                 if let Some(view) = views.get(&(name.topic.as_str(), name.partition)) {
                     lane.state = if view.draining { LaneState::Draining } else { state(view.activity) };
                     lane.position = (lane.state != LaneState::TakingOver).then_some(view.applied);
+                    lane.read_to = partition.read_to.filter(|_| view.applied >= partition.position);
                     lane.oldest_unapplied_ms = view.oldest_ms;
                     lane.owes = view.owes;
                     lane.incomplete = if view.owes { self.with_members(&name.topic) } else { Vec::new() };

@@ -136,6 +136,8 @@ fn at_an_open_transaction(name: &'static str, end: impl FnOnce(&Transactional), 
         scene.await_applied(10..15, 1, instance);
     }
     assert!(wait_for(LONG, || held(&redis, name).len() == 15), "{}", fresh.story());
+    // The markers at the end are nothing that it waits for.
+    fresh.await_ready();
     let report = refilled(&scene, &instance, &bench, 0..15);
     assert!(report.get("open_transactions").is_none(), "{report}");
     assert_eq!((scene.missing(0..5, last), scene.missing(5..15, 1)), (0, 0), "{report}");

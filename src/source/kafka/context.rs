@@ -4,7 +4,7 @@
 //! stays open until the loop has let the lanes go and calls `incremental_(un)assign`, so nothing blocks in
 //! here. While no loop runs (the consumer is being closed) the callback answers at once itself.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,10 +13,12 @@ use rdkafka::TopicPartitionList;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::statistics::Statistics;
 use rdkafka::types::RDKafkaRespErr;
 
 use super::ffi;
 use crate::batch::LaneName;
+use crate::record::Position;
 
 /// What a callback noted.
 #[derive(Debug)]
@@ -35,6 +37,8 @@ pub(super) enum Noted {
 #[derive(Debug, Default)]
 pub(super) struct Context {
     notes: Mutex<VecDeque<Noted>>,
+    /// Where the fetches of partitions last came to an end, as of the last statistics; none where that was taken.
+    ends: Mutex<Option<HashMap<LaneName, Position>>>,
     running: AtomicBool,
 }
 
@@ -49,6 +53,11 @@ impl Context {
         self.lock().pop_front()
     }
 
+    /// The ends by new statistics, each time once.
+    pub(super) fn take_ends(&self) -> Option<HashMap<LaneName, Position>> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+
     fn note(&self, noted: Noted) {
         self.lock().push_back(noted);
     }
@@ -61,6 +70,16 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, text: &str) {
         log(level, facility, text);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let partitions = statistics.topics.into_iter().flat_map(|(topic, of)| {
+            of.partitions.into_values().map(move |partition| (topic.clone(), partition))
+        });
+        let ends = partitions.filter(|(_, partition)| partition.eof_offset >= 0).map(|(topic, partition)| {
+            (LaneName { topic, partition: partition.partition }, partition.eof_offset)
+        });
+        *self.ends.lock().unwrap_or_else(PoisonError::into_inner) = Some(ends.collect());
     }
 
     fn error(&self, error: KafkaError, reason: &str) {

@@ -32,6 +32,24 @@ pub(super) struct Lane {
     pub(super) first_partition_count: Option<i32>,
     /// The worker asked for it.
     pub(super) paused: bool,
+    /// Where its fetches ended by the last statistics, and `next` then.
+    end_seen: Option<(Position, Position)>,
+    /// Those of the statistics before told the same.
+    is_at_end: bool,
+}
+
+impl Lane {
+    /// Its fetches have ended at `end`, or nowhere yet.
+    pub(super) fn ends_at(&mut self, end: Option<Position>) {
+        let seen = end.filter(|_| self.standing == Standing::Reading).map(|end| (end, self.next));
+        self.is_at_end = self.end_seen == seen;
+        self.end_seen = seen;
+    }
+
+    /// All up to there was handed out: its fetches stood there over two statistics, and no record came between or since.
+    pub(super) fn read_to(&self) -> Option<Position> {
+        self.end_seen.filter(|(_, next)| self.is_at_end && *next == self.next).map(|(end, _)| end)
+    }
 }
 
 /// How a lane stands.
@@ -125,6 +143,8 @@ impl Lanes {
             start: Stored { position: 0, epoch: Epoch(0), owed: None },
             first_partition_count: None,
             paused: false,
+            end_seen: None,
+            is_at_end: false,
         };
         self.lanes.insert(id, lane);
         id
@@ -141,6 +161,10 @@ impl Lanes {
 
     pub(super) fn get(&self, id: LaneId) -> Option<&Lane> {
         self.lanes.get(&id)
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Lane> {
+        self.lanes.values_mut()
     }
 
     pub(super) fn get_mut(&mut self, id: LaneId) -> Option<&mut Lane> {

@@ -331,6 +331,11 @@ impl<'s, 'r> Loop<'s, 'r> {
                 Err(error) => self.count(&error),
             }
         }
+        if let Some(ends) = self.consumer().context().take_ends() {
+            for lane in self.lanes.all_mut() {
+                lane.ends_at(ends.get(&lane.name).copied());
+            }
+        }
         let partitions = self.lanes.sorted().into_iter().map(|lane| {
             let known = ffi::known_watermarks(self.consumer(), &lane.name.topic, lane.name.partition);
             PartitionStatus {
@@ -340,6 +345,7 @@ impl<'s, 'r> Loop<'s, 'r> {
                 committed: lane.committed,
                 low: known.map(|(low, _)| low),
                 high: known.map(|(_, high)| high),
+                read_to: lane.read_to(),
                 paused: lane.paused,
                 resolved: lane.standing != Standing::Unresolved,
             }

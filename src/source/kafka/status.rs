@@ -51,6 +51,8 @@ pub struct PartitionStatus {
     pub low: Option<Position>,
     /// The end, as of the last fetch.
     pub high: Option<Position>,
+    /// All up to there was handed out, `position` being the last record of it that there was; where known.
+    pub read_to: Option<Position>,
     /// True where its worker asked for a pause.
     pub paused: bool,
     /// False while Kafka has not said where it starts.
@@ -123,6 +125,7 @@ mod tests {
                 committed,
                 low: None,
                 high,
+                read_to: None,
                 paused: false,
                 resolved: true,
             };
