@@ -193,9 +193,9 @@ impl Dice {
         let mut sum = 0.0;
         let shares = match keys {
             Keys::Uniform => Vec::new(),
-            Keys::Zipf => {
+            Keys::Zipf | Keys::Steep => {
                 let share = |rank: usize| {
-                    sum += 1.0 / rank as f64;
+                    sum += (rank as f64).powf(-keys.exponent());
                     sum
                 };
                 (1..=rows).map(share).collect()

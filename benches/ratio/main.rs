@@ -183,16 +183,17 @@ fn main() {
         }
     }
 
-    let recovery = is_wanted("recovery").then(|| {
+    let points = if is_wanted("recovery") { &recovery::points()[..] } else { &[] };
+    let recoveries = points.iter().enumerate().map(|(index, point)| {
         let cache = Cache::start(1);
-        let (point, records, rows) = (recovery::point(), size.recovery_records, size.recovery_rows);
+        let (records, rows) = (size.recovery_records, size.recovery_rows);
         eprintln!("recovery: {records} records over {rows} rows");
-        let topic = Topic::make(&broker.address, "bench-recovery", &point, records, rows);
+        let topic = Topic::make(&broker.address, &format!("bench-recovery-{index}"), point, records, rows);
         let scene = Scene {
             broker: &broker,
             cache: &cache,
             registry: &registry,
-            point: &point,
+            point,
             topic: &topic.name,
             folder: folder.path(),
         };
@@ -201,9 +202,10 @@ fn main() {
         topic.delete(&broker.address);
         recovery
     });
+    let recoveries = recoveries.collect();
 
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    let findings = Findings { measured, latencies, recovery, peers, kind: size.kind, minutes };
+    let findings = Findings { measured, latencies, recoveries, peers, kind: size.kind, minutes };
     write(root, &findings);
 }
 

@@ -39,6 +39,19 @@ pub(crate) enum Keys {
     Uniform,
     /// The row of rank r gets a share of 1/r.
     Zipf,
+    /// A share of 1/r^1.2: few rows are most of the load.
+    Steep,
+}
+
+impl Keys {
+    /// The power of the rank that shares fall with.
+    pub(crate) fn exponent(self) -> f64 {
+        match self {
+            Keys::Uniform => 0.0,
+            Keys::Zipf => 1.0,
+            Keys::Steep => 1.2,
+        }
+    }
 }
 
 impl Point {

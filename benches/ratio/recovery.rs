@@ -18,8 +18,9 @@ use crate::point::{Keys, Point, Start};
 
 /// Live changes a second, every tenth of them a delete.
 const LIVE: f64 = 200.0;
-/// Reads that are looked at together.
+/// Reads that are looked at together, and how often: 100,000 a second.
 const READS: usize = 1_000;
+const READ_EVERY: Duration = Duration::from_millis(10);
 /// A row that changed within this time may still be on its way.
 const ON_ITS_WAY: Duration = Duration::from_millis(1_500);
 /// The longest that either may take.
@@ -28,16 +29,19 @@ const WITHIN: Duration = Duration::from_secs(240);
 /// What was found.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Recovery {
+    pub(crate) keys: Keys,
     pub(crate) records: u64,
     pub(crate) rows: u64,
-    /// Seconds until nine of ten reads are current, newest first.
-    pub(crate) newest_first_s: f64,
-    /// The same in order.
-    pub(crate) in_order_s: f64,
-    /// Reads that showed something older than before the loss, newest first: none.
-    pub(crate) old_reads: u64,
-    /// The same in order: what a team's readers see meanwhile.
-    pub(crate) old_reads_in_order: u64,
+    pub(crate) newest_first: Seen,
+    /// What a team's readers see meanwhile.
+    pub(crate) in_order: Seen,
+}
+
+impl Recovery {
+    /// How much sooner nine of ten reads are current.
+    pub(crate) fn times_as_soon(&self) -> f64 {
+        self.in_order.current_s[1] / self.newest_first.current_s[1]
+    }
 }
 
 /// What each row is now, and since when; no version where it is deleted.
@@ -45,10 +49,31 @@ struct Rows {
     now: Vec<(Option<u64>, Instant)>,
 }
 
+/// Shares of the reads whose time is taken.
+pub(crate) const SHARES: [f64; 3] = [0.5, 0.9, 0.99];
+
+/// What each row was before a loss.
+struct Before {
+    rows: Vec<Option<u64>>,
+    /// Later than any version by then.
+    end: u64,
+}
+
+impl Before {
+    fn of(state: &Rows) -> Before {
+        let rows: Vec<_> = state.now.iter().map(|(version, _)| *version).collect();
+        let end = rows.iter().flatten().max().map_or(0, |last| last + 1);
+        Before { rows, end }
+    }
+}
+
 /// What one run showed.
-struct Seen {
-    current_s: f64,
-    old_reads: u64,
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen {
+    /// Seconds until each of [`SHARES`] was current.
+    pub(crate) current_s: [f64; 3],
+    /// Reads that showed something older than before the loss, or a row that was deleted before it.
+    pub(crate) old_reads: u64,
 }
 
 /// Measures on the scene's topic, whose keys are popular by rank.
@@ -61,38 +86,37 @@ pub(crate) fn measure(scene: &Scene<'_>, topic: &Topic, rows: usize) -> Recovery
         threads.spawn(|| go_on(scene, topic, rows, &state, &stop));
         scene.cache.flush();
         let keeper = Contestant::Stoker.start(scene, &format!("{}-keeper", topic.name));
-        wait_for("the cache", WITHIN, Duration::from_millis(50), || {
-            share(scene, rows, &state, None).0 > 0.999
-        });
-        let before = lock(&state).now.iter().map(|(version, _)| *version).collect::<Vec<_>>();
+        let mut reader = Reader::new(scene, rows);
+        wait_for("the cache", WITHIN, Duration::from_millis(50), || reader.share(&state, None).0 > 0.999);
+        let before = Before::of(&lock(&state));
         let lost_at = Instant::now();
         scene.cache.flush();
-        let newest = watch(scene, rows, &state, &before, lost_at);
+        let newest = watch(&mut reader, &state, &before, lost_at);
         drop::<Running>(keeper);
 
         scene.cache.flush();
-        let before = lock(&state).now.iter().map(|(version, _)| *version).collect::<Vec<_>>();
+        let before = Before::of(&lock(&state));
         let replay = Contestant::Stoker.start(scene, &format!("{}-replay", topic.name));
         wait_for("the first key", Duration::from_secs(60), Duration::from_millis(2), || {
             scene.cache.key_count() >= 200
         });
-        let in_order = watch(scene, rows, &state, &before, Instant::now());
+        let in_order = watch(&mut reader, &state, &before, Instant::now());
         drop(replay);
         stop.store(true, Ordering::Release);
-        Recovery {
-            records: topic.records,
-            rows: topic.row_count(),
-            newest_first_s: newest.current_s,
-            in_order_s: in_order.current_s,
-            old_reads: newest.old_reads,
-            old_reads_in_order: in_order.old_reads,
-        }
+        let (records, rows, keys) = (topic.records, topic.row_count(), scene.point.keys);
+        Recovery { keys, records, rows, newest_first: newest, in_order }
     })
 }
 
-/// The point that it is measured on.
-pub(crate) fn point() -> Point {
-    Point { name: "recovery", keys: Keys::Zipf, start: Start::Earliest, target: None, ..Point::base() }
+/// The points that it is measured on.
+pub(crate) fn points() -> [Point; 2] {
+    [Keys::Zipf, Keys::Steep].map(|keys| Point {
+        name: "recovery",
+        keys,
+        start: Start::Earliest,
+        target: None,
+        ..Point::base()
+    })
 }
 
 fn lock(state: &Mutex<Rows>) -> std::sync::MutexGuard<'_, Rows> {
@@ -103,7 +127,7 @@ fn lock(state: &Mutex<Rows>) -> std::sync::MutexGuard<'_, Rows> {
 fn go_on(scene: &Scene<'_>, topic: &Topic, rows: usize, state: &Mutex<Rows>, stop: &AtomicBool) {
     let producer = Producer::connect(&scene.broker.address, 2);
     let partitions = u64::try_from(scene.point.partitions).expect("a count");
-    let mut dice = Dice::new(Keys::Zipf, rows).other();
+    let mut dice = Dice::new(scene.point.keys, rows).other();
     for number in 0.. {
         if stop.load(Ordering::Acquire) {
             return;
@@ -124,62 +148,58 @@ fn go_on(scene: &Scene<'_>, topic: &Topic, rows: usize, state: &Mutex<Rows>, sto
     }
 }
 
-/// Reads until nine of ten are current, and then until all is there.
-fn watch(
-    scene: &Scene<'_>,
-    rows: usize,
-    state: &Mutex<Rows>,
-    before: &[Option<u64>],
-    since: Instant,
-) -> Seen {
-    let (mut current_s, mut old_reads) = (None, 0);
-    wait_for("the cache", WITHIN, Duration::from_millis(2), || {
-        let (share, old) = share(scene, rows, state, Some(before));
+/// Reads until all is there.
+fn watch(reader: &mut Reader, state: &Mutex<Rows>, before: &Before, since: Instant) -> Seen {
+    let (mut current_s, mut old_reads) = ([f64::NAN; 3], 0);
+    wait_for("the cache", WITHIN, READ_EVERY, || {
+        let (current, old) = reader.share(state, Some(before));
         old_reads += old;
-        if share >= 0.9 && current_s.is_none() {
-            current_s = Some(since.elapsed().as_secs_f64());
+        for (share, reached_s) in SHARES.iter().zip(&mut current_s) {
+            if current >= *share && reached_s.is_nan() {
+                *reached_s = since.elapsed().as_secs_f64();
+            }
         }
-        share > 0.999
+        current > 0.999
     });
-    Seen { current_s: current_s.expect("it was warm"), old_reads }
+    Seen { current_s, old_reads }
 }
 
-/// The share of reads that are current, and how many were older than `before`.
-fn share(scene: &Scene<'_>, rows: usize, state: &Mutex<Rows>, before: Option<&[Option<u64>]>) -> (f64, u64) {
-    thread_local! {
-        static DICE: std::cell::RefCell<Option<Dice>> = const { std::cell::RefCell::new(None) };
-    }
-    let asked: Vec<usize> = DICE.with_borrow_mut(|dice| {
-        let dice = dice.get_or_insert_with(|| Dice::new(Keys::Zipf, rows));
-        (0..READS).map(|_| dice.row()).collect()
-    });
-    let mut mget = redis::cmd("MGET");
-    for row in &asked {
-        mget.arg(key(FIRST_ID + *row as u64));
-    }
-    let mut node = connect(scene.cache.ports[0]).expect("redis-server answers");
-    let held: Vec<Option<String>> = mget.query(&mut node).expect("redis-server answers");
-    let now = lock(state);
-    let (mut current, mut counted, mut old) = (0_u64, 0_u64, 0);
-    for (row, held) in asked.into_iter().zip(held) {
-        let held = held.as_deref().map(version_in);
-        let (version, since) = now.now[row];
-        if since.elapsed() > ON_ITS_WAY {
-            counted += 1;
-            current += u64::from(held == version);
-        }
-        if let (Some(before), Some(held)) = (before, held) {
-            // What was deleted before may have come back since, at a later version than any.
-            let least = before[row].unwrap_or(scene_end(before));
-            old += u64::from(held < least);
-        }
-    }
-    (current as f64 / counted.max(1) as f64, old)
+/// Who asks for rows.
+struct Reader {
+    dice: Dice,
+    node: redis::Connection,
 }
 
-/// Later than any version by then.
-fn scene_end(before: &[Option<u64>]) -> u64 {
-    before.iter().flatten().max().map_or(0, |last| last + 1)
+impl Reader {
+    fn new(scene: &Scene<'_>, rows: usize) -> Reader {
+        let node = connect(scene.cache.ports[0]).expect("redis-server answers");
+        Reader { dice: Dice::new(scene.point.keys, rows), node }
+    }
+
+    /// The share of reads that are current, and how many were older than `before`.
+    fn share(&mut self, state: &Mutex<Rows>, before: Option<&Before>) -> (f64, u64) {
+        let asked: Vec<usize> = (0..READS).map(|_| self.dice.row()).collect();
+        let mut mget = redis::cmd("MGET");
+        for row in &asked {
+            mget.arg(key(FIRST_ID + *row as u64));
+        }
+        let held: Vec<Option<String>> = mget.query(&mut self.node).expect("redis-server answers");
+        let now = lock(state);
+        let (mut current, mut counted, mut old) = (0_u64, 0_u64, 0);
+        for (row, held) in asked.into_iter().zip(held) {
+            let held = held.as_deref().map(version_in);
+            let (version, since) = now.now[row];
+            if since.elapsed() > ON_ITS_WAY {
+                counted += 1;
+                current += u64::from(held == version);
+            }
+            if let (Some(before), Some(held)) = (before, held) {
+                // What was deleted before may have come back since, at a later version than any.
+                old += u64::from(held < before.rows[row].unwrap_or(before.end));
+            }
+        }
+        (current as f64 / counted.max(1) as f64, old)
+    }
 }
 
 fn version_in(row: &str) -> u64 {

@@ -8,14 +8,14 @@ use serde_json::{Value, json};
 use crate::contestant::Peer;
 use crate::latency::Latency;
 use crate::point::Point;
-use crate::recovery::Recovery;
+use crate::recovery::{Recovery, Seen};
 use crate::trial::Measured;
 
 /// Everything that one run found.
 pub(crate) struct Findings {
     pub(crate) measured: Vec<Measured>,
     pub(crate) latencies: Vec<Latency>,
-    pub(crate) recovery: Option<Recovery>,
+    pub(crate) recoveries: Vec<Recovery>,
     pub(crate) peers: Vec<Peer>,
     /// `quick`, `default` or `full`: only runs of one kind compare.
     pub(crate) kind: &'static str,
@@ -48,17 +48,11 @@ impl Findings {
                 );
             }
         }
-        if let Some(recovery) = &self.recovery {
-            let Recovery { records, rows, newest_first_s, in_order_s, old_reads, old_reads_in_order } =
-                recovery;
-            let _ = writeln!(
-                text,
-                "\n## After Redis lost everything\n\n{records} records over {rows} rows, popular by rank; readers by the same popularity, and live \
-                 changes and deletes going on. Nine of ten reads are current again after {newest_first_s:.1} s newest first (from \
-                 FLUSHALL), and after {in_order_s:.1} s read in order (from the first key): **{:.1} times as soon**. Reads that showed \
-                 something older than before the loss, or a row deleted before it: {old_reads}; in order: {old_reads_in_order}.",
-                in_order_s / newest_first_s
-            );
+        if !self.recoveries.is_empty() {
+            text.push_str(RECOVERY_HEAD);
+            for recovery in &self.recoveries {
+                text.push_str(&recovery_rows(recovery));
+            }
         }
         if !self.peers.is_empty() {
             text.push_str("\n## What a team would write instead\n\nThe same topic, the same mapping, the same final state (checked), in the same run.\n\n");
@@ -102,9 +96,16 @@ impl Findings {
             json!({ "rate": latency.rate.round(), "p50_ms": round(latency.p50), "p99_ms": round(latency.p99),
                 "p999_ms": round(latency.p999), "probes": latency.probes, "late_p99_ms": round(latency.late_p99) })
         });
+        let recoveries = self.recoveries.iter().map(|recovery| {
+            let Recovery { keys, records, rows, newest_first, in_order } = recovery;
+            json!({ "exponent": keys.exponent(), "records": records, "rows": rows,
+                "newest_first_s": newest_first.current_s.map(round), "in_order_s": in_order.current_s.map(round),
+                "old_reads": newest_first.old_reads, "old_reads_in_order": in_order.old_reads })
+        });
         json!({
             "commit": commit(), "kind": self.kind, "machine": machine(),
             "rows": rows.collect::<Vec<_>>(), "latencies": latencies.collect::<Vec<_>>(),
+            "recoveries": recoveries.collect::<Vec<_>>(),
         })
     }
 }
@@ -136,6 +137,22 @@ fn row(name: &str, measured: &Measured) -> String {
         measured.median(|drained| drained.first_write_s),
         measured.discarded,
     )
+}
+
+const RECOVERY_HEAD: &str = "\n## After Redis lost everything\n\nReaders ask for rows as popular as their changes are, while live changes and deletes go on. Newest first counts from FLUSHALL, so that noticing the loss is in it; in order from the first key in the cache. An old read showed something older than before the loss, or a row that was deleted before it.\n\n| popularity by rank r | records, rows | | half of the reads are current after | nine of ten | 99 of 100 | old reads |\n|---|---|---|---|---|---|---|\n";
+
+fn recovery_rows(recovery: &Recovery) -> String {
+    let Recovery { keys, records, rows, newest_first, in_order } = recovery;
+    let line = |what: &str, seen: &Seen, times: String| {
+        let [half, nine, most] = seen.current_s;
+        let place = format!("r^-{}, {records}, {rows}", keys.exponent()).replacen(", ", " | ", 1);
+        format!(
+            "| {place} | {what} | {half:.1} s | {nine:.1} s{times} | {most:.1} s | {} |\n",
+            seen.old_reads
+        )
+    };
+    let times = format!(": **{:.1} times as soon**", recovery.times_as_soon());
+    line("newest first", newest_first, times) + &line("in order", in_order, String::new())
 }
 
 /// Says how each row compares with the last run of the same kind, and appends this one.
