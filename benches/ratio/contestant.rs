@@ -11,7 +11,7 @@ use crate::parts::{Broker, Cache, Process, Registry, free_port};
 use crate::point::{Point, Start};
 
 /// How old exports are. The topics' records are older still.
-const EXPORTED_BEFORE_MS: i64 = 3_600_000;
+pub(crate) const EXPORTED_BEFORE_MS: i64 = 3_600_000;
 
 /// Somebody who keeps the cache.
 #[derive(Debug, Clone)]
@@ -79,18 +79,12 @@ impl Contestant {
         let log = scene.folder.join(format!("{group}.log"));
         match self {
             Contestant::Stoker => {
-                let admin = free_port();
-                let settings = scene.folder.join(format!("{group}.toml"));
-                std::fs::write(&settings, scene.settings(group, admin)).expect("settings can be written");
-                let mut command = Command::new(env!("CARGO_BIN_EXE_stoker"));
                 if scene.point.start == Start::Preload {
-                    let as_of_ms = unix_ms() - EXPORTED_BEFORE_MS;
-                    command.arg("preload").arg("-c").arg(&settings).args(["--entity", "customer", "--as-of"]);
-                    command.arg(as_of_ms.to_string()).arg("--checkpoint");
-                    command.arg(scene.folder.join(format!("{group}.checkpoint"))).arg(scene.export());
+                    let mut command = scene.preload(group, unix_ms() - EXPORTED_BEFORE_MS);
                     return Running { process: Process::start(&mut command, &log), admin: None };
                 }
-                command.arg("run").arg("-c").arg(&settings);
+                let admin = free_port();
+                let mut command = scene.stoker("run", group, admin);
                 Running { process: Process::start(&mut command, &log), admin: Some(admin) }
             }
             Contestant::Peer(peer) => {
@@ -115,6 +109,28 @@ impl Scene<'_> {
     /// Where the export of the topic's rows is, for a preload.
     pub(crate) fn export(&self) -> PathBuf {
         self.folder.join(format!("{}.parquet", self.topic))
+    }
+
+    /// A command of Stoker's, with settings of that group.
+    pub(crate) fn stoker(&self, command: &str, group: &str, admin: u16) -> Command {
+        let settings = self.folder.join(format!("{group}.toml"));
+        std::fs::write(&settings, self.settings(group, admin)).expect("settings can be written");
+        let mut stoker = Command::new(env!("CARGO_BIN_EXE_stoker"));
+        stoker.arg(command).arg("-c").arg(settings);
+        stoker
+    }
+
+    /// A preload of the export, as of that moment. Of the same group and moment it goes on where it was ended.
+    pub(crate) fn preload(&self, group: &str, as_of_ms: i64) -> Command {
+        let mut stoker = self.stoker("preload", group, free_port());
+        stoker.args(["--entity", "customer", "--as-of", &as_of_ms.to_string(), "--checkpoint"]);
+        stoker.arg(self.checkpoint(group)).arg(self.export());
+        stoker
+    }
+
+    /// Where a group's preload keeps how far it is.
+    pub(crate) fn checkpoint(&self, group: &str) -> PathBuf {
+        self.folder.join(format!("{group}.checkpoint"))
     }
 
     /// Stoker's settings: defaults but for what the point says.

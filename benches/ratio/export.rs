@@ -15,10 +15,11 @@ use crate::load::Topic;
 /// Rows in a row group.
 const GROUP_ROWS: usize = 50_000;
 
-/// Writes the file: whole numbers as INT64, all else as texts.
+/// Writes the file: whole numbers as INT64, all else as texts. Holds one row group at a time.
 pub(crate) fn write(path: &Path, topic: &Topic) {
-    let rows: Vec<Vec<(&'static str, String)>> = topic.rows(1).map(|row| row.columns().collect()).collect();
-    let first = rows.first().expect("a row");
+    let mut rows =
+        topic.rows(1).map(|row| -> Vec<(&'static str, String)> { row.columns().collect() }).peekable();
+    let first = rows.peek().expect("a row");
     let is_text: Vec<bool> = first.iter().map(|(_, value)| value.starts_with('"')).collect();
     let field = |((name, _), is_text): (&(&str, String), &bool)| match is_text {
         true => format!("required binary {name} (UTF8);"),
@@ -30,7 +31,8 @@ pub(crate) fn write(path: &Path, topic: &Topic) {
     let file = File::create(path).expect("an export can be written");
     let mut writer =
         SerializedFileWriter::new(file, Arc::new(schema), Arc::new(properties)).expect("a writer");
-    for rows in rows.chunks(GROUP_ROWS) {
+    while rows.peek().is_some() {
+        let rows: Vec<_> = rows.by_ref().take(GROUP_ROWS).collect();
         let mut group = writer.next_row_group().expect("a row group");
         for (index, is_text) in is_text.iter().enumerate() {
             let mut column = group.next_column().expect("a column").expect("a column");

@@ -5,8 +5,10 @@ use std::time::{Duration, Instant};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use rdkafka::{Offset, TopicPartitionList};
 
 use crate::events::Event;
 pub(crate) use crate::events::FIRST_ID;
@@ -17,68 +19,94 @@ pub(crate) struct Topic {
     pub(crate) name: String,
     pub(crate) records: u64,
     row_bytes: usize,
-    /// The last version of each row; `None` where it never changed.
-    last: Vec<Option<u64>>,
+    last: Last,
     /// Id and version of each partition's last record.
     pub(crate) ends: Vec<(u64, u64)>,
     /// The same of the row in each partition that has not changed for longest: what a refill comes to last.
     pub(crate) oldest: Vec<(u64, u64)>,
 }
 
+/// The last version of each row.
+enum Last {
+    /// As the dice fell; `None` where the row never changed.
+    Drawn(Vec<Option<u64>>),
+    /// Each of so many rows has one record, in their order: its version is its number. Holds nothing, for there may
+    /// be millions.
+    Once(usize),
+}
+
 impl Topic {
     /// Makes the topic of a point: so many records over so many rows.
     pub(crate) fn make(brokers: &str, name: &str, point: &Point, records: u64, rows: usize) -> Topic {
-        create(brokers, name, point.partitions);
-        // An export of an hour ago shows all of it.
-        let producer = Producer::connect(brokers, 20).of_yesterday();
-        let partitions = u64::try_from(point.partitions).expect("a count");
         let mut dice = Dice::new(point.keys, rows);
+        let mut last = vec![None; rows];
+        let ends = fill(brokers, name, point, records, |version| {
+            let row = dice.row();
+            last[row] = Some(version);
+            row
+        });
+        Topic::filled(name, point, records, Last::Drawn(last), ends)
+    }
+
+    /// Makes a topic that holds each of so many rows once.
+    pub(crate) fn make_once(brokers: &str, name: &str, point: &Point, rows: usize) -> Topic {
+        let records = rows as u64;
+        let ends = fill(brokers, name, point, records, |version| version as usize);
+        Topic::filled(name, point, records, Last::Once(rows), ends)
+    }
+
+    fn filled(name: &str, point: &Point, records: u64, last: Last, ends: Vec<(u64, u64)>) -> Topic {
+        let partitions = u64::try_from(point.partitions).expect("a count");
         let mut topic = Topic {
             name: name.to_owned(),
             records,
             row_bytes: point.row_bytes,
-            last: vec![None; rows],
-            ends: vec![(0, 0); partitions as usize],
+            last,
+            ends,
             oldest: Vec::new(),
         };
-        for version in 0..records {
-            let row = dice.row();
-            let event = Event { id: FIRST_ID + row as u64, version, row_bytes: point.row_bytes };
-            let partition = event.id % partitions;
-            topic.last[row] = Some(version);
-            topic.ends[partition as usize] = (event.id, version);
-            producer.send(name, partition, &event.key(point.format), &event.value(point.format));
-        }
-        producer.flush();
-        // A partition that no row fell into has no end to wait for.
-        topic.ends.retain(|(id, _)| *id != 0);
-        topic.oldest = vec![(0, u64::MAX); partitions as usize];
-        for (row, version) in topic.last.iter().enumerate() {
-            let (id, Some(version)) = (FIRST_ID + row as u64, *version) else { continue };
-            let oldest = &mut topic.oldest[(id % partitions) as usize];
+        let mut oldest = vec![(0, u64::MAX); partitions as usize];
+        for row in 0..topic.rows_max() {
+            let (id, Some(version)) = (FIRST_ID + row as u64, topic.version_of(row)) else { continue };
+            let oldest = &mut oldest[(id % partitions) as usize];
             if version < oldest.1 {
                 *oldest = (id, version);
             }
         }
-        topic.oldest.retain(|(id, _)| *id != 0);
+        oldest.retain(|(id, _)| *id != 0);
+        topic.oldest = oldest;
         topic
+    }
+
+    /// Rows that there may be.
+    fn rows_max(&self) -> usize {
+        match &self.last {
+            Last::Drawn(last) => last.len(),
+            Last::Once(rows) => *rows,
+        }
     }
 
     /// Rows that must be cached.
     pub(crate) fn row_count(&self) -> u64 {
-        self.last.iter().flatten().count() as u64
+        match &self.last {
+            Last::Drawn(last) => last.iter().flatten().count() as u64,
+            Last::Once(rows) => *rows as u64,
+        }
     }
 
     /// The last version of a row, if it ever changed.
     pub(crate) fn version_of(&self, row: usize) -> Option<u64> {
-        self.last.get(row).copied().flatten()
+        match &self.last {
+            Last::Drawn(last) => last.get(row).copied().flatten(),
+            Last::Once(rows) => (row < *rows).then_some(row as u64),
+        }
     }
 
     /// Every `step`-th row as it is in the end.
     pub(crate) fn rows(&self, step: usize) -> impl Iterator<Item = Event> {
-        let versions = self.last.iter().enumerate().step_by(step);
-        versions.filter_map(|(row, version)| {
-            Some(Event { id: FIRST_ID + row as u64, version: (*version)?, row_bytes: self.row_bytes })
+        (0..self.rows_max()).step_by(step).filter_map(|row| {
+            let version = self.version_of(row)?;
+            Some(Event { id: FIRST_ID + row as u64, version, row_bytes: self.row_bytes })
         })
     }
 
@@ -87,10 +115,50 @@ impl Topic {
         self.rows(step).map(|event| (key(event.id), event.row()))
     }
 
+    /// Commits the ends of all partitions, as a group that has applied everything has.
+    pub(crate) fn commit_ends(&self, brokers: &str, group: &str, partitions: i32) {
+        const WITHIN: Duration = Duration::from_secs(30);
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", brokers).set("group.id", group).set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create().expect("a consumer");
+        let mut ends = TopicPartitionList::new();
+        for partition in 0..partitions {
+            let (_, end) = consumer.fetch_watermarks(&self.name, partition, WITHIN).expect("the end");
+            ends.add_partition_offset(&self.name, partition, Offset::Offset(end)).expect("a position");
+        }
+        consumer.commit(&ends, CommitMode::Sync).expect("the broker takes a commit");
+    }
+
     /// Deletes it from the broker.
     pub(crate) fn delete(&self, brokers: &str) {
         let _ = wait(admin(brokers).delete_topics(&[&self.name], &AdminOptions::new()));
     }
+}
+
+/// Makes a topic of so many records; `row` tells the row of each version. Returns id and version of each partition's
+/// last record.
+fn fill(
+    brokers: &str,
+    name: &str,
+    point: &Point,
+    records: u64,
+    mut row: impl FnMut(u64) -> usize,
+) -> Vec<(u64, u64)> {
+    create(brokers, name, point.partitions);
+    // An export of an hour ago shows all of it.
+    let producer = Producer::connect(brokers, 20).of_yesterday();
+    let partitions = u64::try_from(point.partitions).expect("a count");
+    let mut ends = vec![(0, 0); partitions as usize];
+    for version in 0..records {
+        let event = Event { id: FIRST_ID + row(version) as u64, version, row_bytes: point.row_bytes };
+        let partition = event.id % partitions;
+        ends[partition as usize] = (event.id, version);
+        producer.send(name, partition, &event.key(point.format), &event.value(point.format));
+    }
+    producer.flush();
+    // A partition that no row fell into has no end to wait for.
+    ends.retain(|(id, _)| *id != 0);
+    ends
 }
 
 /// The cached key of a row.

@@ -10,6 +10,7 @@
 #![allow(clippy::disallowed_methods, reason = "it measures time")]
 #![allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small numbers of its own")]
 
+mod big_preload;
 mod contestant;
 mod drain;
 #[path = "../events/mod.rs"]
@@ -48,7 +49,7 @@ struct Options {
     /// Short topics and one pair: shows that it works, and measures nothing; writes to target/bench/
     #[arg(long)]
     quick: bool,
-    /// Three times the records
+    /// Three times the records, and the preload of five million rows
     #[arg(long, conflicts_with = "quick")]
     full: bool,
     /// Only the points and contestants of these names
@@ -74,6 +75,8 @@ struct Size {
     /// Of the topic that a lost cache is refilled from.
     recovery_records: u64,
     recovery_rows: usize,
+    /// Of the export that is preloaded with a kill in the middle.
+    preload_rows: usize,
 }
 
 impl Size {
@@ -89,6 +92,7 @@ impl Size {
                 latency: Duration::from_secs(3),
                 recovery_records: 100_000,
                 recovery_rows: 10_000,
+                preload_rows: 100_000,
             };
         }
         let times = if options.full { 3 } else { 1 };
@@ -102,6 +106,7 @@ impl Size {
             latency: Duration::from_secs(15),
             recovery_records: 2_000_000,
             recovery_rows: 200_000,
+            preload_rows: 5_000_000,
         }
     }
 }
@@ -141,7 +146,7 @@ fn main() {
         if point.start == Start::Preload {
             export::write(&scene.export(), &topic);
         }
-        let reference = trial::calibrate(&scene, &topic, rows);
+        let reference = trial::calibrate(&scene, &topic, rows, 1);
         let mut contestants = vec![Contestant::Stoker];
         if is_base {
             contestants.extend(peers.iter().cloned().map(Contestant::Peer));
@@ -204,8 +209,14 @@ fn main() {
     });
     let recoveries = recoveries.collect();
 
+    // It takes long: a default run is to stay below three quarters of an hour.
+    let wants_big = if options.only.is_empty() { options.full } else { is_wanted(big_preload::NAME) };
+    let big_preload =
+        wants_big.then(|| big_preload::measure(&broker, &registry, folder.path(), size.preload_rows));
+
     let minutes = begun.elapsed().as_secs_f64() / 60.0;
-    let findings = Findings { measured, latencies, recoveries, peers, kind: size.kind, minutes };
+    let kind = size.kind;
+    let findings = Findings { measured, latencies, recoveries, big_preload, peers, kind, minutes };
     write(root, &findings);
 }
 

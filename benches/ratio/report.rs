@@ -5,6 +5,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use crate::big_preload::BigPreload;
 use crate::contestant::Peer;
 use crate::latency::Latency;
 use crate::point::Point;
@@ -16,6 +17,8 @@ pub(crate) struct Findings {
     pub(crate) measured: Vec<Measured>,
     pub(crate) latencies: Vec<Latency>,
     pub(crate) recoveries: Vec<Recovery>,
+    /// Only in full runs, and where it was asked for.
+    pub(crate) big_preload: Option<BigPreload>,
     pub(crate) peers: Vec<Peer>,
     /// `quick`, `default` or `full`: only runs of one kind compare.
     pub(crate) kind: &'static str,
@@ -53,6 +56,9 @@ impl Findings {
             for recovery in &self.recoveries {
                 text.push_str(&recovery_rows(recovery));
             }
+        }
+        if let Some(big) = &self.big_preload {
+            text.push_str(&big_preload_table(big));
         }
         if !self.peers.is_empty() {
             text.push_str("\n## What a team would write instead\n\nThe same topic, the same mapping, the same final state (checked), in the same run.\n\n");
@@ -106,6 +112,7 @@ impl Findings {
             "commit": commit(), "kind": self.kind, "machine": machine(),
             "rows": rows.collect::<Vec<_>>(), "latencies": latencies.collect::<Vec<_>>(),
             "recoveries": recoveries.collect::<Vec<_>>(),
+            "big_preload": self.big_preload.as_ref().map(big_preload_entry),
         })
     }
 }
@@ -153,6 +160,55 @@ fn recovery_rows(recovery: &Recovery) -> String {
     };
     let times = format!(": **{:.1} times as soon**", recovery.times_as_soon());
     line("newest first", newest_first, times) + &line("in order", in_order, String::new())
+}
+
+fn big_preload_table(big: &BigPreload) -> String {
+    let BigPreload { rows, loaded, reference_rates: [before, after], resumed, verified } = big;
+    let lines = [
+        ("rows, one key each", rows.to_string()),
+        ("share of redis-benchmark", format!("**{:.2}**", big.ratio())),
+        ("rows/s", format!("{:.0} k", loaded.rate / 1e3)),
+        ("redis-benchmark before and after", format!("{:.0} k/s, {:.0} k/s", before / 1e3, after / 1e3)),
+        ("own CPU of a row", format!("{:.2} µs", loaded.own_us)),
+        ("Redis's CPU of a row", format!("{:.2} µs", loaded.redis_us)),
+        ("peak RSS", format!("{:.0} MB", loaded.peak_mb)),
+        ("first write", format!("{:.1} s", loaded.first_write_s)),
+        ("another load, ended by SIGKILL", format!("with {} keys there", resumed.keys_at_kill)),
+        (
+            "gone on from its checkpoint",
+            format!(
+                "{} rows in {:.0} s, {} of them again; peak RSS {:.0} MB",
+                resumed.rows_read, resumed.took_s, resumed.rows_again, resumed.peak_mb
+            ),
+        ),
+        (
+            "`stoker verify` of that",
+            format!(
+                "**{} differences** of {} keys, in {:.0} s and {} passes over the topic; peak RSS {:.0} MB",
+                verified.differences, verified.checked, verified.took_s, verified.passes, verified.peak_mb
+            ),
+        ),
+    ];
+    let mut text = "\n## Preload of five million rows\n\n`stoker preload` of a Parquet file into an empty redis-server, beside a topic that holds each row once. One pair; the last three lines are of a load that was killed in the middle.\n\n| | |\n|---|---|\n".to_owned();
+    for (what, figure) in lines {
+        let _ = writeln!(text, "| {what} | {figure} |");
+    }
+    text
+}
+
+fn big_preload_entry(big: &BigPreload) -> Value {
+    let BigPreload { rows, loaded, reference_rates, resumed, verified } = big;
+    json!({
+        "rows": rows, "ratio": round(big.ratio()), "rate": loaded.rate.round(),
+        "reference_rates": reference_rates.map(f64::round),
+        "own_us": round(loaded.own_us), "redis_us": round(loaded.redis_us),
+        "peak_mb": round(loaded.peak_mb), "first_write_s": round(loaded.first_write_s),
+        "keys_at_kill": resumed.keys_at_kill, "resumed_rows": resumed.rows_read,
+        "resumed_rows_again": resumed.rows_again, "resumed_s": round(resumed.took_s),
+        "resumed_peak_mb": round(resumed.peak_mb),
+        "checked": verified.checked, "differences": verified.differences, "passes": verified.passes,
+        "verify_s": round(verified.took_s), "verify_peak_mb": round(verified.peak_mb),
+    })
 }
 
 /// Says how each row compares with the last run of the same kind, and appends this one.

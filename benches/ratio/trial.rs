@@ -48,12 +48,12 @@ impl Measured {
 }
 
 /// One drain without a reference, which tells what the reference is: it overhears a command and takes the mean batch.
-/// It also warms the broker's page cache.
-pub(crate) fn calibrate(scene: &Scene<'_>, topic: &Topic, rows: usize) -> Reference {
+/// It also warms the broker's page cache. Every `step`-th row of what is cached is checked.
+pub(crate) fn calibrate(scene: &Scene<'_>, topic: &Topic, rows: usize, step: usize) -> Reference {
     let ear = Ear::open(scene.cache.ports[0]);
     let is_cluster = scene.cache.is_cluster();
     let heard = std::thread::spawn(move || ear.command(is_cluster));
-    let drained = drain(&Contestant::Stoker, scene, topic, &format!("{}-calibration", topic.name), 1);
+    let drained = drain(&Contestant::Stoker, scene, topic, &format!("{}-calibration", topic.name), step);
     let command = heard.join().expect("a write was overheard");
     let (connections, depth) = match scene.point.start {
         Start::Preload => (1, PRELOAD_DEPTH),
