@@ -37,6 +37,8 @@ const QUEUE_KIB_MAX: usize = 2_097_151;
 
 /// librdkafka's default, and the most that one fetch may bring.
 const FETCH_BYTES_MAX: usize = 52_428_800;
+/// librdkafka's default of `message.max.bytes`: it refuses a smaller `fetch.max.bytes`.
+const MESSAGE_BYTES_MAX: usize = 1_000_000;
 /// One fetch may bring so large a part of the queue: a record that waits keeps all of its fetch in memory.
 const FETCH_SHARE: usize = 4;
 
@@ -84,7 +86,8 @@ impl Properties {
                 let queue_kib = (memory / 1024).clamp(QUEUE_KIB_MIN, QUEUE_KIB_MAX);
                 set("queued.max.messages.kbytes", &queue_kib.to_string());
                 // librdkafka refuses less than one message may have.
-                let message_bytes = user("message.max.bytes").and_then(|text| text.parse().ok()).unwrap_or(0);
+                let message_bytes = user("message.max.bytes").and_then(|text| text.parse().ok());
+                let message_bytes = message_bytes.unwrap_or(MESSAGE_BYTES_MAX);
                 let fetch_bytes = queue_kib.saturating_mul(1024) / FETCH_SHARE;
                 let fetch_bytes = fetch_bytes.min(FETCH_BYTES_MAX).max(message_bytes);
                 set("fetch.max.bytes", &fetch_bytes.to_string());
@@ -223,6 +226,24 @@ mod tests {
                 _ => properties.client().create::<rdkafka::consumer::BaseConsumer>().map(drop),
             };
             assert!(made.is_ok(), "{role:?}: {made:?}");
+        }
+    }
+
+    /// Found by an outage with `limits.memory = "16MiB"`: the process stopped at once.
+    #[test]
+    fn little_memory_makes_a_client_too() {
+        let limits = Limits {
+            workers: 1,
+            memory_bytes: 1 << 20,
+            batch_records: 10,
+            batch_bytes: 1 << 20,
+            value_bytes: 1 << 20,
+            drain: Duration::from_secs(1),
+        };
+        for role in [Role::Member, Role::Outside] {
+            let properties = Properties::new(&kafka(&[]), role, Some(&limits));
+            let made = properties.client().create::<rdkafka::consumer::BaseConsumer>();
+            assert!(made.is_ok(), "{role:?}: {:?}", made.err());
         }
     }
 
