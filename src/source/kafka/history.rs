@@ -315,13 +315,15 @@ impl<'s, 'r> Reader<'s, 'r> {
     }
 
     /// What was not read to its end is read again from its beginning: what was handed out of it is composed once more,
-    /// which changes nothing.
+    /// which changes nothing. It goes before what waits, for of two requests of a partition the one behind stands.
     fn begin_again(&mut self) {
         if let Ok(consumer) = self.client.consumer() {
             let _ = consumer.unassign();
         }
         self.bounds.clear();
-        self.waiting.extend(std::mem::take(&mut self.open).into_values().map(|window| window.ask));
+        for window in std::mem::take(&mut self.open).into_values() {
+            self.waiting.push_front(window.ask);
+        }
     }
 
     fn send(&self, window: Open<'s>, last: bool) -> Result<(), Halt> {
