@@ -47,7 +47,7 @@ fn it_fills_what_is_absent_and_with_overwrite_puts_right_what_is_there() {
 
     let mut client = scene.redis.client();
     let key = |id: usize| format!("{}:{id}", scene.name);
-    (0..100).for_each(|id| client.run::<()>(&["DEL", &key(id)]));
+    scene.forget(0..100);
     let tampered = row(200, 9);
     client.run::<()>(&["SET", &key(200), &tampered]);
     client.run::<()>(&["SET", &key(300), &tampered]);
@@ -78,8 +78,7 @@ fn its_options_bound_it() {
     let bench = scene.draft.bench();
     let instance = bench.start();
     scene.await_applied(0..400, 1, &instance);
-    let mut client = scene.redis.client();
-    (0..400).for_each(|id| client.run::<()>(&["DEL", &format!("{}:{id}", scene.name)]));
+    scene.forget(0..400);
 
     let (code, report) = refill(&bench, &["--max-keys", "20"]);
     assert_eq!((code, report["result"].as_str()), (0, Some("keys_max")), "{report}");
@@ -104,8 +103,7 @@ fn only_one_is_under_way_and_it_can_be_followed_and_taken_back() {
     let bench = scene.draft.bench();
     let instance = bench.start();
     scene.await_applied(0..500, 1, &instance);
-    let mut client = scene.redis.client();
-    (0..500).for_each(|id| client.run::<()>(&["DEL", &format!("{}:{id}", scene.name)]));
+    scene.forget(0..500);
 
     let mut slow = begin(&bench, &["--rate", "10"]);
     assert!(wait_for(LONG, || scene.missing(0..500, 1) < 500), "{}", instance.story());
@@ -131,8 +129,7 @@ fn without_a_member_it_joins_the_group_itself() {
     scene.await_applied(0..200, 1, &instance);
     scene.await_committed(2, &instance);
     assert_eq!(instance.stop(), 0);
-    let mut client = scene.redis.client();
-    (0..200).for_each(|id| client.run::<()>(&["DEL", &format!("{}:{id}", scene.name)]));
+    scene.forget(0..200);
     let (code, report) = refill(&bench, &[]);
     assert_eq!((code, &report["result"]), (0, &"done".into()), "{report}");
     assert_eq!(scene.missing(0..200, 1), 0, "{report}");
@@ -147,8 +144,7 @@ fn a_member_that_dies_in_the_middle_is_followed_by_another() {
     let instance = bench.start();
     scene.await_applied(0..600, 1, &instance);
     scene.await_committed(2, &instance);
-    let mut client = scene.redis.client();
-    (0..600).for_each(|id| client.run::<()>(&["DEL", &format!("{}:{id}", scene.name)]));
+    scene.forget(0..600);
     let mut asked = begin(&bench, &["--rate", "100"]);
     assert!(wait_for(LONG, || scene.missing(0..600, 1) < 500), "{}", instance.story());
     let other = bench.start();

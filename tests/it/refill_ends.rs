@@ -53,13 +53,8 @@ impl Drop for Refill {
 
 /// Takes these rows out of the cache, has them refilled, and returns the report.
 fn refilled(scene: &Scene, instance: &Instance, bench: &Bench, ids: std::ops::Range<usize>) -> Value {
-    forget(scene, ids);
+    scene.forget(ids);
     Refill::begin(bench, &[]).done(instance)
-}
-
-fn forget(scene: &Scene, ids: std::ops::Range<usize>) {
-    let mut client = scene.redis.client();
-    ids.for_each(|id| client.run::<()>(&["DEL", &format!("{}:{id}", scene.name)]));
 }
 
 fn count(report: &Value, name: &str) -> u64 {
@@ -269,7 +264,7 @@ fn where_retention_takes_what_is_still_to_be_read() {
     let instance = bench.start();
     scene.await_applied(0..230, 1, &instance);
     scene.await_committed(1, &instance);
-    forget(&scene, 0..230);
+    scene.forget(0..230);
     let refill = Refill::begin(&bench, &["--rate", "40"]);
     assert!(wait_for(LONG, || scene.missing(0..100, 1) < 100), "{}", instance.story());
     for below in [500, 1_000, 1_500, 2_000] {
@@ -293,7 +288,7 @@ fn where_a_member_joins_meanwhile() {
     let instance = bench.start();
     scene.await_applied(0..800, 1, &instance);
     scene.await_committed(4, &instance);
-    forget(&scene, 0..800);
+    scene.forget(0..800);
     let refill = Refill::begin(&bench, &["--rate", "40"]);
     assert!(wait_for(LONG, || scene.missing(0..800, 1) < 800), "{}", instance.story());
     let other = bench.start();

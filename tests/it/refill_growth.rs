@@ -115,8 +115,7 @@ fn brings_back_no_old_value_and_no_deleted_row_from_a_key_s_former_partition() {
 /// Nothing is left out, so every row that was not changed comes back, whichever partition holds it.
 fn leaves_nothing_out(scene: &mut Scene, partitioner: &str) -> Instance {
     let (bench, instance) = grown(scene, partitioner);
-    let mut client = scene.redis.client();
-    KEPT.for_each(|id| client.run::<()>(&["DEL", &format!("{}:{id}", scene.name)]));
+    scene.forget(KEPT);
     let report = Refill::begin(&bench, &[]).done(&instance);
     assert_eq!((scene.missing(KEPT, 1), report["records_moved"].as_u64()), (0, Some(0)), "{report}");
     instance

@@ -107,6 +107,12 @@ impl Scene {
         self.topic.append(partition, Some(&record_key(id)), Some(&event(id, version)));
     }
 
+    /// Takes the keys of these rows out of the cache.
+    pub(crate) fn forget(&self, ids: std::ops::Range<usize>) {
+        let mut client = self.redis.client();
+        ids.for_each(|id| client.run::<()>(&["DEL", &format!("{}:{id}", self.name)]));
+    }
+
     /// How many of these rows are not cached at that version, or have no TTL.
     pub(crate) fn missing(&self, ids: std::ops::Range<usize>, version: usize) -> usize {
         missing(&mut self.redis.client(), self.name, ids, version)
