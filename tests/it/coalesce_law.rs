@@ -221,6 +221,22 @@ fn slot(guarded: bool) -> impl Strategy<Value = Slot> {
     )
 }
 
+/// True where one patch takes a field away that another one needs.
+fn columns_differ(effects: &[(Effect, Guard)]) -> bool {
+    let patches = || {
+        effects.iter().filter_map(|(effect, _)| match effect {
+            Effect::Patch(patch, _) => Some(patch),
+            Effect::Write(..) | Effect::Delete | Effect::DeleteIf(_) => None,
+        })
+    };
+    let needed: Vec<_> = patches().flat_map(Patch::needs).collect();
+    let takes_away = |patch: &Patch| {
+        let names = |name: &Vec<u8>| patch.fields().iter().any(|field| field.name == *name);
+        patch.others() == Others::Dropped && !needed.iter().all(|name| names(name))
+    };
+    patches().any(takes_away)
+}
+
 fn check(before: Slot, mutations: &[(Effect, Option<Guard>)]) -> Result<(), TestCaseError> {
     let mut one_by_one = before.clone();
     for (effect, guard) in mutations {
@@ -275,7 +291,9 @@ proptest! {
     /// Holds for versions that do not fall within the batch. Where a connector emits an older change after a
     /// newer one, the second time lets the newer delete of a row win over the older write that slipped past
     /// another row's memory: different, and nearer to the truth. Nor where a tombstone, which has no version, comes
-    /// before a write and a patch of its row: it then deletes what the two had left, and a miss remains.
+    /// before a write and a patch of its row: it then deletes what the two had left, and a miss remains. Where
+    /// patches at one version name different columns (one was dropped meanwhile), the earlier may need the second
+    /// time what the later took away: a miss remains there too, and never another value.
     #[test]
     fn a_unit_applied_twice_leaves_what_it_leaves_once(
         before in slot(true), mut effects in proptest::collection::vec((effect(), guard()), 1..7)
@@ -283,7 +301,10 @@ proptest! {
         if effects.iter().any(|(effect, _)| matches!(effect, Effect::Patch(..))) {
             effects.retain(|(_, guard)| !guard.version.is_none());
         }
-        prop_assume!(!effects.is_empty());
+        if effects.is_empty() {
+            return Ok(());
+        }
+        let columns_differ = columns_differ(&effects);
         effects.sort_by(|(_, a), (_, b)| a.version.cmp(&b.version));
         let action = effects
             .into_iter()
@@ -293,7 +314,11 @@ proptest! {
         slot.carry_out(&action);
         let once = slot.clone();
         slot.carry_out(&action);
-        prop_assert_eq!(slot.settled(), once.settled(), "{:?}", action);
+        if columns_differ && slot.value.is_none() {
+            prop_assert_eq!(slot.remembered, once.remembered, "{:?}", action);
+        } else {
+            prop_assert_eq!(slot.settled(), once.settled(), "{:?}", action);
+        }
     }
 }
 
