@@ -89,6 +89,7 @@
 //! | [`sink`] | the border to the cache; `sink::redis` is the only user of the Redis client, `sink::memory` its model |
 //! | [`export`] | files of a warehouse as rows: Parquet, CSV, NDJSON, Avro; the only user of their libraries |
 //! | [`admin`], [`telemetry`] | metrics, health, readiness, status; logs |
+//! | `tls` | TLS of outgoing connections, to Redis and to the registry |
 //! | [`settings`] | `stoker.toml`: read at the edge, handed down as plain values; the core never sees it |
 //! | [`clock`] | the one place that asks for the time |
 //! | [`worker`] | owns lanes; one input in, actions out (from here on down: no IO) |
@@ -127,6 +128,7 @@ pub mod settings;
 pub mod sink;
 pub mod source;
 pub mod telemetry;
+mod tls;
 pub mod types;
 pub mod verify;
 pub mod version;

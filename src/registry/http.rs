@@ -3,8 +3,6 @@
 //! Follows no redirects: the login would go along.
 
 use std::error::Error as _;
-use std::path::Path;
-use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -13,15 +11,14 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper::header::{ACCEPT, AUTHORIZATION, HOST, HeaderValue, USER_AGENT};
 use hyper_util::rt::TokioIo;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::WorldFault;
-use crate::settings::{RegistrySettings, RegistryUrl, TlsSettings};
+use crate::settings::{RegistrySettings, RegistryUrl};
+use crate::tls;
 
 /// Bytes of an answer. The largest schemas known are some hundred KB.
 const ANSWER_BYTES_MAX: usize = 8 << 20;
@@ -61,7 +58,7 @@ impl Response {
 impl Http {
     pub(super) fn new(settings: &RegistrySettings) -> Result<Http, String> {
         let needs_tls = settings.urls.iter().any(|url| url.tls);
-        let tls = if needs_tls { Some(connector(&settings.tls)?) } else { None };
+        let tls = if needs_tls { Some(tls::connector(&settings.tls)?) } else { None };
         let login = match (&settings.token, &settings.username, &settings.password) {
             (Some(token), _, _) => Some(format!("Bearer {}", token.expose())),
             (None, Some(user), Some(password)) => {
@@ -128,39 +125,4 @@ fn broken(error: &hyper::Error) -> WorldFault {
     let cause = error.source().and_then(|cause| cause.downcast_ref::<std::io::Error>());
     let is_tls = cause.and_then(std::io::Error::get_ref).is_some_and(|inner| inner.is::<rustls::Error>());
     if is_tls { WorldFault::Tls } else { WorldFault::Unreachable }
-}
-
-/// TLS that trusts the system's certificates, or those of the settings.
-fn connector(settings: &TlsSettings) -> Result<TlsConnector, String> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let unread = |path: &Path| format!("{} cannot be read as PEM", path.display());
-    let certificates = |path: &Path| -> Result<Vec<CertificateDer<'static>>, String> {
-        let list = CertificateDer::pem_file_iter(path).and_then(Iterator::collect);
-        list.map_err(|_| unread(path))
-    };
-    let mut roots = RootCertStore::empty();
-    match &settings.ca {
-        Some(path) => {
-            for certificate in certificates(path)? {
-                roots.add(certificate).map_err(|_| unread(path))?;
-            }
-        }
-        None => {
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-        }
-    }
-    let config = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(|_| "TLS cannot be set up".to_owned())?
-        .with_root_certificates(roots);
-    let config = match (&settings.cert, &settings.key) {
-        (Some(cert), Some(key)) => {
-            let private = PrivateKeyDer::from_pem_file(key).map_err(|_| unread(key))?;
-            config
-                .with_client_auth_cert(certificates(cert)?, private)
-                .map_err(|_| format!("{} is not the key of {}", key.display(), cert.display()))?
-        }
-        _ => config.with_no_client_auth(),
-    };
-    Ok(TlsConnector::from(Arc::new(config)))
 }

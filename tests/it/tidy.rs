@@ -46,6 +46,7 @@ const EDGE: &[&str] = &[
     "sink",
     "source",
     "telemetry",
+    "tls",
     "verify",
 ];
 

@@ -8,16 +8,18 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
-use redis::{Cmd, Pipeline, Value as Reply};
+use redis::Value as Reply;
 
 use super::RedisSink;
 use super::classify::Fault;
 use super::cluster::{SlotMap, resolve};
 use super::command::{checked, delete, encode, nothing, outcome};
+use super::commands::Commands;
 use super::connect::{Link, Node};
 use super::lane::Lane;
 use super::memory::Memory;
 use super::watermark::{LaneMark, together};
+use super::wire::Exchange;
 use crate::batch::{Action, Batch, Outcome, Outcomes, Refusal, Unit, WatermarkSeen};
 use crate::error::{ServerCode, WorldError};
 use crate::retry::worse;
@@ -169,17 +171,17 @@ impl RedisSink {
         Ok(())
     }
 
-    /// The command of a unit. A value over the limit is not sent but its key deleted, in the same place: the
+    /// Adds the command of a unit. A value over the limit is not sent but its key deleted, in the same place: the
     /// watermark behind it must not vouch for a stale value.
-    fn command(&self, unit: &Unit, sealed_at_ms: i64) -> Cmd {
+    fn add_command(&self, unit: &Unit, sealed_at_ms: i64, out: &mut Commands) {
         if self.is_too_large(unit) {
             return match unit.action {
                 // Of a row's past: what the key holds by now is newer.
-                Action::WriteIfAbsent(..) => nothing(unit.key.as_bytes()),
-                _ => delete(&unit.key),
+                Action::WriteIfAbsent(..) => nothing(unit.key.as_bytes(), out),
+                _ => delete(&unit.key, out),
             };
         }
-        encode(unit, &self.own, self.rewrite.as_ref(), sealed_at_ms)
+        encode(unit, &self.own, self.rewrite.as_ref(), sealed_at_ms, out);
     }
 
     fn outcome(&self, unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {
@@ -196,27 +198,29 @@ impl RedisSink {
     /// Sends one master's part: its units, then the lane's watermark.
     async fn send_part(&self, part: &Part<'_>) -> Result<Answers, WorldError> {
         let sealed_at_ms = part.batch.sealed_at_ms.saturating_add(part.node.clock_offset_ms());
-        let mut commands = Pipeline::with_capacity(part.units.len() + 2);
+        let mut exchange = self.room();
+        let commands = &mut exchange.commands;
         for unit in part.units.iter().filter_map(|index| part.batch.units.get(*index)) {
-            commands.add_command(self.command(unit, sealed_at_ms));
+            self.add_command(unit, sealed_at_ms, commands);
         }
         let (advance, target) = {
             let mut marks = part.lane.marks.borrow_mut();
             let mark = marks.get_mut(&part.node.address).ok_or(WorldError::Redirected)?;
             mark.advance(part.lane.epoch, part.batch.end, part.batch.owed, part.batch.asks)
         };
-        commands.add_command(advance);
+        commands.add(&advance);
         let refills = part.batch.owed.is_some();
         if part.batch.everywhere {
             if refills {
-                commands.cmd("INFO").arg("memory");
-                commands.cmd("INFO").arg("stats");
+                commands.add(redis::cmd("INFO").arg("memory"));
+                commands.add(redis::cmd("INFO").arg("stats"));
             }
-            commands.cmd("TIME");
+            commands.add(&redis::cmd("TIME"));
         }
 
         let sent_ms = self.clock.now().unix_ms;
-        let mut replies = self.send_for_lane(part.lane, &part.link, &commands).await?;
+        let mut answered = self.send_for_lane(part.lane, &part.link, exchange).await?;
+        let replies = &mut answered.replies;
         if part.batch.everywhere
             && let Some(time) = replies.pop()
         {
@@ -228,20 +232,22 @@ impl RedisSink {
                 _ => part.node.forgets_memory(),
             }
         }
-        let failed = self.resend_where_scripts_were_lost(part, &commands, &mut replies).await.err();
+        let failed = self.resend_where_scripts_were_lost(part, &mut answered).await.err();
 
-        let watermark = replies.pop().map_or(Err(Fault::World(WorldError::Protocol)), |reply| {
+        let watermark = answered.replies.pop().map_or(Err(Fault::World(WorldError::Protocol)), |reply| {
             let mut marks = part.lane.marks.borrow_mut();
             match marks.get_mut(&part.node.address) {
                 Some(mark) => mark.answered(&reply, target),
                 None => Err(Fault::World(WorldError::Redirected)),
             }
         });
-        let units = part.units.iter().zip(&replies).filter_map(|(index, reply)| {
+        let units = part.units.iter().zip(&answered.replies).filter_map(|(index, reply)| {
             let unit = part.batch.units.get(*index)?;
             Some((*index, self.outcome(unit, reply)))
         });
-        Ok(Answers { units: units.collect(), watermark, failed })
+        let units = units.collect();
+        self.keep_room(answered);
+        Ok(Answers { units, watermark, failed })
     }
 
     /// Scripts are gone after `SCRIPT FLUSH` or a failover. Units are of different keys, so that sending
@@ -249,19 +255,19 @@ impl RedisSink {
     async fn resend_where_scripts_were_lost(
         &self,
         part: &Part<'_>,
-        commands: &Pipeline,
-        replies: &mut [Reply],
+        answered: &mut Exchange,
     ) -> Result<(), WorldError> {
         let lost = |reply: &Reply| matches!(checked(reply), Err(Fault::World(WorldError::NoScript)));
-        if !replies.iter().any(lost) {
+        let Exchange { commands, replies } = answered;
+        let mut again = Commands::default();
+        for (index, _) in replies.iter().enumerate().filter(|(_, reply)| lost(reply)) {
+            again.add_again(commands, index);
+        }
+        if again.is_empty() {
             return Ok(());
         }
-        let mut again = Pipeline::new();
-        for (cmd, _) in commands.cmd_iter().zip(&*replies).filter(|(_, reply)| lost(reply)) {
-            again.add_command(cmd.clone());
-        }
         self.load_scripts(&part.link).await?;
-        let fresh = self.send_for_lane(part.lane, &part.link, &again).await?;
+        let fresh = self.send_for_lane(part.lane, &part.link, again.into()).await?.replies;
         for (reply, fresh) in replies.iter_mut().filter(|reply| lost(reply)).zip(fresh) {
             *reply = fresh;
         }
@@ -273,15 +279,15 @@ impl RedisSink {
         &self,
         lane: &Lane,
         link: &Rc<Link>,
-        commands: &Pipeline,
-    ) -> Result<Vec<Reply>, WorldError> {
+        exchange: Exchange,
+    ) -> Result<Exchange, WorldError> {
         if lane.gone.get() {
             return Err(WorldError::NotOwner);
         }
         lane.sending.borrow_mut().push(Rc::clone(link));
-        let replies = link.send(commands).await;
+        let answered = link.exchange(exchange).await;
         lane.sending.borrow_mut().retain(|sending| !Rc::ptr_eq(sending, link));
-        replies
+        answered
     }
 
     fn take_answers(
@@ -356,13 +362,13 @@ impl RedisSink {
             let Some(link) = links.get(&address) else { continue };
             let sealed_at_ms =
                 progress.batch.sealed_at_ms.saturating_add(self.node(&address).clock_offset_ms());
-            let mut commands = Pipeline::with_capacity(units.len() * 2);
+            let mut commands = Commands::default();
             for unit in units.iter().filter_map(|index| progress.batch.units.get(*index)) {
-                commands.cmd("ASKING");
-                commands.add_command(self.command(unit, sealed_at_ms));
+                commands.add(&redis::cmd("ASKING"));
+                self.add_command(unit, sealed_at_ms, &mut commands);
             }
-            let replies = match self.send_for_lane(lane, link, &commands).await {
-                Ok(replies) => replies,
+            let replies = match self.send_for_lane(lane, link, commands.into()).await {
+                Ok(answered) => answered.replies,
                 Err(error) => {
                     progress.failed(error);
                     continue;

@@ -9,7 +9,7 @@ mod member;
 mod scripts;
 mod send;
 
-use redis::{Cmd, Value as Reply};
+use redis::Value as Reply;
 use sha1::{Digest as _, Sha1};
 use smallvec::SmallVec;
 
@@ -19,6 +19,7 @@ use self::send::world;
 use super::RedisSink;
 use super::classify::Fault;
 use super::command::{bytes_of, encode, guarded};
+use super::commands::Commands;
 use super::scripts::GUARD;
 use crate::batch::{Action, Refusal, Step, Unit};
 use crate::error::WorldError;
@@ -143,9 +144,10 @@ impl RedisSink {
         let keys: Vec<&[u8]> = puts.iter().map(|put| put.key.as_bytes()).collect();
         let now_ms = self.clock.now().unix_ms;
         let replies = self
-            .each_key(&keys, &|index, offset_ms| {
-                let put = puts.get(index)?;
-                Some(self.put_command(put, over, now_ms.saturating_add(offset_ms)))
+            .each_key(&keys, &|index, offset_ms, out| {
+                if let Some(put) = puts.get(index) {
+                    self.put_command(put, over, now_ms.saturating_add(offset_ms), out);
+                }
             })
             .await;
         puts.iter()
@@ -167,7 +169,13 @@ impl RedisSink {
 
     /// What these keys hold; `None` where a key is not there.
     pub async fn fingerprints(&self, keys: &[&[u8]]) -> Vec<Result<Option<Fingerprint>, WorldError>> {
-        let replies = self.each_key(keys, &|index, _| Some(HELD.call(&[keys.get(index)?]))).await;
+        let replies = self
+            .each_key(keys, &|index, _, out| {
+                if let Some(key) = keys.get(index) {
+                    out.add(&HELD.call(&[key]));
+                }
+            })
+            .await;
         let held = |reply: Result<Reply, Fault>| match reply.map_err(world)? {
             Reply::Array(parts) if parts.is_empty() => Ok(None),
             Reply::Array(parts) => {
@@ -188,15 +196,15 @@ impl RedisSink {
     pub async fn take_back(&self, keys: &[(CacheKey, Fingerprint)]) -> Vec<Result<TakenBack, WorldError>> {
         let named: Vec<&[u8]> = keys.iter().map(|(key, _)| key.as_bytes()).collect();
         let replies = self
-            .each_key(&named, &|index, _| {
-                let (key, held) = keys.get(index)?;
+            .each_key(&named, &|index, _, out| {
+                let Some((key, held)) = keys.get(index) else { return };
                 let mut cmd = TAKE_BACK.call(&[key.as_bytes()]);
                 cmd.arg(&held.digest);
                 match held.expires_at_ms {
                     Some(at_ms) => cmd.arg(at_ms),
                     None => cmd.arg(""),
                 };
-                Some(cmd)
+                out.add(&cmd);
             })
             .await;
         let taken = |reply: Result<Reply, Fault>| match reply.map_err(world)? {
@@ -269,20 +277,20 @@ impl RedisSink {
         Ok((next.ok_or(WorldError::Protocol)?, keys))
     }
 
-    /// The command of a write.
-    fn put_command(&self, put: &Put, over: Over, now_ms: i64) -> Cmd {
+    /// Adds the command of a write.
+    fn put_command(&self, put: &Put, over: Over, now_ms: i64, out: &mut Commands) {
         let (key, value) = (&put.key, put.value.clone());
         if let Some(Guard { version, owner }) = put.guard.clone() {
             let script = if over == Over::Anything { &GUARD } else { &GUARD_IF_ABSENT };
             let step = Step::Write { version, owner, value, expiry: put.expiry };
-            return guarded(script, key, &[step], &self.own, None, now_ms);
+            return out.add(&guarded(script, key, &[step], &self.own, None, now_ms));
         }
         let action = match over {
             Over::Anything => Action::Write(value, put.expiry),
             Over::Nothing => Action::WriteIfAbsent(value, put.expiry),
         };
         let unit = Unit { key: key.clone(), action, offsets: SmallVec::new(), entity: 0 };
-        encode(&unit, &self.own, None, now_ms)
+        encode(&unit, &self.own, None, now_ms, out);
     }
 }
 

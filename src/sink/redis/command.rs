@@ -6,6 +6,7 @@
 use redis::{Cmd, Value as Reply};
 
 use super::classify::{Fault, classify};
+use super::commands::Commands;
 use super::member;
 use super::scripts::{DELETE_IF, GUARD, GUARD_PATCH, HASH_WRITE, HASH_WRITE_IF_ABSENT, PATCH, Script};
 use crate::batch::{Action, Outcome, PatchStep, Step, Unit};
@@ -15,21 +16,27 @@ use crate::patch::{Others, Patch, PatchShape, Told};
 use crate::sink::Rewrite;
 use crate::sink::own::{OwnKeys, TOMBSTONE_MS};
 
-/// Encodes one unit.
+/// Encodes one unit, as one command behind the others.
 ///
 /// `sealed_at_ms` is by the *server's* clock: what relative expiries and tombstones count from.
-pub(super) fn encode(unit: &Unit, own: &OwnKeys, rewrite: Option<&Rewrite>, sealed_at_ms: i64) -> Cmd {
+pub(super) fn encode(
+    unit: &Unit,
+    own: &OwnKeys,
+    rewrite: Option<&Rewrite>,
+    sealed_at_ms: i64,
+    out: &mut Commands,
+) {
     let key = unit.key.as_bytes();
-    match &unit.action {
+    let cmd = match &unit.action {
         Action::Write(value, _) if let Some(of) = unit.key.member() => member::add(key, of, value),
         Action::WriteIfAbsent(value, _) if let Some(of) = unit.key.member() => {
             member::add_if_absent(key, of, value)
         }
-        Action::Write(Value::String { bytes, .. }, expiry) => set(key, bytes, *expiry, sealed_at_ms),
+        Action::Write(Value::String { bytes, .. }, expiry) => {
+            return out.add_set(key, bytes, expires_at(*expiry, sealed_at_ms), false);
+        }
         Action::WriteIfAbsent(Value::String { bytes, .. }, expiry) => {
-            let mut cmd = set(key, bytes, *expiry, sealed_at_ms);
-            cmd.arg("NX");
-            cmd
+            return out.add_set(key, bytes, expires_at(*expiry, sealed_at_ms), true);
         }
         Action::Write(Value::Hash(fields), expiry) => {
             write_hash(&HASH_WRITE, key, fields, *expiry, sealed_at_ms)
@@ -43,7 +50,7 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, rewrite: Option<&Rewrite>, seal
             cmd.arg(key);
             cmd
         }
-        Action::Delete => delete(&unit.key),
+        Action::Delete => return delete(&unit.key, out),
         Action::DeleteIf(values) => {
             let mut cmd = DELETE_IF.call(&[key]);
             for value in values {
@@ -72,7 +79,8 @@ pub(super) fn encode(unit: &Unit, own: &OwnKeys, rewrite: Option<&Rewrite>, seal
             let script = if patches { &GUARD_PATCH } else { &GUARD };
             guarded(script, &unit.key, steps, own, rewrite, sealed_at_ms)
         }
-    }
+    };
+    out.add(&cmd);
 }
 
 /// Steps through a script that takes the arguments of [`GUARD`].
@@ -93,15 +101,6 @@ pub(super) fn guarded(
     cmd
 }
 
-fn set(key: &[u8], bytes: &[u8], expiry: Expiry, sealed_at_ms: i64) -> Cmd {
-    let mut cmd = Cmd::with_capacity(6, key.len() + bytes.len() + 42);
-    cmd.arg("SET").arg(key).arg(bytes);
-    if let Some(at_ms) = expires_at(expiry, sealed_at_ms) {
-        cmd.arg("PXAT").arg(at_ms);
-    }
-    cmd
-}
-
 fn write_hash(
     script: &Script,
     key: &[u8],
@@ -116,20 +115,16 @@ fn write_hash(
 }
 
 /// Asks for nothing: stands in the place of a command that is not sent, so that every unit has its reply.
-pub(super) fn nothing(key: &[u8]) -> Cmd {
-    let mut cmd = redis::cmd("TYPE");
-    cmd.arg(key);
-    cmd
+pub(super) fn nothing(key: &[u8], out: &mut Commands) {
+    out.add(redis::cmd("TYPE").arg(key));
 }
 
 /// Deletes a key, whatever it holds; removes a member.
-pub(super) fn delete(key: &CacheKey) -> Cmd {
-    if let Some(of) = key.member() {
-        return member::remove(key.as_bytes(), of);
+pub(super) fn delete(key: &CacheKey, out: &mut Commands) {
+    match key.member() {
+        Some(of) => out.add(&member::remove(key.as_bytes(), of)),
+        None => out.add_unlink(key.as_bytes()),
     }
-    let mut cmd = redis::cmd("UNLINK");
-    cmd.arg(key.as_bytes());
-    cmd
 }
 
 fn arg_steps(cmd: &mut Cmd, steps: &[Step], sealed_at_ms: i64) {

@@ -5,26 +5,26 @@
 //! place. Start at [`Connector::connect`].
 
 use std::cell::{Cell, RefCell};
+use std::io;
 use std::rc::Rc;
-use std::sync::Once;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, ConnectionAddr, ErrorKind, IntoConnectionInfo, Pipeline,
-    RedisConnectionInfo, RedisError, TlsCertificates, Value as Reply,
-};
+use redis::Value as Reply;
+use rustls::pki_types::ServerName;
+use tokio::net::{TcpStream, UnixStream};
 use tokio::time::timeout;
 
-use super::classify::{Fault, classify};
+use super::classify::Fault;
 use super::command::{bytes_of, checked, checked_world};
+use super::commands::Commands;
 use super::memory::Memory;
 use super::scripts;
+use super::wire::{Exchange, Wire};
 use crate::clock::SystemClock;
 use crate::error::{ServerCode, WorldError};
-use crate::settings::{RedisAddress, RedisSettings, RedisTarget, TlsSettings};
+use crate::settings::{RedisAddress, RedisSettings, RedisTarget};
 use crate::sink::own::Peer;
+use crate::tls;
 
 /// An id that no connection has: killing it probes for the right to kill, and answers 0.
 const NO_CLIENT: i64 = i64::MAX;
@@ -38,7 +38,7 @@ pub(super) struct Connector {
 
 /// A connection, and who it is at its server.
 pub(super) struct Link {
-    connection: MultiplexedConnection,
+    wire: Wire,
     /// Who it is. Id 0 where the server does not say (a proxy): such a connection cannot be fenced.
     pub(super) peer: Peer,
     /// True once a command stayed without an answer: it must be fenced, and is used no more.
@@ -69,30 +69,75 @@ impl Connector {
 
     /// Connects to a node and introduces itself. Bounded by `connect_timeout`, the greeting by `timeout`.
     pub(super) async fn connect(&self, node: &str) -> Result<Greeted, WorldError> {
-        let unreachable = || WorldError::Unreachable { node: node.to_owned() };
-        let client = self.client(node).map_err(|_| unreachable())?;
-        // The library's own limits are off: ours bound the whole call, and a timeout must be seen as one.
-        let config = AsyncConnectionConfig::new().set_connection_timeout(None).set_response_timeout(None);
-        let connecting = client.get_multiplexed_async_connection_with_config(&config);
-        let connection = match timeout(self.settings.connect_timeout, connecting).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(error)) => return Err(connect_error(&error).unwrap_or_else(unreachable)),
-            Err(_) => return Err(unreachable()),
-        };
-        self.greet(connection).await
+        match timeout(self.settings.connect_timeout, self.open(node)).await {
+            Ok(Ok(wire)) => self.greet(node, wire).await,
+            Ok(Err(_)) | Err(_) => Err(WorldError::Unreachable { node: node.to_owned() }),
+        }
     }
 
-    async fn greet(&self, connection: MultiplexedConnection) -> Result<Greeted, WorldError> {
-        let mut hello = Pipeline::new();
-        hello.cmd("TIME");
-        hello.cmd("CLIENT").arg("INFO");
-        hello.cmd("INFO").arg("server");
-        hello.cmd("CLIENT").arg("KILL").arg("ID").arg(NO_CLIENT);
+    async fn open(&self, node: &str) -> io::Result<Wire> {
+        let (host, port) = match &self.settings.target {
+            RedisTarget::Single { address: RedisAddress::Unix(path), .. } => {
+                return Ok(Wire::over(UnixStream::connect(path).await?));
+            }
+            RedisTarget::Single { address: RedisAddress::Tcp(host, port), .. } => (host.as_str(), *port),
+            RedisTarget::Cluster(_) => split_address(node).ok_or(io::ErrorKind::InvalidInput)?,
+        };
+        let stream = TcpStream::connect((host, port)).await?;
+        stream.set_nodelay(true)?;
+        let Some(tls) = &self.settings.tls else { return Ok(Wire::over(stream)) };
+        // Certificates are read at each connect: they may have been renewed.
+        let connector = tls::connector(tls).map_err(io::Error::other)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        Ok(Wire::over(connector.connect(name, stream).await?))
+    }
+
+    /// Logs in where the settings say so; how many commands that takes.
+    fn log_in(&self, hello: &mut Commands) -> usize {
+        if let Some(password) = &self.settings.password {
+            let mut auth = redis::cmd("AUTH");
+            if let Some(username) = &self.settings.username {
+                auth.arg(username);
+            }
+            // An unreadable file is on its way to another content, or gone for good: the server judges.
+            let now = password.expose_anew();
+            hello.add(auth.arg(now.as_deref().unwrap_or(password.expose())));
+        }
+        if let RedisTarget::Single { database, .. } = &self.settings.target
+            && *database != 0
+        {
+            hello.add(redis::cmd("SELECT").arg(*database));
+        }
+        hello.len()
+    }
+
+    async fn greet(&self, node: &str, wire: Wire) -> Result<Greeted, WorldError> {
+        let mut hello = Commands::default();
+        let logged_in = self.log_in(&mut hello);
+        hello.add(&redis::cmd("TIME"));
+        hello.add(redis::cmd("CLIENT").arg("INFO"));
+        hello.add(redis::cmd("INFO").arg("server"));
+        hello.add(redis::cmd("CLIENT").arg("KILL").arg("ID").arg(NO_CLIENT));
         scripts::load_all(&mut hello);
         let peer = Peer { run_id: String::new(), id: 0, addr: String::new() };
-        let mut link = Link { connection, peer, broken: Cell::new(false), timeout: self.settings.timeout };
+        let mut link = Link { wire, peer, broken: Cell::new(false), timeout: self.settings.timeout };
         let sent_ms = self.clock.now().unix_ms;
-        let replies = link.send(&hello).await?;
+        let unreachable = || WorldError::Unreachable { node: node.to_owned() };
+        // A server that hangs still takes connections, by its kernel: somebody else may serve in its place by now.
+        let silent = |error| match error {
+            WorldError::Timeout | WorldError::Disconnected => unreachable(),
+            error => error,
+        };
+        let replies = link.send(hello).await.map_err(silent)?;
+        let (account, replies) = replies.split_at(logged_in.min(replies.len()));
+        for reply in account {
+            checked(reply).map_err(|fault| match fault {
+                Fault::World(error) => error,
+                // A password where the server wants none, a database that it does not have.
+                _ if self.settings.password.is_some() => WorldError::NotNow { code: ServerCode::Auth },
+                _ => unreachable(),
+            })?;
+        }
         let clock_offset_ms = match replies.first().map(checked_world) {
             Some(Ok(time)) => clock_offset(time, sent_ms, self.clock.now().unix_ms).unwrap_or(0),
             Some(Err(WorldError::Protocol)) | None => 0,
@@ -113,62 +158,23 @@ impl Connector {
         }
         Ok(Greeted { link, clock_offset_ms, may_kill })
     }
-
-    fn client(&self, node: &str) -> Result<Client, RedisError> {
-        let settings = &self.settings;
-        let (address, database) = match &settings.target {
-            RedisTarget::Single { address: RedisAddress::Unix(path), database } => {
-                (ConnectionAddr::Unix(path.clone()), *database)
-            }
-            RedisTarget::Single { address: RedisAddress::Tcp(host, port), database } => {
-                (tcp(host, *port, settings.tls.is_some()), *database)
-            }
-            RedisTarget::Cluster(_) => {
-                let (host, port) = split_address(node)
-                    .ok_or((ErrorKind::InvalidClientConfig, "a node's address is host:port"))?;
-                (tcp(host, port, settings.tls.is_some()), 0)
-            }
-        };
-        let mut account = RedisConnectionInfo::default().set_db(database);
-        if let Some(username) = &settings.username {
-            account = account.set_username(username);
-        }
-        if let Some(password) = &settings.password {
-            // An unreadable file is on its way to another content, or gone for good: the server judges.
-            let now = password.expose_anew();
-            account = account.set_password(now.as_deref().unwrap_or(password.expose()));
-        }
-        let info = address
-            .into_connection_info()?
-            .set_redis_settings(account)
-            .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-        match &settings.tls {
-            Some(tls) => Client::build_with_tls(info, certificates(tls)?),
-            None => Client::open(info),
-        }
-    }
 }
 
 impl Link {
-    /// Sends a pipeline (never an empty one) and waits for all of its replies, one per command.
+    /// Sends commands (at least one) and waits for all of their replies, one per command.
     ///
     /// Whatever ends it early — the limit, a broken connection, the caller dropping this future — leaves the
     /// connection broken: what was sent may still land.
-    pub(super) async fn send(&self, pipeline: &Pipeline) -> Result<Vec<Reply>, WorldError> {
+    pub(super) async fn send(&self, commands: Commands) -> Result<Vec<Reply>, WorldError> {
+        self.exchange(commands.into()).await.map(|answered| answered.replies)
+    }
+
+    /// The same, giving the commands back with their replies.
+    pub(super) async fn exchange(&self, exchange: Exchange) -> Result<Exchange, WorldError> {
         let unanswered = Unanswered(&self.broken);
-        let mut connection = self.connection.clone();
-        let sending = connection.send_packed_commands(pipeline, 0, pipeline.len());
-        let replies = match timeout(self.timeout, sending).await {
-            Err(_) => return Err(WorldError::Timeout),
-            Ok(Err(error)) if error.kind() == ErrorKind::Parse => return Err(WorldError::Protocol),
-            Ok(Err(_)) => return Err(WorldError::Disconnected),
-            Ok(Ok(replies)) => replies,
-        };
-        if replies.len() != pipeline.len() {
-            return Err(WorldError::Protocol);
-        }
+        let answered = timeout(self.timeout, self.wire.send(exchange)).await.unwrap_or(Err(WorldError::Timeout))?;
         std::mem::forget(unanswered);
-        Ok(replies)
+        Ok(answered)
     }
 
     /// True once a command stayed without an answer.
@@ -316,14 +322,14 @@ impl Node {
     /// `CLIENT KILL` frees the other connection before it answers, so nothing of it lands afterwards
     /// (`freeClient` in Redis's networking.c). By id *and* address: ids start again with the server.
     async fn kill(&self, link: &Link, peers: &[Peer]) -> Result<(), WorldError> {
-        let mut pipeline = Pipeline::new();
+        let mut commands = Commands::default();
         for peer in peers.iter().filter(|peer| peer.run_id == link.peer.run_id && **peer != link.peer) {
-            pipeline.cmd("CLIENT").arg("KILL").arg("ID").arg(peer.id).arg("ADDR").arg(&peer.addr);
+            commands.add(redis::cmd("CLIENT").arg("KILL").arg("ID").arg(peer.id).arg("ADDR").arg(&peer.addr));
         }
-        if pipeline.is_empty() || !self.may_kill.get() {
+        if commands.is_empty() || !self.may_kill.get() {
             return Ok(());
         }
-        for reply in link.send(&pipeline).await? {
+        for reply in link.send(commands).await? {
             match checked(&reply) {
                 Ok(_) => self.fenced_count.set(self.fenced_count.get().saturating_add(1)),
                 // Refused, or "No such client" from a server of the old form.
@@ -360,43 +366,6 @@ fn clock_offset(time: &Reply, sent_ms: i64, answered_ms: i64) -> Option<i64> {
     let server_ms = number(0)?.checked_mul(1000)?.checked_add(number(1)? / 1000)?;
     let local_ms = sent_ms.checked_add(answered_ms.checked_sub(sent_ms)? / 2)?;
     server_ms.checked_sub(local_ms)
-}
-
-/// The error of connecting, where it is more than "cannot be reached".
-fn connect_error(error: &RedisError) -> Option<WorldError> {
-    if error.kind() == ErrorKind::AuthenticationFailed {
-        return Some(WorldError::NotNow { code: ServerCode::Auth });
-    }
-    match classify(error.code()?, error.detail().unwrap_or("")) {
-        Fault::World(error) => Some(error),
-        Fault::Moved { .. } | Fault::Ask { .. } | Fault::Refused(_) => None,
-    }
-}
-
-fn tcp(host: &str, port: u16, tls: bool) -> ConnectionAddr {
-    let host = host.to_owned();
-    if !tls {
-        return ConnectionAddr::Tcp(host, port);
-    }
-    // Without a provider of cryptography rustls panics at the first connection.
-    static PROVIDER: Once = Once::new();
-    PROVIDER.call_once(|| {
-        // An error means that the process has installed one already.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
-    ConnectionAddr::TcpTls { host, port, insecure: false, tls_params: None }
-}
-
-/// Reads the certificates, at each connect: they may have been renewed.
-fn certificates(tls: &TlsSettings) -> Result<TlsCertificates, RedisError> {
-    let client_tls = match (&tls.cert, &tls.key) {
-        (Some(cert), Some(key)) => {
-            Some(ClientTlsConfig { client_cert: std::fs::read(cert)?, client_key: std::fs::read(key)? })
-        }
-        _ => None,
-    };
-    let root_cert = tls.ca.as_ref().map(std::fs::read).transpose()?;
-    Ok(TlsCertificates { client_tls, root_cert })
 }
 
 /// Splits `host:port`; the host may be an IPv6 address, with or without brackets.

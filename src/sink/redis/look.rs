@@ -7,12 +7,13 @@ use std::borrow::Borrow;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use redis::{Pipeline, Value as Reply};
+use redis::{Cmd, Value as Reply};
 
 use super::RedisSink;
 use super::classify::Fault;
 use super::cluster::resolve;
 use super::command::{bytes_of, checked, checked_world};
+use super::commands::Commands;
 use super::connect::Link;
 use super::reader::Held;
 use crate::error::{ServerCode, WorldError};
@@ -77,17 +78,17 @@ impl RedisSink {
         link: &Rc<Link>,
         keys: &[(usize, &CacheKey)],
     ) -> Result<Vec<(usize, Glance)>, WorldError> {
-        let mut ask = Pipeline::new();
-        ask.cmd("TIME");
+        let mut ask = Commands::one(&redis::cmd("TIME"));
         for (_, key) in keys {
             let bytes = key.as_bytes();
-            ask.cmd("TYPE").arg(bytes).cmd("PTTL").arg(bytes);
+            ask.add(redis::cmd("TYPE").arg(bytes));
+            ask.add(redis::cmd("PTTL").arg(bytes));
             match key.member() {
-                Some(member) => ask.cmd(command_to_find(member.kind)).arg(bytes).arg(&*member.bytes),
-                None => ask.cmd("STRLEN").arg(bytes),
-            };
+                Some(member) => ask.add(&find(bytes, member)),
+                None => ask.add(redis::cmd("STRLEN").arg(bytes)),
+            }
         }
-        let replies = link.send(&ask).await?;
+        let replies = link.send(ask).await?;
         let mut replies = replies.iter();
         let server_ms = time(self.answered(master, replies.next())?).ok_or(WorldError::Protocol)?;
         let mut glances = Vec::with_capacity(keys.len());
@@ -149,11 +150,11 @@ impl RedisSink {
         if wanted.is_empty() {
             return Ok(());
         }
-        let mut ask = Pipeline::new();
+        let mut ask = Commands::default();
         for one in wanted.iter() {
-            ask.cmd(if one.is_hash { "HGETALL" } else { "GET" }).arg(one.key);
+            ask.add(&get(one.key, one.is_hash));
         }
-        for (reply, one) in link.send(&ask).await?.into_iter().zip(wanted.drain(..)) {
+        for (reply, one) in link.send(ask).await?.into_iter().zip(wanted.drain(..)) {
             let held = match checked(&reply) {
                 // Another type by now, or gone: asked again by whoever finds a difference.
                 Err(Fault::Refused(_)) | Ok(Reply::Nil) => None,
@@ -170,9 +171,10 @@ impl RedisSink {
     async fn look_on_the_move(&self, address: &str, key: &CacheKey) -> Result<Glance, WorldError> {
         let link = self.link(address).await?;
         let (key, member) = (key.as_bytes(), key.member());
-        let mut ask = Pipeline::new();
-        ask.cmd("TIME").cmd("ASKING").cmd("TYPE").arg(key).cmd("ASKING").cmd("PTTL").arg(key);
-        let replies = link.send(&ask).await?;
+        let mut ask = Commands::one(&redis::cmd("TIME"));
+        ask.add_asking(redis::cmd("TYPE").arg(key));
+        ask.add_asking(redis::cmd("PTTL").arg(key));
+        let replies = link.send(ask).await?;
         let [server_ms, _, kind, _, left] = replies.as_slice() else { return Err(WorldError::Protocol) };
         let server_ms = time(self.answered(address, Some(server_ms))?).ok_or(WorldError::Protocol)?;
         let kind = type_name(self.answered(address, Some(kind))?);
@@ -180,9 +182,9 @@ impl RedisSink {
         let expires_at_ms = (left >= 0).then(|| server_ms.saturating_add(left));
         let held = match kind.as_str() {
             kind if let Some(member) = member => {
-                let mut ask = Pipeline::new();
-                ask.cmd("ASKING").cmd(command_to_find(member.kind)).arg(key).arg(&*member.bytes);
-                let reply = link.send(&ask).await?.pop().ok_or(WorldError::Protocol)?;
+                let mut ask = Commands::default();
+                ask.add_asking(&find(key, member));
+                let reply = link.send(ask).await?.pop().ok_or(WorldError::Protocol)?;
                 let held = match checked(&reply) {
                     Err(Fault::Refused(_)) => None,
                     _ => member_held(member, self.answered(address, Some(&reply))?),
@@ -191,9 +193,9 @@ impl RedisSink {
             }
             "none" => None,
             "string" | "hash" => {
-                let mut ask = Pipeline::new();
-                ask.cmd("ASKING").cmd(if kind == "hash" { "HGETALL" } else { "GET" }).arg(key);
-                let reply = link.send(&ask).await?.pop().ok_or(WorldError::Protocol)?;
+                let mut ask = Commands::default();
+                ask.add_asking(&get(key, kind == "hash"));
+                let reply = link.send(ask).await?.pop().ok_or(WorldError::Protocol)?;
                 self.answered(address, Some(&reply))?;
                 held(reply)
             }
@@ -246,14 +248,24 @@ fn held(reply: Reply) -> Option<Held> {
     }
 }
 
-fn command_to_find(kind: MemberKind) -> &'static str {
-    match kind {
-        MemberKind::Set => "SISMEMBER",
-        MemberKind::SortedSet => "ZSCORE",
-    }
+/// Asks for a whole value.
+fn get(key: &[u8], is_hash: bool) -> Cmd {
+    let mut cmd = redis::cmd(if is_hash { "HGETALL" } else { "GET" });
+    cmd.arg(key);
+    cmd
 }
 
-/// What the reply to [`command_to_find`] says; `None` where there is no such member.
+/// Asks for a member.
+fn find(key: &[u8], member: &Member) -> Cmd {
+    let mut cmd = redis::cmd(match member.kind {
+        MemberKind::Set => "SISMEMBER",
+        MemberKind::SortedSet => "ZSCORE",
+    });
+    cmd.arg(key).arg(&*member.bytes);
+    cmd
+}
+
+/// What the reply to [`find`] says; `None` where there is no such member.
 fn member_held(member: &Member, reply: &Reply) -> Option<Held> {
     match (member.kind, reply) {
         (MemberKind::Set, Reply::Int(1)) => Some(Held::Member(None)),

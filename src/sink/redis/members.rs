@@ -4,12 +4,13 @@
 
 use std::collections::BTreeMap;
 
-use redis::{Cmd, Pipeline, Value as Reply};
+use redis::{Cmd, Value as Reply};
 
 use super::RedisSink;
 use super::classify::Fault;
 use super::cluster::resolve;
 use super::command::{bytes_of, checked};
+use super::commands::Commands;
 use super::onlooker::Look;
 use crate::batch::Refusal;
 use crate::error::{ServerCode, WorldError};
@@ -90,11 +91,11 @@ impl RedisSink {
         let mut pages: Vec<Option<Page>> = asked.iter().map(|_| None).collect();
         for (master, indexes) in by_master {
             let mine = || indexes.iter().filter_map(|index| Some((*index, *asked.get(*index)?)));
-            let mut ask = Pipeline::new();
+            let mut ask = Commands::default();
             for (_, (key, cursor)) in mine() {
-                ask.add_command(scan(key, cursor));
+                ask.add(&scan(key, cursor));
             }
-            let replies = self.link(master).await?.send(&ask).await?;
+            let replies = self.link(master).await?.send(ask).await?;
             for (reply, (index, (key, cursor))) in replies.iter().zip(mine()) {
                 let page = match checked(reply) {
                     Err(Fault::Refused(Refusal::WrongType)) => None,
@@ -118,9 +119,9 @@ impl RedisSink {
         key: &SetKey,
         cursor: &[u8],
     ) -> Result<Option<Page>, WorldError> {
-        let mut ask = Pipeline::new();
-        ask.cmd("ASKING").add_command(scan(key, cursor));
-        let reply = self.link(address).await?.send(&ask).await?.pop().ok_or(WorldError::Protocol)?;
+        let mut ask = Commands::default();
+        ask.add_asking(&scan(key, cursor));
+        let reply = self.link(address).await?.send(ask).await?.pop().ok_or(WorldError::Protocol)?;
         match checked(&reply) {
             Err(Fault::Refused(Refusal::WrongType)) => Ok(None),
             _ => page(key.kind, self.answered(address, Some(&reply))?).map(Some),

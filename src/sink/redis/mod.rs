@@ -15,6 +15,7 @@ mod beside;
 mod classify;
 mod cluster;
 mod command;
+mod commands;
 mod connect;
 mod lane;
 mod look;
@@ -29,6 +30,7 @@ mod reader;
 mod scripts;
 mod topology;
 mod watermark;
+mod wire;
 
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -51,7 +53,12 @@ pub use look::{Glance, Seen};
 pub use members::SetKey;
 pub use onlooker::{Eviction, Look};
 use owner::Attempt;
+use wire::Exchange;
 pub use reader::{Entry, Held, Reader};
+
+/// Buffers that are kept for the next commands, and bytes of each: what is larger is rare.
+const ROOMS_MAX: usize = 8;
+const ROOM_BYTES_MAX: usize = 1 << 20;
 
 /// The real sink. One instance per worker: it lives on one thread, on connections of its own.
 ///
@@ -74,6 +81,8 @@ pub struct RedisSink {
     refreshing: tokio::sync::Mutex<()>,
     nodes: RefCell<BTreeMap<String, Rc<Node>>>,
     lanes: RefCell<HashMap<LaneId, Rc<Lane>>>,
+    /// Buffers of commands that were answered, for others.
+    rooms: RefCell<Vec<Exchange>>,
     /// Lanes that are being taken over.
     attempts: RefCell<HashMap<LaneId, Rc<Attempt>>>,
 }
@@ -125,6 +134,7 @@ impl RedisSink {
             nodes: RefCell::default(),
             lanes: RefCell::default(),
             attempts: RefCell::default(),
+            rooms: RefCell::default(),
             settings,
         }
     }
@@ -180,6 +190,21 @@ impl RedisSink {
         let mut nodes = self.nodes();
         nodes.iter_mut().for_each(|node| node.evicts_any_key = evicting.contains(&node.address));
         Ok(nodes)
+    }
+
+    /// An empty buffer for commands, with room where one is left over.
+    fn room(&self) -> Exchange {
+        self.rooms.borrow_mut().pop().unwrap_or_default()
+    }
+
+    /// Takes a buffer back whose commands are done with.
+    fn keep_room(&self, mut room: Exchange) {
+        let mut rooms = self.rooms.borrow_mut();
+        if rooms.len() < ROOMS_MAX && room.commands.capacity() <= ROOM_BYTES_MAX {
+            room.commands.clear();
+            room.replies.clear();
+            rooms.push(room);
+        }
     }
 
     fn lane(&self, id: LaneId) -> Option<Rc<Lane>> {

@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
-use redis::{Cmd, Pipeline, Value as Reply};
+use redis::{Cmd, Value as Reply};
 
 use super::RedisSink;
 use super::apply::is_entered;
 use super::classify::Fault;
 use super::cluster::SlotMap;
 use super::command::{bytes_of, checked, checked_world};
+use super::commands::Commands;
 use super::connect::Link;
 use super::lane::Lane;
 use super::scripts::PURGE;
@@ -114,9 +115,9 @@ impl RedisSink {
         place: &Place,
         cursor: &[u8],
     ) -> Result<(Vec<u8>, Vec<Vec<u8>>), WorldError> {
-        let mut commands = Pipeline::new();
-        commands.cmd("SCAN").arg(cursor).arg("MATCH").arg(&*place.pattern).arg("COUNT").arg(SCAN_KEYS);
-        let replies = self.send_for_lane(lane, link, &commands).await?;
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(&*place.pattern).arg("COUNT").arg(SCAN_KEYS);
+        let replies = self.send_for_lane(lane, link, Commands::one(&scan).into()).await?.replies;
         let reply = replies.first().ok_or(WorldError::Protocol)?;
         let told = checked_world(reply).inspect_err(|error| self.noticed(error))?;
         let Reply::Array(parts) = told else { return Err(WorldError::Protocol) };
@@ -137,16 +138,16 @@ impl RedisSink {
     ) -> Result<u64, WorldError> {
         let sealed_at_ms = purge.sealed_at_ms.saturating_add(self.node(&place.node).clock_offset_ms());
         let given = |key: &[u8]| purge.templates.iter().any(|template| template.may_give(key));
-        let mut commands = Pipeline::new();
+        let mut commands = Commands::default();
         for key in keys.iter().filter(|key| given(key) && !self.own.is_own(key)) {
-            commands.add_command(self.purge_key(key, purge, sealed_at_ms));
+            commands.add(&self.purge_key(key, purge, sealed_at_ms));
         }
         if commands.is_empty() {
             return Ok(0);
         }
         let mut deleted = 0_u64;
         let mut failed = None;
-        for reply in self.send_for_lane(lane, link, &commands).await? {
+        for reply in self.send_for_lane(lane, link, commands.into()).await?.replies {
             match checked(&reply) {
                 Ok(Reply::Int(count)) => deleted = deleted.saturating_add(u64::try_from(*count).unwrap_or(0)),
                 Ok(_) => failed = Some(WorldError::Protocol),

@@ -5,8 +5,9 @@
 
 use std::sync::LazyLock;
 
-use redis::{Cmd, Pipeline};
+use redis::Cmd;
 
+use super::commands::Commands;
 use super::patching::PATCHING;
 
 /// A script and its digest.
@@ -45,7 +46,7 @@ impl Script {
 }
 
 /// Adds `SCRIPT LOAD` of every script.
-pub(super) fn load_all(pipeline: &mut Pipeline) {
+pub(super) fn load_all(commands: &mut Commands) {
     let all = [
         &HASH_WRITE,
         &HASH_WRITE_IF_ABSENT,
@@ -59,7 +60,7 @@ pub(super) fn load_all(pipeline: &mut Pipeline) {
         &ENTER,
     ];
     for script in all {
-        pipeline.cmd("SCRIPT").arg("LOAD").arg(&script.source);
+        commands.add(redis::cmd("SCRIPT").arg("LOAD").arg(&script.source));
     }
 }
 

@@ -12,6 +12,7 @@ use redis::Value as Reply;
 use super::RedisSink;
 use super::cluster::{SlotMap, resolve};
 use super::command::checked_world;
+use super::commands::Commands;
 use super::connect::{Link, Node};
 use super::scripts;
 use crate::error::{ServerCode, WorldError};
@@ -138,9 +139,7 @@ impl RedisSink {
 
     async fn read_map(&self, address: &str) -> Result<SlotMap, WorldError> {
         let link = self.node(address).link(&self.connector).await?;
-        let mut ask = redis::Pipeline::new();
-        ask.cmd("CLUSTER").arg("SLOTS");
-        let replies = link.send(&ask).await?;
+        let replies = link.send(Commands::one(redis::cmd("CLUSTER").arg("SLOTS"))).await?;
         let reply = replies.first().ok_or(WorldError::Protocol)?;
         let map = SlotMap::parse(checked_world(reply)?, address).ok_or(WorldError::Protocol)?;
         if map.masters().next().is_none() {
@@ -163,12 +162,10 @@ impl RedisSink {
 
     /// Sends one command; scripts that the server has lost are loaded and the command sent again.
     pub(super) async fn call(&self, link: &Link, cmd: redis::Cmd) -> Result<Reply, WorldError> {
-        let mut pipeline = redis::Pipeline::new();
-        pipeline.add_command(cmd);
-        let mut reply = first(link.send(&pipeline).await?)?;
+        let mut reply = first(link.send(Commands::one(&cmd)).await?)?;
         if matches!(checked_world(&reply), Err(WorldError::NoScript)) {
             self.load_scripts(link).await?;
-            reply = first(link.send(&pipeline).await?)?;
+            reply = first(link.send(Commands::one(&cmd)).await?)?;
         }
         match checked_world(&reply) {
             Ok(_) => Ok(reply),
@@ -180,9 +177,9 @@ impl RedisSink {
     }
 
     pub(super) async fn load_scripts(&self, link: &Link) -> Result<(), WorldError> {
-        let mut pipeline = redis::Pipeline::new();
-        scripts::load_all(&mut pipeline);
-        for reply in link.send(&pipeline).await? {
+        let mut commands = Commands::default();
+        scripts::load_all(&mut commands);
+        for reply in link.send(commands).await? {
             checked_world(&reply)?;
         }
         Ok(())

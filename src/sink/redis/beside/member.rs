@@ -34,19 +34,19 @@ impl RedisSink {
         let named: Vec<&[u8]> = members.iter().map(|it| it.key.as_bytes()).collect();
         let now_ms = self.clock.now().unix_ms;
         let replies = self
-            .each_key(&named, &|index, offset_ms| {
-                let PutRight { key, put, guard, now } = members.get(index)?;
+            .each_key(&named, &|index, offset_ms, out| {
+                let Some(PutRight { key, put, guard, now }) = members.get(index) else { return };
                 if let Some(guard) = guard {
                     let Guard { version, owner } = guard.clone();
                     let step = Step::DeleteOwned { version, owner };
                     let at_ms = now_ms.saturating_add(offset_ms);
-                    return Some(guarded(&GUARD_IF_REMEMBERED, key, &[step], &self.own, None, at_ms));
+                    return out.add(&guarded(&GUARD_IF_REMEMBERED, key, &[step], &self.own, None, at_ms));
                 }
-                let member = key.member()?;
+                let Some(member) = key.member() else { return };
                 let mut cmd = PUT_RIGHT.call(&[key.as_bytes()]);
                 cmd.arg(if member.kind == MemberKind::SortedSet { "z" } else { "s" }).arg(&*member.bytes);
                 cmd.arg(told(put.as_ref())).arg(told(now.as_ref()));
-                Some(cmd)
+                out.add(&cmd);
             })
             .await;
         let done = |reply: Result<Reply, Fault>| match reply.map_err(world)? {

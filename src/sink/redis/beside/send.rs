@@ -4,26 +4,30 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use futures_util::future::join_all;
-use redis::{Cmd, Pipeline, Value as Reply};
+use redis::Value as Reply;
 
 use super::super::RedisSink;
 use super::super::classify::Fault;
 use super::super::cluster::resolve;
 use super::super::command::checked;
+use super::super::commands::Commands;
 use super::super::connect::Link;
 use super::scripts;
 use crate::batch::Refusal;
 use crate::error::{ServerCode, WorldError};
 use crate::sink::slots::slot_of;
 
+/// Adds the command of the key at an index, by a server whose clock is so many milliseconds ahead of ours.
+type Build<'b> = dyn Fn(usize, i64, &mut Commands) + 'b;
+
 impl RedisSink {
     /// Sends one command a key to where its slot is served: one pipeline a master. An answer is the reply, or what its
-    /// error means, with the server's clock less ours. `build` gets the index and that offset; where it gives none,
-    /// the command counts as refused.
+    /// error means, with the server's clock less ours. `build` gets the index and that offset, and adds one command;
+    /// where it adds none, that counts as refused.
     pub(super) async fn each_key(
         &self,
         keys: &[&[u8]],
-        build: &dyn Fn(usize, i64) -> Option<Cmd>,
+        build: &Build<'_>,
     ) -> Vec<(Result<Reply, Fault>, i64)> {
         let mut answers: Vec<(Result<Reply, Fault>, i64)> =
             keys.iter().map(|_| (Err(Fault::Refused(Refusal::Command)), 0)).collect();
@@ -71,25 +75,23 @@ impl RedisSink {
         link: &Rc<Link>,
         indices: &[usize],
         offset_ms: i64,
-        build: &dyn Fn(usize, i64) -> Option<Cmd>,
+        build: &Build<'_>,
     ) -> Vec<Result<Reply, Fault>> {
         let mut replies: Vec<Result<Reply, Fault>> =
             indices.iter().map(|_| Err(Fault::Refused(Refusal::Command))).collect();
         // Places that are open. Twice: what finds its script lost is sent again once they are loaded.
         let mut open: Vec<usize> = (0..indices.len()).collect();
         for attempt in 0..2 {
-            let mut pipeline = Pipeline::with_capacity(open.len());
-            open.retain(|place| match indices.get(*place).and_then(|index| build(*index, offset_ms)) {
-                Some(cmd) => {
-                    pipeline.add_command(cmd);
-                    true
-                }
-                None => false,
+            let mut exchange = self.room();
+            open.retain(|place| {
+                let before = exchange.commands.len();
+                indices.get(*place).inspect(|index| build(**index, offset_ms, &mut exchange.commands));
+                exchange.commands.len() > before
             });
             if open.is_empty() {
                 break;
             }
-            let answered = match link.send(&pipeline).await {
+            let mut answered = match link.exchange(exchange).await {
                 Ok(answered) => answered,
                 Err(error) => {
                     self.noticed(&error);
@@ -100,19 +102,19 @@ impl RedisSink {
                 }
             };
             let mut lost = Vec::new();
-            for (place, reply) in open.into_iter().zip(answered) {
+            for (place, reply) in open.into_iter().zip(answered.replies.drain(..)) {
                 match checked(&reply).map(|_| ()) {
                     Ok(()) => put(&mut replies, place, Ok(reply)),
                     Err(Fault::World(WorldError::NoScript)) if attempt == 0 => lost.push(place),
                     Err(Fault::Ask { node }) => {
-                        let cmd = indices.get(place).and_then(|index| build(*index, offset_ms));
-                        if let Some(cmd) = cmd {
-                            put(&mut replies, place, self.ask(&resolve(&node, address), cmd).await);
-                        }
+                        let mut asking = Commands::one(&redis::cmd("ASKING"));
+                        indices.get(place).inspect(|index| build(**index, offset_ms, &mut asking));
+                        put(&mut replies, place, self.ask(&resolve(&node, address), asking).await);
                     }
                     Err(fault) => put(&mut replies, place, Err(self.taken_in(fault, address, link))),
                 }
             }
+            self.keep_room(answered);
             open = lost;
             if !open.is_empty()
                 && let Err(error) = self.load_beside(link).await
@@ -141,25 +143,22 @@ impl RedisSink {
         }
     }
 
-    /// Sends one command to where its slot is going.
-    async fn ask(&self, address: &str, cmd: Cmd) -> Result<Reply, Fault> {
+    /// Sends one command to where its slot is going, behind its `ASKING`.
+    async fn ask(&self, address: &str, asking: Commands) -> Result<Reply, Fault> {
         let link = self.link(address).await.map_err(Fault::World)?;
         self.load_beside(&link).await.map_err(Fault::World)?;
-        let mut pipeline = Pipeline::new();
-        pipeline.cmd("ASKING");
-        pipeline.add_command(cmd);
-        let reply = link.send(&pipeline).await.map_err(Fault::World)?.pop();
+        let reply = link.send(asking).await.map_err(Fault::World)?.pop();
         let reply = reply.ok_or(Fault::World(WorldError::Protocol))?;
         checked(&reply).map(|_| ()).map(|()| reply.clone())
     }
 
     async fn load_beside(&self, link: &Link) -> Result<(), WorldError> {
         self.load_scripts(link).await?;
-        let mut pipeline = Pipeline::new();
+        let mut commands = Commands::default();
         for script in scripts::all() {
-            pipeline.cmd("SCRIPT").arg("LOAD").arg(script.source());
+            commands.add(redis::cmd("SCRIPT").arg("LOAD").arg(script.source()));
         }
-        for reply in link.send(&pipeline).await? {
+        for reply in link.send(commands).await? {
             checked(&reply).map_err(world)?;
         }
         Ok(())
