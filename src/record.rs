@@ -86,6 +86,11 @@ impl Headers for OwnedRecord {
 pub trait AsRecord {
     /// The record, borrowed.
     fn as_record(&self) -> Record<'_>;
+
+    /// Bytes of key and value together.
+    fn size_bytes(&self) -> usize {
+        self.as_record().size_bytes()
+    }
 }
 
 impl AsRecord for OwnedRecord {

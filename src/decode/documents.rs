@@ -67,7 +67,7 @@ fn id_row(text: &str) -> Result<Row<'_>, DecodeError> {
     let token = scanner.skip().map_err(wrong)?;
     scanner.finish().map_err(wrong)?;
     let columns = vec![Column { name: ID.into(), cell: extended_json::cell(token) }];
-    Ok(Row { columns, declared: &[] })
+    Ok(Row { columns, declared: &[], text: None })
 }
 
 fn document<'a>(text: &'a str, name: &str) -> Result<Row<'a>, DecodeError> {

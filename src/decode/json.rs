@@ -63,6 +63,18 @@ impl<'a> Scanner<'a> {
         self.since(start)
     }
 
+    /// Reads a value that is that token, of which it is known that it is one; `None`, and nothing is read, where it is
+    /// another.
+    pub(super) fn skip_known(&mut self, token: &str) -> Option<&'a str> {
+        let end = self.at.checked_add(token.len())?;
+        let text = self.text.get(self.at..end).filter(|text| *text == token && !token.is_empty())?;
+        // Not the beginning of a longer number.
+        matches!(self.text.as_bytes().get(end), Some(b',' | b'}' | b']')).then(|| {
+            self.at = end;
+            text
+        })
+    }
+
     /// Reads an object, calling `take` behind each name; it must read exactly the member's value.
     pub(super) fn each_member(
         &mut self,
@@ -77,13 +89,15 @@ impl<'a> Scanner<'a> {
         Ok(())
     }
 
-    /// The same of an object whose members are most likely those that the layout tells; it is kept up to date.
+    /// The same of an object whose members are most likely those that the layout tells; it is kept up to date. True
+    /// where all of them were.
     pub(super) fn each_member_like(
         &mut self,
         layout: &mut Layout,
         mut take: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
+    ) -> Result<bool, Fault> {
         let mut more = self.open(b'{', b'}')?;
+        let mut as_before = true;
         let mut index = 0;
         while more {
             self.peek();
@@ -94,6 +108,7 @@ impl<'a> Scanner<'a> {
                     Cow::Borrowed(name)
                 }
                 None => {
+                    as_before = false;
                     let start = self.at;
                     let name = self.name()?;
                     layout.learn(index, self.since(start)?);
@@ -104,7 +119,7 @@ impl<'a> Scanner<'a> {
             more = self.more(b'}')?;
             index += 1;
         }
-        Ok(())
+        Ok(as_before)
     }
 
     /// Reads an array, calling `take` before each element; it must read exactly the element.

@@ -10,6 +10,8 @@
 
 use std::ops::Range;
 
+use super::position::SourceLayout;
+
 /// Members that are remembered of an object, and bytes of a name. Beyond them members are read as they come.
 const MEMBERS_MAX: usize = 512;
 const NAME_BYTES_MAX: usize = 128;
@@ -19,6 +21,8 @@ const NAME_BYTES_MAX: usize = 128;
 pub(super) struct Layout {
     /// `"name":`
     names: Vec<String>,
+    /// So many of the first ones are known to differ from each other.
+    different: usize,
 }
 
 impl Layout {
@@ -42,6 +46,7 @@ impl Layout {
             return;
         }
         let length = self.names.len();
+        self.different = self.different.min(index);
         match self.names.get_mut(index) {
             // In place: where tables take turns, nothing is allocated.
             Some(known) => {
@@ -51,6 +56,16 @@ impl Layout {
             None if index == length => self.names.push(name.to_owned()),
             None => {}
         }
+    }
+
+    /// True where the first so many names are known to differ from each other.
+    pub(super) fn differ(&self, count: usize) -> bool {
+        count <= self.different
+    }
+
+    /// They were looked at, and all that were there were the remembered ones.
+    pub(super) fn found_to_differ(&mut self, count: usize) {
+        self.different = count;
     }
 }
 
@@ -64,7 +79,7 @@ pub(super) struct Layouts {
     /// The rows in an envelope: `before` and `after` are of one table.
     pub(super) image: Layout,
     /// The source block.
-    pub(super) source: Layout,
+    pub(super) source: SourceLayout,
 }
 
 #[cfg(test)]

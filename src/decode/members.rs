@@ -153,5 +153,5 @@ pub(super) fn key<'a, N: AsRef<str>>(names: &[N], row: &Row<'a>) -> Option<Row<'
         row.columns.iter().find(|column| column.name == name && column.cell != Cell::Null).cloned()
     };
     let columns: Option<Vec<_>> = names.iter().map(column).collect();
-    columns.filter(|columns| !columns.is_empty()).map(|columns| Row { columns, declared: &[] })
+    columns.filter(|columns| !columns.is_empty()).map(|columns| Row { columns, declared: &[], text: None })
 }

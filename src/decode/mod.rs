@@ -480,7 +480,7 @@ fn whole(document: Document<'_>) -> Result<&str, Fault> {
 fn text_of<'a>(bytes: &'a [u8], part: &'static str) -> Result<(&'a str, usize), DecodeError> {
     let body = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let skipped = bytes.len() - body.len();
-    match std::str::from_utf8(body) {
+    match simdutf8::compat::from_utf8(body) {
         Ok(text) => Ok((text, skipped)),
         Err(error) => {
             let at = error.valid_up_to() + skipped;

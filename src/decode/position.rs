@@ -43,15 +43,148 @@ pub(super) struct Source<'a> {
     pub(super) transaction: Transaction<'a>,
 }
 
+/// What a member of a source block is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Field {
+    Connector,
+    Database,
+    Schema,
+    Table,
+    TsMs,
+    Snapshot,
+    Sequence,
+    Lsn,
+    File,
+    Pos,
+    Row,
+    CommitLsn,
+    ChangeLsn,
+    EventSerialNo,
+    Scn,
+    CommitScn,
+    RedoThread,
+    RsId,
+    Ssn,
+    Ord,
+    Shard,
+    CommitTs,
+    Clock,
+    /// Some connector's, and of no meaning here.
+    Known,
+    #[default]
+    Unknown,
+}
+
+impl Field {
+    fn of(name: &str) -> Field {
+        match name {
+            "connector" => Field::Connector,
+            "db" => Field::Database,
+            "schema" => Field::Schema,
+            // MongoDB names a collection and no table.
+            "table" | "collection" => Field::Table,
+            "ts_ms" => Field::TsMs,
+            "snapshot" => Field::Snapshot,
+            "sequence" => Field::Sequence,
+            "lsn" => Field::Lsn,
+            "file" => Field::File,
+            "pos" => Field::Pos,
+            "row" => Field::Row,
+            "commit_lsn" => Field::CommitLsn,
+            "change_lsn" => Field::ChangeLsn,
+            "event_serial_no" => Field::EventSerialNo,
+            "scn" => Field::Scn,
+            "commit_scn" => Field::CommitScn,
+            "redo_thread" => Field::RedoThread,
+            "rs_id" => Field::RsId,
+            "ssn" => Field::Ssn,
+            "ord" => Field::Ord,
+            // Vitess's.
+            "shard" => Field::Shard,
+            // TiCDC's.
+            "commit_ts" => Field::CommitTs,
+            // CockroachDB's enriched changefeeds.
+            "mvcc_timestamp" | "ts_hlc" => Field::Clock,
+            "version" | "name" | "ts_us" | "ts_ns" | "txId" | "xmin" | "origin" | "origin_lsn"
+            | "server_id" | "gtid" | "thread" | "query" | "txSeq" | "lcr_position" | "user_name"
+            | "redo_sql" | "row_id" | "commit_ts_ms" | "start_scn" | "start_ts_ms" | "lsid" | "txnNumber"
+            | "wallTime" | "keyspace" | "vgtid" => Field::Known,
+            _ => Field::Unknown,
+        }
+    }
+}
+
+/// The source block as the record before had it.
+#[derive(Debug, Default)]
+pub(super) struct SourceLayout {
+    names: Layout,
+    members: Vec<Member>,
+}
+
+/// One of its members.
+#[derive(Debug, Default)]
+struct Member {
+    name: String,
+    field: Field,
+    /// What it held last; the version of the connector and the table are the same in every record.
+    token: String,
+    /// How often in a row it held something else: then it is no longer compared.
+    changes: u8,
+}
+
+/// Members that are remembered, bytes of a token, and changes in a row after which none is.
+const MEMBERS_MAX: usize = 64;
+const TOKEN_BYTES_MAX: usize = 128;
+const CHANGES_MAX: u8 = 8;
+
+impl Member {
+    fn new(name: &str) -> Member {
+        Member { name: name.to_owned(), field: Field::of(name), ..Member::default() }
+    }
+
+    /// Reads the member's value.
+    fn token<'a>(&mut self, scanner: &mut Scanner<'a>) -> Result<&'a str, Fault> {
+        if self.changes >= CHANGES_MAX {
+            return scanner.skip();
+        }
+        if let Some(token) = scanner.skip_known(&self.token) {
+            self.changes = 0;
+            return Ok(token);
+        }
+        let token = scanner.skip()?;
+        self.changes += 1;
+        self.token.clear();
+        if token.len() <= TOKEN_BYTES_MAX {
+            self.token.push_str(token);
+        }
+        Ok(token)
+    }
+}
+
 impl<'a> Source<'a> {
     /// Reads the block, an object, and keeps its text: one pass for both.
-    pub(super) fn scan(scanner: &mut Scanner<'a>, layout: &mut Layout) -> Result<Source<'a>, Fault> {
+    ///
+    /// Most members are what they were in the record before: those are compared and not read.
+    pub(super) fn scan(scanner: &mut Scanner<'a>, layout: &mut SourceLayout) -> Result<Source<'a>, Fault> {
         let mut source = Source::default();
         scanner.peek();
         let start = scanner.position();
-        scanner.each_member_like(layout, |scanner, name| {
-            let token = scanner.skip()?;
-            source.set(&name, token);
+        let SourceLayout { names, members } = layout;
+        let mut index = 0;
+        scanner.each_member_like(names, |scanner, name| {
+            if index == members.len() && index < MEMBERS_MAX {
+                members.push(Member::default());
+            }
+            match members.get_mut(index) {
+                Some(member) => {
+                    if member.name != *name {
+                        *member = Member::new(&name);
+                    }
+                    source.take(member.field, member.token(scanner)?);
+                }
+                None => drop(source.set(&name, scanner.skip()?)),
+            }
+            index += 1;
             Ok(())
         })?;
         source.raw = Some(scanner.since(start)?);
@@ -69,68 +202,40 @@ impl<'a> Source<'a> {
 
     /// Takes one field. False where no connector has a field of that name.
     pub(super) fn set(&mut self, name: &str, token: &'a str) -> bool {
-        let field = match name {
-            "connector" => &mut self.connector,
-            "db" => &mut self.database,
-            "schema" => &mut self.schema,
-            // MongoDB names a collection and no table.
-            "table" | "collection" => &mut self.table,
-            "ts_ms" => &mut self.ts_ms,
-            "snapshot" => &mut self.snapshot,
-            "sequence" => &mut self.sequence,
-            "lsn" => &mut self.lsn,
-            "file" => &mut self.file,
-            "pos" => &mut self.pos,
-            "row" => &mut self.row,
-            "commit_lsn" => &mut self.commit_lsn,
-            "change_lsn" => &mut self.change_lsn,
-            "event_serial_no" => &mut self.event_serial_no,
-            "scn" => &mut self.scn,
-            "commit_scn" => &mut self.commit_scn,
-            "redo_thread" => &mut self.redo_thread,
-            "rs_id" => &mut self.rs_id,
-            "ssn" => &mut self.ssn,
-            "ord" => &mut self.ord,
-            // Vitess's.
-            "shard" => &mut self.shard,
-            // TiCDC's.
-            "commit_ts" => &mut self.commit_ts,
-            // CockroachDB's enriched changefeeds.
-            "mvcc_timestamp" | "ts_hlc" => &mut self.clock,
-            other => {
-                return matches!(
-                    other,
-                    "version"
-                        | "name"
-                        | "ts_us"
-                        | "ts_ns"
-                        | "txId"
-                        | "xmin"
-                        | "origin"
-                        | "origin_lsn"
-                        | "server_id"
-                        | "gtid"
-                        | "thread"
-                        | "query"
-                        | "txSeq"
-                        | "lcr_position"
-                        | "user_name"
-                        | "redo_sql"
-                        | "row_id"
-                        | "commit_ts_ms"
-                        | "start_scn"
-                        | "start_ts_ms"
-                        | "lsid"
-                        | "txnNumber"
-                        | "wallTime"
-                        | "keyspace"
-                        | "vgtid"
-                );
-            }
+        let field = Field::of(name);
+        self.take(field, token);
+        field != Field::Unknown
+    }
+
+    fn take(&mut self, field: Field, token: &'a str) {
+        let place = match field {
+            Field::Connector => &mut self.connector,
+            Field::Database => &mut self.database,
+            Field::Schema => &mut self.schema,
+            Field::Table => &mut self.table,
+            Field::TsMs => &mut self.ts_ms,
+            Field::Snapshot => &mut self.snapshot,
+            Field::Sequence => &mut self.sequence,
+            Field::Lsn => &mut self.lsn,
+            Field::File => &mut self.file,
+            Field::Pos => &mut self.pos,
+            Field::Row => &mut self.row,
+            Field::CommitLsn => &mut self.commit_lsn,
+            Field::ChangeLsn => &mut self.change_lsn,
+            Field::EventSerialNo => &mut self.event_serial_no,
+            Field::Scn => &mut self.scn,
+            Field::CommitScn => &mut self.commit_scn,
+            Field::RedoThread => &mut self.redo_thread,
+            Field::RsId => &mut self.rs_id,
+            Field::Ssn => &mut self.ssn,
+            Field::Ord => &mut self.ord,
+            Field::Shard => &mut self.shard,
+            Field::CommitTs => &mut self.commit_ts,
+            Field::Clock => &mut self.clock,
+            Field::Known | Field::Unknown => return,
         };
         // That an lsn is null says something: see `postgres`.
-        *field = (token != "null" || name == "lsn").then_some(token);
-        true
+        *place = (token != "null" || field == Field::Lsn).then_some(token);
     }
 
     /// The same, of a change in that transaction.
@@ -282,7 +387,7 @@ mod tests {
     use super::*;
 
     fn version(text: &str) -> Option<Version> {
-        Source::scan(&mut Scanner::new(text, 0), &mut Layout::default()).unwrap().version()
+        Source::scan(&mut Scanner::new(text, 0), &mut SourceLayout::default()).unwrap().version()
     }
 
     #[test]

@@ -24,7 +24,8 @@ const COLUMNS_COMPARED_MAX: usize = 64;
 pub(super) fn scan<'a>(scanner: &mut Scanner<'a>, fields: Option<&'a Fields>) -> Result<Row<'a>, Fault> {
     let mut row = Reading::new(fields);
     scanner.each_member(|scanner, name| row.take(scanner, name))?;
-    Ok(row.finish())
+    keep_last(&mut row.columns);
+    Ok(Row { columns: row.columns, declared: &[], text: None })
 }
 
 /// The same of a row that has most likely the columns of the one before.
@@ -34,8 +35,18 @@ pub(super) fn scan_like<'a>(
     layout: &mut Layout,
 ) -> Result<Row<'a>, Fault> {
     let mut row = Reading::new(fields);
-    scanner.each_member_like(layout, |scanner, name| row.take(scanner, name))?;
-    Ok(row.finish())
+    scanner.peek();
+    let start = scanner.position();
+    let as_before = scanner.each_member_like(layout, |scanner, name| row.take(scanner, name))?;
+    let mut columns = row.columns;
+    let count = columns.len();
+    if !(as_before && layout.differ(count)) {
+        keep_last(&mut columns);
+        if as_before && columns.len() == count {
+            layout.found_to_differ(count);
+        }
+    }
+    Ok(Row { columns, declared: &[], text: Some(scanner.since(start)?) })
 }
 
 /// A row that is being read.
@@ -56,11 +67,6 @@ impl<'a> Reading<'a> {
         let kind = self.fields.map_or(&Kind::Untyped, |fields| fields.kind(self.columns.len(), &name));
         self.columns.push(Column { cell: cell(token, kind), name });
         Ok(())
-    }
-
-    fn finish(mut self) -> Row<'a> {
-        keep_last(&mut self.columns);
-        Row { columns: self.columns, declared: &[] }
     }
 }
 

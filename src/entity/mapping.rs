@@ -200,6 +200,9 @@ fn value(shape: &Shape, row: &RowImage<'_>, bytes_max: usize) -> Result<Option<V
             Cell::Unavailable => Ok(None),
         },
         Shape::Json(Columns::All) => {
+            if let Some(text) = row.as_it_came() {
+                return Ok(Some(Value::String { kind: StringKind::Json, bytes: text.as_bytes().to_vec() }));
+            }
             if row.has_unavailable() {
                 return Ok(None);
             }

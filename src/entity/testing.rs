@@ -43,7 +43,7 @@ pub(crate) fn row(json: &str) -> Row<'static> {
         };
         Column { name: name.into(), cell }
     });
-    Row { columns: columns.collect(), declared: &[] }
+    Row { columns: columns.collect(), declared: &[], text: None }
 }
 
 /// Names of a row's columns.

@@ -106,7 +106,7 @@ impl Rows for Csv {
             };
             columns.push(Column { name: Cow::Borrowed(name), cell });
         }
-        Ok(Next::Row(Row { columns, declared: &[] }))
+        Ok(Next::Row(Row { columns, declared: &[], text: None }))
     }
 
     fn skip(&mut self, rows: u64) -> Result<u64, ExportError> {

@@ -104,7 +104,7 @@ impl Shape {
             };
             columns.push(Column { name: Cow::Borrowed(&seen.name), cell });
         }
-        Row { columns, declared: row.declared }
+        Row { columns, declared: row.declared, text: None }
     }
 
     /// The columns that rows have and this file does not.
@@ -294,6 +294,7 @@ mod tests {
         let row = || Row {
             columns: ["dt", "b", "a"].map(|name| Column { name: name.into(), cell: Cell::json("1") }).into(),
             declared: &[],
+            text: None,
         };
         let cells = |shape: &Shape, in_file: Option<&[String]>| {
             let row = shape.of_row(row(), in_file);

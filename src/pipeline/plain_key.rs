@@ -28,6 +28,7 @@ pub(super) fn read<'a>(record: &Record<'a>, entity: &'a Entity, change: &Change<
     let one_column = |cell: Cell<'a>| Row {
         columns: vec![Column { name: column.as_str().into(), cell }],
         declared: &entity.columns,
+        text: None,
     };
     let key = one_column(Cell::Present(Typed { raw, kind: &Kind::Untyped }));
     let of_row = change.after.as_ref().map_or(Cell::Absent, |after| after.cell(column));
@@ -52,9 +53,9 @@ fn list<'a>(text: &'a str, names: &'a [String], entity: &'a Entity, change: &Cha
             token => Some(Column { name: name.as_str().into(), cell: Cell::json(token) }),
         })
         .collect::<Option<_>>()?;
-    let key = Row { columns, declared: &entity.columns };
+    let key = Row { columns, declared: &entity.columns, text: None };
     let agrees = change.after.as_ref().is_none_or(|after| {
-        let after = Row { columns: after.columns.clone(), declared: &entity.columns };
+        let after = Row { columns: after.columns.clone(), declared: &entity.columns, text: None };
         names.iter().all(|name| match after.cell(name) {
             Cell::Absent => true,
             cell => in_key(cell) == in_key(key.cell(name)),
@@ -77,7 +78,7 @@ pub(super) fn of_row<'a>(
         row.columns.iter().find(|column| column.name == *name && column.cell != Cell::Null).cloned()
     };
     let columns = entity.key_columns.as_deref()?.iter().map(column).collect::<Option<_>>()?;
-    Some(Row { columns, declared: &entity.columns })
+    Some(Row { columns, declared: &entity.columns, text: None })
 }
 
 /// The value's text in a key; `None` where it has none.

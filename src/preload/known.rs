@@ -116,7 +116,7 @@ impl Known {
                     }
                 }
             }
-            key = Some(Row { columns, declared: row.declared });
+            key = Some(Row { columns, declared: row.declared, text: None });
         }
         Ok(Change {
             op: Op::Read,

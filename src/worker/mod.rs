@@ -362,7 +362,7 @@ impl<R: AsRecord> Worker<R> {
                 self.counts.stale += 1;
                 continue;
             }
-            self.waiting.add(&delivery.record.as_record());
+            self.waiting.add(&delivery.record);
             owned.backlog.push_back(delivery);
         }
         if let Some(last) = touched {
@@ -395,7 +395,8 @@ impl<R: AsRecord> Worker<R> {
         }
         while !self.stopped && owned.lane.wants_records() {
             let Some(next) = owned.backlog.front() else { break };
-            if let Some(schema) = self.pipeline.missing_schema(&next.record.as_record()) {
+            let record = next.record.as_record();
+            if let Some(schema) = self.pipeline.missing_schema(&record) {
                 owned.needs.get_or_insert((schema, now.monotonic)).0 = schema;
                 if self.schemas.add(schema, now) {
                     out.push(Action::FetchSchema(schema));
@@ -403,9 +404,7 @@ impl<R: AsRecord> Worker<R> {
                 break;
             }
             owned.needs = None;
-            let Some(delivery) = owned.backlog.pop_front() else { break };
-            let record = delivery.record.as_record();
-            self.waiting.remove(&record);
+            self.waiting.remove(record.size_bytes());
             self.pipeline.tell_rows(owned.lane.is_refilling());
             let handled = handle(
                 &mut self.pipeline,
@@ -416,6 +415,8 @@ impl<R: AsRecord> Worker<R> {
                 &mut self.breaker,
                 now,
             );
+            // Gone with it is its hold on what it was fetched in.
+            owned.backlog.pop_front();
             if let Err(reason) = handled {
                 self.stopped = true;
                 out.push(Action::Source(ToSource::Stop(reason)));

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use crate::record::{AsRecord, Record};
+use crate::record::AsRecord;
 use crate::source::Delivery;
 
 /// What waits in the backlogs of all lanes.
@@ -13,17 +13,17 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    pub(super) fn add(&mut self, record: &Record<'_>) {
+    pub(super) fn add(&mut self, record: &impl AsRecord) {
         self.bytes += record.size_bytes();
         self.records += 1;
     }
-    pub(super) fn remove(&mut self, record: &Record<'_>) {
-        self.bytes -= record.size_bytes();
+    pub(super) fn remove(&mut self, record_bytes: usize) {
+        self.bytes -= record_bytes;
         self.records -= 1;
     }
     pub(super) fn forget<R: AsRecord>(&mut self, backlog: &mut VecDeque<Delivery<R>>) {
         for waiting in backlog.drain(..) {
-            self.remove(&waiting.record.as_record());
+            self.remove(waiting.record.size_bytes());
         }
     }
 }

@@ -15,8 +15,7 @@ pub(super) use self::json::{JSON_BYTES_MAX, push_base64, push_comma, push_double
 use super::debezium::{self, Envelope};
 use super::json::{Fault as Stop, Scanner};
 use super::key::Key;
-use super::layout::Layout;
-use super::position::Source;
+use super::position::{Source, SourceLayout};
 use super::vitess::Transaction;
 use super::{Decoded, Format, Ignored, auxiliary, cloudevents, flattened, rows};
 use crate::change::{Cell, Column, Row};
@@ -32,7 +31,7 @@ pub(super) const ADDED_PREFIX: &str = "__";
 pub(super) struct Scratch {
     pub(super) json: String,
     /// The source block's members, as the record before had them.
-    source: Layout,
+    source: SourceLayout,
 }
 
 /// Bytes that are kept between records: a wide row's arrays, not the one huge record of a topic.
@@ -266,7 +265,7 @@ pub(super) fn row<'a>(pending: Columns<'a>, json: &'a str) -> Row<'a> {
             _ => Cell::Present(Typed { raw: Raw::Json(token), kind }),
         };
     }
-    Row { columns: list, declared: &[] }
+    Row { columns: list, declared: &[], text: None }
 }
 
 /// What a row is under a format: the same as a row of JSON.

@@ -1,5 +1,7 @@
 //! One row through every format gives the same value, where the format carries its types and their order.
 
+use proptest::prelude::*;
+
 use super::*;
 use crate::types::{Kind, RenderStyle, render_json};
 
@@ -25,8 +27,11 @@ fn value(format: Format, text: &str, declared: &[(String, Kind)]) -> String {
 }
 
 fn rendered(change: &Change<'_>, declared: &[(String, Kind)]) -> String {
-    let mut row = change.after.clone().unwrap();
-    row.declared = declared;
+    let row = Row { declared, ..change.after.clone().unwrap() };
+    columns_rendered(&row)
+}
+
+fn columns_rendered(row: &Row<'_>) -> String {
     let mut out = b"{".to_vec();
     for (name, cell) in row.cells() {
         if out.len() > 1 {
@@ -145,6 +150,46 @@ fn the_same_row_is_the_same_value_in_protobuf() {
                     assert_eq!(rendered(&changes[0], &[]), EXPECTED, "{format:?}")
                 }
                 other => panic!("{format:?}: {}", told(&other)),
+            }
+        }
+    }
+}
+
+/// A row of a few columns, with white space wherever JSON allows it, and with names that repeat.
+fn row_text() -> impl Strategy<Value = String> {
+    let space = || prop_oneof![9 => Just(""), 1 => Just(" "), 1 => Just("\n\t")];
+    let name = prop_oneof![8 => "[a-e]", 1 => Just("\\u0061".to_owned()), 1 => Just("é".to_owned())];
+    let value = prop_oneof![
+        Just("null".to_owned()),
+        Just("true".to_owned()),
+        Just("-0.5e+3".to_owned()),
+        Just("\"\"".to_owned()),
+        Just("\"a\\u00e9\\n\\\"é\"".to_owned()),
+        Just("[1, {\"a\" : null}]".to_owned()),
+        any::<i64>().prop_map(|number| number.to_string()),
+    ];
+    let member = (space(), name, space(), space(), value, space());
+    let member = member.prop_map(|(a, name, b, c, value, d)| format!("{a}\"{name}\"{b}:{c}{value}{d}"));
+    prop::collection::vec(member, 0..5).prop_map(|members| format!("{{{}}}", members.join(",")))
+}
+
+proptest! {
+    #[test]
+    fn a_row_copied_at_once_is_what_its_columns_come_to(
+        rows in prop::collection::vec(row_text(), 1..4), has_types in any::<bool>(),
+    ) {
+        let declared = [("a".to_owned(), Kind::Bool), ("b".to_owned(), Kind::Text)];
+        let mut decoder = Decoder::new(Format::Debezium);
+        for text in rows {
+            let event = format!(r#"{{"before":null,"after":{text},"source":{{}},"op":"c"}}"#);
+            let Ok(Decoded::Changes(changes)) = decoder.decode(&record(None, Some(&event))) else {
+                panic!("{text}")
+            };
+            let row = changes.into_iter().next().unwrap().after.unwrap();
+            prop_assert_eq!(row.as_it_came().is_some(), columns_rendered(&row) == text && text != "{}", "{}", text);
+            let row = Row { declared: if has_types { &declared } else { &[] }, ..row };
+            if let Some(at_once) = row.as_it_came() {
+                prop_assert_eq!(columns_rendered(&row), at_once);
             }
         }
     }

@@ -155,7 +155,7 @@ impl Rows for Parquet {
             };
             columns.push(Column { name: Cow::Borrowed(name), cell });
         }
-        Ok(Next::Row(Row { columns, declared: &[] }))
+        Ok(Next::Row(Row { columns, declared: &[], text: None }))
     }
 
     /// Whole row groups are passed over unread.

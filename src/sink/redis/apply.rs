@@ -102,8 +102,10 @@ impl RedisSink {
                 progress.unknown(WorldError::NotNow { code: ServerCode::ClusterDown });
             }
         }
+        let only_master = map.only_master();
         for (index, unit) in batch.units.iter().enumerate() {
-            let Some(master) = map.master_of(slot_of(unit.key.as_bytes())) else {
+            let master = only_master.or_else(|| map.master_of(slot_of(unit.key.as_bytes())));
+            let Some(master) = master else {
                 progress.failed(WorldError::NotNow { code: ServerCode::ClusterDown });
                 self.noticed(&WorldError::Redirected);
                 continue;

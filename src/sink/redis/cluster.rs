@@ -32,6 +32,14 @@ impl SlotMap {
         }
     }
 
+    /// The master that serves every slot; `None` where there are more, or some slots are served by nobody.
+    pub(super) fn only_master(&self) -> Option<&str> {
+        match (self.masters.as_slice(), self.served.as_slice()) {
+            ([master], [SLOT_COUNT]) => Some(master),
+            _ => None,
+        }
+    }
+
     /// Reads `CLUSTER SLOTS`, asked of the node at `asked`. `None` where the answer is none.
     ///
     /// Each row is `[first, last, [host, port, id, …], replica…]`; an empty host is the one that was asked:

@@ -172,7 +172,8 @@ impl Link {
     /// The same, giving the commands back with their replies.
     pub(super) async fn exchange(&self, exchange: Exchange) -> Result<Exchange, WorldError> {
         let unanswered = Unanswered(&self.broken);
-        let answered = timeout(self.timeout, self.wire.send(exchange)).await.unwrap_or(Err(WorldError::Timeout))?;
+        let answered =
+            timeout(self.timeout, self.wire.send(exchange)).await.unwrap_or(Err(WorldError::Timeout))?;
         std::mem::forget(unanswered);
         Ok(answered)
     }

@@ -53,8 +53,8 @@ pub use look::{Glance, Seen};
 pub use members::SetKey;
 pub use onlooker::{Eviction, Look};
 use owner::Attempt;
-use wire::Exchange;
 pub use reader::{Entry, Held, Reader};
+use wire::Exchange;
 
 /// Buffers that are kept for the next commands, and bytes of each: what is larger is rare.
 const ROOMS_MAX: usize = 8;

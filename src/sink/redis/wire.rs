@@ -140,7 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Carrier<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
     /// Tells whoever waits first why it is over, as far as that is known; all others see their channel closed.
     fn end(&mut self, over: &Over) {
-        let Some(Request { exchange, answer }) = self.unanswered.pop_front().or(self.unsent.pop_front()) else {
+        let Some(Request { exchange, answer }) = self.unanswered.pop_front().or(self.unsent.pop_front())
+        else {
             return;
         };
         let told = exchange.replies.last().and_then(|reply| checked_world(reply).err());
@@ -304,7 +305,11 @@ fn value_at(bytes: &[u8], at: usize) -> Result<Option<(usize, usize)>, NoReply> 
         b'$' => match usize::try_from(number_of(text)?) {
             Ok(length) => {
                 let end = behind + length.min(STRING_BYTES_MAX) + 2;
-                if length > STRING_BYTES_MAX { Err(NoReply) } else { Ok((bytes.len() >= end).then_some((end, 0))) }
+                if length > STRING_BYTES_MAX {
+                    Err(NoReply)
+                } else {
+                    Ok((bytes.len() >= end).then_some((end, 0)))
+                }
             }
             Err(_) => Ok(Some((behind, 0))),
         },
@@ -391,8 +396,7 @@ mod tests {
             far.read_exact(&mut asked).await.unwrap();
             far.write_all(b":1\r\n:2\r\n:3\r\n").await.unwrap();
         };
-        let (one, two, ()) =
-            tokio::join!(wire.send(pings(1)), wire.send(pings(2)), server);
+        let (one, two, ()) = tokio::join!(wire.send(pings(1)), wire.send(pings(2)), server);
         assert_eq!(one.unwrap().replies, [Reply::Int(1)]);
         assert_eq!(two.unwrap().replies, [Reply::Int(2), Reply::Int(3)]);
     }
@@ -437,8 +441,7 @@ mod tests {
                 far.write_all(said.as_bytes()).await.unwrap();
                 drop(far);
             };
-            let (one, two, ()) =
-                tokio::join!(wire.send(pings(2)), wire.send(pings(1)), server);
+            let (one, two, ()) = tokio::join!(wire.send(pings(2)), wire.send(pings(1)), server);
             assert_eq!(one.unwrap_err(), expected);
             assert_eq!(two.unwrap_err(), WorldError::Disconnected);
             assert_eq!(wire.send(pings(1)).await.unwrap_err(), WorldError::Disconnected);
