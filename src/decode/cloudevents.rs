@@ -10,8 +10,8 @@ use super::Decoded;
 use super::connect::{Document, Plans};
 use super::debezium::Envelope;
 use super::key::Key;
-use super::layout::Layouts;
 use super::members::{self, missing, text, token};
+use super::outline::Outlines;
 use super::position::Source;
 use crate::change::{Cell, Row};
 use crate::error::DecodeError;
@@ -41,7 +41,7 @@ pub(super) fn decode<'a>(
     row: Row<'a>,
     key: Key<'a>,
     plans: &'a mut Plans,
-    layouts: &mut Layouts,
+    outlines: &mut Outlines,
     texts: &'a mut Vec<String>,
 ) -> Result<Decoded<'a>, DecodeError> {
     let data = token(&row, "data");
@@ -55,7 +55,7 @@ pub(super) fn decode<'a>(
         Some(data) => Some(plans.unwrap(data).map_err(|wrong| wrong.into_error("value", 0))?),
         None => None,
     };
-    attributed(&row, data, key, layouts, texts)
+    attributed(&row, data, key, outlines, texts)
 }
 
 /// True where the value is the data of a change in binary mode: row images alone, and headers that tell the rest.
@@ -72,7 +72,7 @@ pub(super) fn decode_binary<'a>(
     key: Key<'a>,
     headers: &dyn Headers,
     attributes: &'a mut String,
-    layouts: &mut Layouts,
+    outlines: &mut Outlines,
     texts: &'a mut Vec<String>,
 ) -> Result<Decoded<'a>, DecodeError> {
     let wrong = || DecodeError::new("envelope", "an attribute of the event, in its headers, is no text");
@@ -85,7 +85,7 @@ pub(super) fn decode_binary<'a>(
         }
     }
     *attributes = serde_json::to_string(&told).map_err(|_| wrong())?;
-    attributed(&members::row_of(attributes, "headers")?, Some(data), key, layouts, texts)
+    attributed(&members::row_of(attributes, "headers")?, Some(data), key, outlines, texts)
 }
 
 /// The change of that data under these attributes.
@@ -93,7 +93,7 @@ fn attributed<'a>(
     attributes: &Row<'a>,
     data: Option<Document<'a>>,
     key: Key<'a>,
-    layouts: &mut Layouts,
+    outlines: &mut Outlines,
     texts: &'a mut Vec<String>,
 ) -> Result<Decoded<'a>, DecodeError> {
     if !text(attributes, "type").is_some_and(|kind| kind.starts_with("io.debezium.")) {
@@ -101,7 +101,7 @@ fn attributed<'a>(
     }
     let data = data.ok_or_else(|| missing("data", "the event"))?;
     let envelope =
-        Envelope::scan(data, layouts).map_err(|stop| super::fault("json", stop, "event's data", 0))?;
+        Envelope::scan(data, outlines).map_err(|stop| super::fault("json", stop, "event's data", 0))?;
     let mut source = Source::default();
     let mut op = None;
     for column in &attributes.columns {

@@ -95,6 +95,11 @@ impl<'a> Document<'a> {
         Document { text, at: 0, plan: Some(plan) }
     }
 
+    /// The text; the payload need not begin with it.
+    pub(super) fn text(&self) -> &'a str {
+        self.text
+    }
+
     /// A scanner at the payload. Positions of its faults count from the record's text.
     pub(super) fn scanner(&self) -> Scanner<'a> {
         Scanner::new(self.text, self.at)

@@ -9,7 +9,7 @@ use super::connect::Document;
 use super::documents;
 use super::json::{Fault, Scanner, unescape};
 use super::key::Key;
-use super::layout::{Layout, Layouts};
+use super::outline::{Found, Outlines, State, Whole};
 use super::position::Source;
 use super::rows;
 use super::vitess::Transaction;
@@ -45,17 +45,37 @@ pub(super) enum Image<'a> {
 
 impl<'a> Envelope<'a> {
     /// Reads an object as an envelope: rows into columns, other members unread.
-    pub(super) fn scan(document: Document<'a>, layouts: &mut Layouts) -> Result<Envelope<'a>, Fault> {
+    pub(super) fn scan(document: Document<'a>, outlines: &mut Outlines) -> Result<Envelope<'a>, Fault> {
+        if let Some(found) = outlines.read(document, Whole::Envelope) {
+            return Ok(Envelope::of(found));
+        }
+        let envelope = Envelope::read(document)?;
+        outlines.learn(document, Whole::Envelope);
+        Ok(envelope)
+    }
+
+    fn of(found: Found<'a>) -> Envelope<'a> {
+        let Found { op, before, after, source } = found;
+        let image = |(state, row)| match state {
+            State::Missing => Image::Missing,
+            State::Null => Image::Null,
+            State::Row => Image::Row(row),
+        };
+        let (before, after, transaction) = (image(before), image(after), Transaction::default());
+        Envelope { op, before, after, source, transaction }
+    }
+
+    /// The same, member by member.
+    pub(super) fn read(document: Document<'a>) -> Result<Envelope<'a>, Fault> {
         let mut envelope = Envelope::default();
         let mut scanner = document.scanner();
-        let Layouts { document: members, image, source, .. } = layouts;
-        scanner.each_member_like(members, |scanner, name| {
+        scanner.each_member(|scanner, name| {
             match &*name {
-                "before" => envelope.before = Image::scan(scanner, document, Side::Before, image)?,
-                "after" => envelope.after = Image::scan(scanner, document, Side::After, image)?,
+                "before" => envelope.before = Image::scan(scanner, document, Side::Before)?,
+                "after" => envelope.after = Image::scan(scanner, document, Side::After)?,
                 "op" => envelope.op = Some(scanner.skip()?),
                 "source" if scanner.peek() == Some(b'{') => {
-                    envelope.source = Some(Source::scan(scanner, source)?);
+                    envelope.source = Some(Source::scan(scanner)?);
                 }
                 "transaction" if scanner.peek() == Some(b'{') => {
                     envelope.transaction = Transaction::scan(scanner)?;
@@ -169,18 +189,13 @@ enum Side {
 }
 
 impl<'a> Image<'a> {
-    fn scan(
-        scanner: &mut Scanner<'a>,
-        document: Document<'a>,
-        side: Side,
-        layout: &mut Layout,
-    ) -> Result<Image<'a>, Fault> {
+    fn scan(scanner: &mut Scanner<'a>, document: Document<'a>, side: Side) -> Result<Image<'a>, Fault> {
         let fields = document.plan.map(|plan| match side {
             Side::Before => &plan.before,
             Side::After => &plan.after,
         });
         Ok(match scanner.peek() {
-            Some(b'{') => Image::Row(rows::scan_like(scanner, fields, layout)?),
+            Some(b'{') => Image::Row(rows::scan(scanner, fields)?),
             _ => match scanner.skip()? {
                 "null" => Image::Null,
                 token if token.starts_with('"') => Image::Text(token),

@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 
-use super::layout::Layout;
 use crate::types::plain_length;
 
 /// Nesting that is read; serde_json's default bound, so that what was accepted here can be parsed there.
@@ -63,16 +62,19 @@ impl<'a> Scanner<'a> {
         self.since(start)
     }
 
-    /// Reads a value that is that token, of which it is known that it is one; `None`, and nothing is read, where it is
-    /// another.
-    pub(super) fn skip_known(&mut self, token: &str) -> Option<&'a str> {
-        let end = self.at.checked_add(token.len())?;
-        let text = self.text.get(self.at..end).filter(|text| *text == token && !token.is_empty())?;
-        // Not the beginning of a longer number.
-        matches!(self.text.as_bytes().get(end), Some(b',' | b'}' | b']')).then(|| {
-            self.at = end;
-            text
-        })
+    /// The same of a value inside an envelope's row: two levels of nesting count as entered.
+    #[inline]
+    pub(super) fn skip_inside(&mut self) -> Result<&'a str, Fault> {
+        self.depth = 2;
+        self.skip()
+    }
+
+    /// Reads these very bytes; false, and nothing is read, where others stand there.
+    #[inline]
+    pub(super) fn pass(&mut self, bytes: &str) -> bool {
+        let stands_there = self.rest().starts_with(bytes.as_bytes());
+        self.at += if stands_there { bytes.len() } else { 0 };
+        stands_there
     }
 
     /// Reads an object, calling `take` behind each name; it must read exactly the member's value.
@@ -87,39 +89,6 @@ impl<'a> Scanner<'a> {
             more = self.more(b'}')?;
         }
         Ok(())
-    }
-
-    /// The same of an object whose members are most likely those that the layout tells; it is kept up to date. True
-    /// where all of them were.
-    pub(super) fn each_member_like(
-        &mut self,
-        layout: &mut Layout,
-        mut take: impl FnMut(&mut Self, Cow<'a, str>) -> Result<(), Fault>,
-    ) -> Result<bool, Fault> {
-        let mut more = self.open(b'{', b'}')?;
-        let mut as_before = true;
-        let mut index = 0;
-        while more {
-            self.peek();
-            let text = self.text.get(self.at..).unwrap_or_default();
-            let name = match layout.guess(index, text).and_then(|(name, end)| Some((text.get(name)?, end))) {
-                Some((name, end)) => {
-                    self.at += end;
-                    Cow::Borrowed(name)
-                }
-                None => {
-                    as_before = false;
-                    let start = self.at;
-                    let name = self.name()?;
-                    layout.learn(index, self.since(start)?);
-                    name
-                }
-            };
-            take(self, name)?;
-            more = self.more(b'}')?;
-            index += 1;
-        }
-        Ok(as_before)
     }
 
     /// Reads an array, calling `take` before each element; it must read exactly the element.

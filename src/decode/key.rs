@@ -4,7 +4,7 @@
 //! key may be plain text or a number beside a JSON value.
 
 use super::connect::{Document, Plan, Plans};
-use super::layout::Layout;
+use super::outline::Outlines;
 use super::{fault, text_of};
 use crate::change::Row;
 use crate::error::DecodeError;
@@ -32,7 +32,7 @@ impl<'a> Key<'a> {
         plans: &'a mut Plans,
         bytes: Option<&'a [u8]>,
         under: Option<&'a Plan>,
-        layout: &mut Layout,
+        outlines: &mut Outlines,
     ) -> Result<Key<'a>, DecodeError> {
         let Some(bytes) = bytes else { return Ok(Key::Null) };
         let Ok((text, skipped)) = text_of(bytes, "key") else { return Ok(Key::Unnamed) };
@@ -50,7 +50,7 @@ impl<'a> Key<'a> {
             Some(b'n') => return Ok(Key::Null),
             _ => return Ok(Key::Unnamed),
         }
-        let row = super::rows::scan_document(document, layout)
+        let row = super::rows::scan_document(document, outlines)
             .map_err(|stop| fault("key", stop, "key", skipped))?;
         Ok(Key::of_row(row))
     }

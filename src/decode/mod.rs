@@ -19,13 +19,13 @@ mod flattened;
 mod json;
 mod json_schema;
 mod key;
-mod layout;
 mod maxwell;
 mod members;
 mod mongo;
 mod mysql_text;
 mod mysql_type;
 mod ogg;
+mod outline;
 mod placeholder;
 mod position;
 mod protobuf;
@@ -48,7 +48,7 @@ use self::debezium::Envelope;
 pub use self::export::{AvroRows, AvroScratch, json_row};
 use self::json::Fault;
 use self::key::Key;
-use self::layout::Layouts;
+use self::outline::TopicOutlines;
 use self::schemas::Planned;
 pub use self::schemas::{RegisteredSchema, SchemaKind, Schemas, UnknownSchema};
 pub use self::wire::{ApicurioIds, IdBytes, SchemaId, SchemaRef, Side, Wire, guid_text};
@@ -155,8 +155,8 @@ pub struct Decoder {
     value_scratch: datum::Scratch,
     /// Plans of schemas inside an envelope (CloudEvents).
     inner_plans: Plans,
-    inner_layouts: Layouts,
-    layouts: Layouts,
+    inner_outlines: TopicOutlines,
+    outlines: TopicOutlines,
     /// A document that came as a JSON text.
     inner: String,
     /// The last envelope was MongoDB's, and so are the keys of a topic's tombstones.
@@ -178,8 +178,8 @@ impl Decoder {
             key_scratch: datum::Scratch::default(),
             value_scratch: datum::Scratch::default(),
             inner_plans: plans(),
-            inner_layouts: Layouts::default(),
-            layouts: Layouts::default(),
+            inner_outlines: TopicOutlines::default(),
+            outlines: TopicOutlines::default(),
             inner: String::new(),
             documents: false,
             attributes: String::new(),
@@ -211,7 +211,7 @@ impl Decoder {
         schemas: &'a Schemas,
     ) -> Result<Decoded<'a>, DecodeError> {
         let format = self.format;
-        let (texts, layouts) = (&mut self.texts, &mut self.layouts);
+        let (texts, outlines) = (&mut self.texts, &mut self.outlines);
         if matches!(format, Format::Auto | Format::Ticdc) && ticdc_open::is_one(record) {
             return ticdc_open::decode(record, texts);
         }
@@ -219,13 +219,13 @@ impl Decoder {
             Some(framed) => match schemas.plan(framed.schema.id, format)? {
                 Planned::Avro(plan) => avro::key(plan, framed.datum, &mut self.key_scratch)?,
                 Planned::Json(plan) => {
-                    Key::read(&mut self.key_plans, Some(framed.datum), Some(plan), &mut layouts.key)?
+                    Key::read(&mut self.key_plans, Some(framed.datum), Some(plan), &mut outlines.key)?
                 }
                 Planned::Protobuf(plans) => {
                     protobuf::key(plans, framed.message, framed.datum, &mut self.key_scratch, format)?
                 }
             },
-            None => Key::read(&mut self.key_plans, record.key, None, &mut layouts.key)?,
+            None => Key::read(&mut self.key_plans, record.key, None, &mut outlines.key)?,
         };
         let Some(bytes) = record.value else { return format.tombstone(key, self.documents, texts) };
         let (mut bytes, mut under) = (bytes, None);
@@ -282,15 +282,15 @@ impl Decoder {
         }
         let begins = matches!(format, Format::Debezium) || begins_like_envelope(document);
         if begins {
-            let envelope = Envelope::scan(document, layouts).map_err(json)?;
+            let envelope = Envelope::scan(document, &mut outlines.envelope).map_err(json)?;
             if envelope.is_one() {
                 self.documents = envelope.is_mongodb();
                 return format.envelope(envelope, key, texts);
             }
         }
-        let row = rows::scan_document(document, &mut layouts.document).map_err(json)?;
+        let row = rows::scan_document(document, &mut outlines.row).map_err(json)?;
         if !begins && row.columns.iter().any(|column| column.name == "op") {
-            let envelope = Envelope::scan(document, layouts).map_err(json)?;
+            let envelope = Envelope::scan(document, &mut outlines.envelope).map_err(json)?;
             if envelope.is_one() {
                 self.documents = envelope.is_mongodb();
                 return format.envelope(envelope, key, texts);
@@ -314,8 +314,8 @@ impl Decoder {
             _ if cloudevents::is_binary(&row, record.headers) => match format.takes(Shape::CloudEvents) {
                 true => {
                     let attributes = &mut self.attributes;
-                    let layouts = &mut self.inner_layouts;
-                    cloudevents::decode_binary(document, key, record.headers, attributes, layouts, texts)
+                    let outlines = &mut self.inner_outlines.envelope;
+                    cloudevents::decode_binary(document, key, record.headers, attributes, outlines, texts)
                 }
                 false => Err(format.meets("a CloudEvent in binary mode")),
             },
@@ -329,8 +329,8 @@ impl Decoder {
                 Shape::Sequin => sequin::decode(row, key, record),
                 Shape::Mongo => mongo::decode(row, key),
                 Shape::CloudEvents => {
-                    let (plans, layouts) = (&mut self.inner_plans, &mut self.inner_layouts);
-                    cloudevents::decode(row, key, plans, layouts, texts)
+                    let (plans, outlines) = (&mut self.inner_plans, &mut self.inner_outlines.envelope);
+                    cloudevents::decode(row, key, plans, outlines, texts)
                 }
                 Shape::Qlik => Err(format.meets_unbuilt(shape.name())),
             },

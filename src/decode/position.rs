@@ -7,7 +7,6 @@
 use std::borrow::Cow;
 
 use super::json::{Fault, Scanner, unescape};
-use super::layout::Layout;
 use super::vitess::Transaction;
 use crate::change::{Belief, Connector, TableName};
 use crate::version::Version;
@@ -45,7 +44,7 @@ pub(super) struct Source<'a> {
 
 /// What a member of a source block is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-enum Field {
+pub(super) enum Field {
     Connector,
     Database,
     Schema,
@@ -76,7 +75,7 @@ enum Field {
 }
 
 impl Field {
-    fn of(name: &str) -> Field {
+    pub(super) fn of(name: &str) -> Field {
         match name {
             "connector" => Field::Connector,
             "db" => Field::Database,
@@ -114,77 +113,15 @@ impl Field {
     }
 }
 
-/// The source block as the record before had it.
-#[derive(Debug, Default)]
-pub(super) struct SourceLayout {
-    names: Layout,
-    members: Vec<Member>,
-}
-
-/// One of its members.
-#[derive(Debug, Default)]
-struct Member {
-    name: String,
-    field: Field,
-    /// What it held last; the version of the connector and the table are the same in every record.
-    token: String,
-    /// How often in a row it held something else: then it is no longer compared.
-    changes: u8,
-}
-
-/// Members that are remembered, bytes of a token, and changes in a row after which none is.
-const MEMBERS_MAX: usize = 64;
-const TOKEN_BYTES_MAX: usize = 128;
-const CHANGES_MAX: u8 = 8;
-
-impl Member {
-    fn new(name: &str) -> Member {
-        Member { name: name.to_owned(), field: Field::of(name), ..Member::default() }
-    }
-
-    /// Reads the member's value.
-    fn token<'a>(&mut self, scanner: &mut Scanner<'a>) -> Result<&'a str, Fault> {
-        if self.changes >= CHANGES_MAX {
-            return scanner.skip();
-        }
-        if let Some(token) = scanner.skip_known(&self.token) {
-            self.changes = 0;
-            return Ok(token);
-        }
-        let token = scanner.skip()?;
-        self.changes += 1;
-        self.token.clear();
-        if token.len() <= TOKEN_BYTES_MAX {
-            self.token.push_str(token);
-        }
-        Ok(token)
-    }
-}
-
 impl<'a> Source<'a> {
     /// Reads the block, an object, and keeps its text: one pass for both.
-    ///
-    /// Most members are what they were in the record before: those are compared and not read.
-    pub(super) fn scan(scanner: &mut Scanner<'a>, layout: &mut SourceLayout) -> Result<Source<'a>, Fault> {
+    pub(super) fn scan(scanner: &mut Scanner<'a>) -> Result<Source<'a>, Fault> {
         let mut source = Source::default();
         scanner.peek();
         let start = scanner.position();
-        let SourceLayout { names, members } = layout;
-        let mut index = 0;
-        scanner.each_member_like(names, |scanner, name| {
-            if index == members.len() && index < MEMBERS_MAX {
-                members.push(Member::default());
-            }
-            match members.get_mut(index) {
-                Some(member) => {
-                    if member.name != *name {
-                        *member = Member::new(&name);
-                    }
-                    source.take(member.field, member.token(scanner)?);
-                }
-                None => drop(source.set(&name, scanner.skip()?)),
-            }
-            index += 1;
+        scanner.each_member(|scanner, name| {
+            let token = scanner.skip()?;
+            source.set(&name, token);
             Ok(())
         })?;
         source.raw = Some(scanner.since(start)?);
@@ -207,7 +144,7 @@ impl<'a> Source<'a> {
         field != Field::Unknown
     }
 
-    fn take(&mut self, field: Field, token: &'a str) {
+    pub(super) fn take(&mut self, field: Field, token: &'a str) {
         let place = match field {
             Field::Connector => &mut self.connector,
             Field::Database => &mut self.database,
@@ -387,7 +324,7 @@ mod tests {
     use super::*;
 
     fn version(text: &str) -> Option<Version> {
-        Source::scan(&mut Scanner::new(text, 0), &mut SourceLayout::default()).unwrap().version()
+        Source::scan(&mut Scanner::new(text, 0)).unwrap().version()
     }
 
     #[test]

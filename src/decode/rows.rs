@@ -3,12 +3,11 @@
 //! A plain row is the whole row, whatever happened to it. It tells no op, no table, no position and no
 //! commit time: each is an update (to a cache, an insert is one too), and a null value deletes.
 
-use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::connect::{Document, Fields};
 use super::json::{Fault, Scanner};
-use super::layout::Layout;
+use super::outline::{Outlines, Whole};
 use super::placeholder::is_unavailable;
 use crate::change::{Belief, Cell, Change, Column, Connector, Op, Routing, Row};
 use crate::types::{Kind, Raw, Typed};
@@ -22,58 +21,34 @@ const COLUMNS_COMPARED_MAX: usize = 64;
 
 /// Reads an object as a row; the columns' kinds are the schema's, where there is one.
 pub(super) fn scan<'a>(scanner: &mut Scanner<'a>, fields: Option<&'a Fields>) -> Result<Row<'a>, Fault> {
-    let mut row = Reading::new(fields);
-    scanner.each_member(|scanner, name| row.take(scanner, name))?;
-    keep_last(&mut row.columns);
-    Ok(Row { columns: row.columns, declared: &[], text: None })
-}
-
-/// The same of a row that has most likely the columns of the one before.
-pub(super) fn scan_like<'a>(
-    scanner: &mut Scanner<'a>,
-    fields: Option<&'a Fields>,
-    layout: &mut Layout,
-) -> Result<Row<'a>, Fault> {
-    let mut row = Reading::new(fields);
+    let expected = fields.map_or(COLUMNS_EXPECTED, |fields| fields.len().min(COLUMNS_EXPECTED_MAX));
+    let mut columns = Vec::with_capacity(expected);
     scanner.peek();
     let start = scanner.position();
-    let as_before = scanner.each_member_like(layout, |scanner, name| row.take(scanner, name))?;
-    let mut columns = row.columns;
-    let count = columns.len();
-    if !(as_before && layout.differ(count)) {
-        keep_last(&mut columns);
-        if as_before && columns.len() == count {
-            layout.found_to_differ(count);
-        }
-    }
+    scanner.each_member(|scanner, name| {
+        let token = scanner.skip()?;
+        let kind = fields.map_or(&Kind::Untyped, |fields| fields.kind(columns.len(), &name));
+        columns.push(Column { cell: cell(token, kind), name });
+        Ok(())
+    })?;
+    keep_last(&mut columns);
     Ok(Row { columns, declared: &[], text: Some(scanner.since(start)?) })
 }
 
-/// A row that is being read.
-struct Reading<'a> {
-    fields: Option<&'a Fields>,
-    columns: Vec<Column<'a>>,
-}
-
-impl<'a> Reading<'a> {
-    fn new(fields: Option<&'a Fields>) -> Reading<'a> {
-        let expected = fields.map_or(COLUMNS_EXPECTED, |fields| fields.len().min(COLUMNS_EXPECTED_MAX));
-        Reading { fields, columns: Vec::with_capacity(expected) }
-    }
-
-    #[inline]
-    fn take(&mut self, scanner: &mut Scanner<'a>, name: Cow<'a, str>) -> Result<(), Fault> {
-        let token = scanner.skip()?;
-        let kind = self.fields.map_or(&Kind::Untyped, |fields| fields.kind(self.columns.len(), &name));
-        self.columns.push(Column { cell: cell(token, kind), name });
-        Ok(())
-    }
-}
-
 /// Reads a whole document as a row.
-pub(super) fn scan_document<'a>(document: Document<'a>, layout: &mut Layout) -> Result<Row<'a>, Fault> {
+pub(super) fn scan_document<'a>(document: Document<'a>, outlines: &mut Outlines) -> Result<Row<'a>, Fault> {
+    if let Some(found) = outlines.read(document, Whole::Row) {
+        return Ok(found.after.1);
+    }
+    let row = read_document(document)?;
+    outlines.learn(document, Whole::Row);
+    Ok(row)
+}
+
+/// The same, member by member.
+pub(super) fn read_document(document: Document<'_>) -> Result<Row<'_>, Fault> {
     let mut scanner = document.scanner();
-    let row = scan_like(&mut scanner, document.plan.map(|plan| &plan.row), layout)?;
+    let row = scan(&mut scanner, document.plan.map(|plan| &plan.row))?;
     scanner.finish()?;
     Ok(row)
 }

@@ -15,7 +15,7 @@ pub(super) use self::json::{JSON_BYTES_MAX, push_base64, push_comma, push_double
 use super::debezium::{self, Envelope};
 use super::json::{Fault as Stop, Scanner};
 use super::key::Key;
-use super::position::{Source, SourceLayout};
+use super::position::Source;
 use super::vitess::Transaction;
 use super::{Decoded, Format, Ignored, auxiliary, cloudevents, flattened, rows};
 use crate::change::{Cell, Column, Row};
@@ -30,8 +30,6 @@ pub(super) const ADDED_PREFIX: &str = "__";
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) json: String,
-    /// The source block's members, as the record before had them.
-    source: SourceLayout,
 }
 
 /// Bytes that are kept between records: a wide row's arrays, not the one huge record of a topic.
@@ -207,8 +205,7 @@ impl<'a> Members<'a> {
         scratch: &'a mut Scratch,
         encoding: Encoding,
     ) -> Result<Envelope<'a>, DecodeError> {
-        let Scratch { json, source: layout } = scratch;
-        let json = json.as_str();
+        let json = scratch.json.as_str();
         let text = |range: Option<Range<usize>>| range.and_then(|range| json.get(range));
         let block = |range| text(range).filter(|block| block.starts_with('{'));
         let unread = |name: &str, stop: Stop| {
@@ -220,10 +217,9 @@ impl<'a> Members<'a> {
                 Some(Source::of(text(Some(whole)), tokens))
             }
             Some(Block { whole, members: None }) => match block(Some(whole)) {
-                Some(block) => Some(
-                    Source::scan(&mut Scanner::new(block, 0), layout)
-                        .map_err(|stop| unread("source", stop))?,
-                ),
+                Some(block) => {
+                    Some(Source::scan(&mut Scanner::new(block, 0)).map_err(|stop| unread("source", stop))?)
+                }
                 None => None,
             },
             None => None,
