@@ -46,23 +46,24 @@ pub(super) enum Image<'a> {
 impl<'a> Envelope<'a> {
     /// Reads an object as an envelope: rows into columns, other members unread.
     pub(super) fn scan(document: Document<'a>, outlines: &mut Outlines) -> Result<Envelope<'a>, Fault> {
-        if let Some(found) = outlines.read(document, Whole::Envelope) {
-            return Ok(Envelope::of(found));
+        if let Some(envelope) = Envelope::by_outline(document, outlines) {
+            return Ok(envelope);
         }
         let envelope = Envelope::read(document)?;
         outlines.learn(document, Whole::Envelope);
         Ok(envelope)
     }
 
-    fn of(found: Found<'a>) -> Envelope<'a> {
-        let Found { op, before, after, source } = found;
+    /// The same, where an outline fits.
+    pub(super) fn by_outline(document: Document<'a>, outlines: &mut Outlines) -> Option<Envelope<'a>> {
+        let Found { op, before, after, source } = outlines.read(document, Whole::Envelope)?;
         let image = |(state, row)| match state {
             State::Missing => Image::Missing,
             State::Null => Image::Null,
             State::Row => Image::Row(row),
         };
         let (before, after, transaction) = (image(before), image(after), Transaction::default());
-        Envelope { op, before, after, source, transaction }
+        Some(Envelope { op, before, after, source, transaction })
     }
 
     /// The same, member by member.

@@ -4,7 +4,7 @@
 //! key may be plain text or a number beside a JSON value.
 
 use super::connect::{Document, Plan, Plans};
-use super::outline::Outlines;
+use super::outline::{Outlines, Whole};
 use super::{fault, text_of};
 use crate::change::Row;
 use crate::error::DecodeError;
@@ -40,6 +40,17 @@ impl<'a> Key<'a> {
             Some(b'{') => {}
             _ if text.trim_ascii() == "null" => return Ok(Key::Null),
             _ => return Ok(Key::Unnamed),
+        }
+        if under.is_none()
+            && let Some(found) = outlines.read(Document::bare(text), Whole::Row)
+            && !found
+                .after
+                .1
+                .columns
+                .first()
+                .is_some_and(|first| matches!(&*first.name, "schema" | "payload"))
+        {
+            return Ok(Key::of_row(found.after.1));
         }
         let document = match under {
             Some(plan) => Document::under(text, plan),

@@ -258,6 +258,14 @@ impl Decoder {
         }
         let (text, skipped) = text_of(bytes, "value")?;
         let json = |stop: Fault| fault("json", stop, "value", skipped);
+        // The usual record, before it is asked what it may be. No envelope is a schema and a payload.
+        if under.is_none()
+            && let Some(envelope) = Envelope::by_outline(Document::bare(text), &mut outlines.envelope)
+            && envelope.is_one()
+        {
+            self.documents = envelope.is_mongodb();
+            return format.envelope(envelope, key, texts);
+        }
         let mut document = match under {
             Some(plan) => Document::under(text, plan),
             None => self.value_plans.unwrap(text).map_err(|wrong| wrong.into_error("value", skipped))?,

@@ -24,6 +24,10 @@ const OUTLINES_MAX: usize = 6;
 /// Values of an object, and bytes between them, over which it is not worth a guess.
 const STEPS_MAX: usize = 1024;
 const BYTES_MAX: usize = 64 << 10;
+/// Records after which what was the same in all of them is taken for constant: the table, the version of the connector.
+const SETTLES_AFTER: u32 = 64;
+/// Bytes of a value that may become a constant.
+const CONSTANT_BYTES_MAX: usize = 256;
 /// Where so many records in a row fitted none, only every so manyth is held against them and learned from: a topic
 /// whose records all differ is read as it comes.
 const MISSES_MAX: u32 = 16;
@@ -48,25 +52,43 @@ enum Place {
     Other,
 }
 
+/// What lies between two values: compared as it stands.
+#[derive(Debug, Default)]
+struct Lead {
+    text: String,
+    /// Braces of parts in it, from left to right.
+    braces: Vec<Brace>,
+    /// Values in it that are the same in every record.
+    constants: Vec<(Field, Range<usize>)>,
+}
+
+/// Where a part begins or ends, by the byte of its brace.
+#[derive(Debug, Clone, Copy)]
+enum Brace {
+    Opens(usize),
+    Closes(Part, usize),
+}
+
 /// What lies before a value, from the end of the one before, and where the value goes.
 #[derive(Debug)]
 struct Step {
-    lead: Box<str>,
+    lead: Lead,
     /// Where the value's name lies in it.
     name: Range<usize>,
-    /// A part that ends in it, with its closing brace there.
-    closes: Option<(Part, usize)>,
-    /// A part that begins in it, with its opening brace there.
-    opens: Option<usize>,
     place: Place,
+    /// What the value was when the outline was learned, and whether it was something else since. Told only of what
+    /// may become a constant.
+    first: Box<str>,
+    varies: bool,
 }
 
 /// One outline.
 #[derive(Debug)]
 struct Outline {
     steps: Vec<Step>,
-    tail: Box<str>,
-    tail_closes: Option<(Part, usize)>,
+    tail: Lead,
+    /// Records that it fitted, up to [`SETTLES_AFTER`].
+    fitted: u32,
     before: State,
     after: State,
     has_source: bool,
@@ -117,12 +139,12 @@ impl Outlines {
         if self.is_hopeless() {
             return None;
         }
-        let last = self.known.get(self.last)?;
+        let last = self.known.get_mut(self.last)?;
         if let Some(found) = last.read(document, whole) {
             self.misses = 0;
             return Some(found);
         }
-        for (index, outline) in self.known.iter().enumerate().filter(|(index, _)| *index != self.last) {
+        for (index, outline) in self.known.iter_mut().enumerate().filter(|(index, _)| *index != self.last) {
             if let Some(found) = outline.read(document, whole) {
                 (self.last, self.misses) = (index, 0);
                 return Some(found);
@@ -155,7 +177,7 @@ impl Outlines {
 }
 
 impl Outline {
-    fn read<'a>(&self, document: Document<'a>, whole: Whole) -> Option<Found<'a>> {
+    fn read<'a>(&mut self, document: Document<'a>, whole: Whole) -> Option<Found<'a>> {
         let (text, plan) = (document.text(), document.plan);
         let (before_fields, after_fields) = match whole {
             Whole::Envelope => (plan.map(|plan| &plan.before), plan.map(|plan| &plan.after)),
@@ -170,19 +192,17 @@ impl Outline {
         found.after.1.columns.reserve_exact(self.columns);
         let mut scanner = document.scanner();
         scanner.peek();
+        let is_settled = self.fitted >= SETTLES_AFTER;
         let mut opened = 0;
-        for step in &self.steps {
+        for step in &mut self.steps {
             let begin = scanner.position();
-            if !scanner.pass(&step.lead) {
+            if !found.pass(&step.lead, &mut scanner, text, &mut opened) {
                 return None;
             }
-            if let Some((part, at)) = step.closes {
-                found.take_text(part, text.get(opened..=begin + at)?);
-            }
-            if let Some(at) = step.opens {
-                opened = begin + at;
-            }
             let token = scanner.skip_inside().ok()?;
+            if !is_settled && !step.varies {
+                step.varies = *step.first != *token;
+            }
             match step.place {
                 Place::Column(part) => {
                     let name = text.get(begin + step.name.start..begin + step.name.end)?;
@@ -201,19 +221,85 @@ impl Outline {
                 Place::Other => {}
             }
         }
-        let begin = scanner.position();
-        if !scanner.pass(&self.tail) {
+        if !found.pass(&self.tail, &mut scanner, text, &mut opened) {
             return None;
         }
-        if let Some((part, at)) = self.tail_closes {
-            found.take_text(part, text.get(opened..=begin + at)?);
-        }
         scanner.finish().ok()?;
+        if !is_settled {
+            self.fitted += 1;
+            if self.fitted == SETTLES_AFTER {
+                self.settle();
+            }
+        }
         Some(found)
+    }
+
+    /// Puts what was the same in all records into what is compared.
+    fn settle(&mut self) {
+        let mut lead = Lead::default();
+        for mut step in std::mem::take(&mut self.steps) {
+            let begin = lead.text.len();
+            lead.append(&step.lead);
+            let field = match step.place {
+                Place::Source(field) if !step.varies => field,
+                Place::Other if !step.varies => Field::Unknown,
+                Place::Source(_) | Place::Other | Place::Column(_) | Place::Op => {
+                    step.name = begin + step.name.start..begin + step.name.end;
+                    self.steps.push(Step { lead: std::mem::take(&mut lead), ..step });
+                    continue;
+                }
+            };
+            let at = lead.text.len();
+            lead.text.push_str(&step.first);
+            lead.constants.push((field, at..lead.text.len()));
+        }
+        lead.append(&self.tail);
+        self.tail = lead;
+    }
+}
+
+impl Lead {
+    fn append(&mut self, behind: &Lead) {
+        let at = self.text.len();
+        self.text.push_str(&behind.text);
+        self.braces.extend(behind.braces.iter().map(|brace| match *brace {
+            Brace::Opens(byte) => Brace::Opens(at + byte),
+            Brace::Closes(part, byte) => Brace::Closes(part, at + byte),
+        }));
+        let constants = behind.constants.iter();
+        self.constants.extend(constants.map(|(field, range)| (*field, at + range.start..at + range.end)));
     }
 }
 
 impl<'a> Found<'a> {
+    /// Passes over what lies between two values; false where it is something else. `opened` is where the part at hand
+    /// began.
+    #[inline]
+    fn pass(&mut self, lead: &Lead, scanner: &mut Scanner<'a>, text: &'a str, opened: &mut usize) -> bool {
+        let begin = scanner.position();
+        if !scanner.pass(&lead.text) {
+            return false;
+        }
+        for brace in &lead.braces {
+            match *brace {
+                Brace::Opens(at) => *opened = begin + at,
+                Brace::Closes(part, at) => {
+                    if let Some(text) = text.get(*opened..=begin + at) {
+                        self.take_text(part, text);
+                    }
+                }
+            }
+        }
+        if let Some(source) = &mut self.source {
+            for (field, range) in &lead.constants {
+                if let Some(token) = text.get(begin + range.start..begin + range.end) {
+                    source.take(*field, token);
+                }
+            }
+        }
+        true
+    }
+
     fn take_text(&mut self, part: Part, text: &'a str) {
         match part {
             Part::Before => self.before.1.text = Some(text),
@@ -238,8 +324,8 @@ struct Learning<'a> {
     /// Where the last value ended.
     at: usize,
     steps: Vec<Step>,
-    closes: Option<(Part, usize)>,
-    opens: Option<usize>,
+    /// Braces since then, by their bytes in the text.
+    braces: Vec<Brace>,
     before: State,
     after: State,
     has_source: bool,
@@ -249,6 +335,14 @@ struct Learning<'a> {
 /// where its place decides what it means.
 const UNFIT: Fault = Fault { at: 0, what: "no outline" };
 
+/// A name that stands in the text as it is.
+fn plain<'a>(name: &Cow<'a, str>) -> Result<&'a str, Fault> {
+    match name {
+        Cow::Borrowed(name) => Ok(name),
+        Cow::Owned(_) => Err(UNFIT),
+    }
+}
+
 impl<'a> Learning<'a> {
     fn of(document: Document<'a>, whole: Whole) -> Option<Outline> {
         let mut scanner = document.scanner();
@@ -257,8 +351,7 @@ impl<'a> Learning<'a> {
             text: document.text(),
             at: scanner.position(),
             steps: Vec::new(),
-            closes: None,
-            opens: None,
+            braces: Vec::new(),
             before: State::Missing,
             after: State::Missing,
             has_source: false,
@@ -271,12 +364,12 @@ impl<'a> Learning<'a> {
             }
         }
         .ok()?;
-        let tail = learning.text.get(learning.at..scanner.position())?;
-        let bytes = learning.steps.iter().map(|step| step.lead.len()).sum::<usize>() + tail.len();
+        let tail = learning.lead(scanner.position()).ok()?;
+        let bytes = learning.steps.iter().map(|step| step.lead.text.len()).sum::<usize>() + tail.text.len();
         let is_column = |step: &&Step| matches!(step.place, Place::Column(_));
         (learning.steps.len() <= STEPS_MAX && bytes <= BYTES_MAX).then(|| Outline {
-            tail: tail.into(),
-            tail_closes: learning.closes.map(|(part, brace)| (part, brace - learning.at)),
+            tail,
+            fitted: 0,
             before: learning.before,
             after: learning.after,
             has_source: learning.has_source,
@@ -298,8 +391,8 @@ impl<'a> Learning<'a> {
                 }
                 // Another record may have an object there, which means something.
                 "source" | "transaction" => self.null(scanner)?,
-                "op" => self.value(scanner, &name, Place::Op)?,
-                _ => self.value(scanner, &name, Place::Other)?,
+                "op" => self.value(scanner, plain(&name)?, Place::Op)?,
+                _ => self.value(scanner, plain(&name)?, Place::Other)?,
             }
             if names.insert(name) { Ok(()) } else { Err(UNFIT) }
         })
@@ -319,38 +412,51 @@ impl<'a> Learning<'a> {
     }
 
     fn part(&mut self, scanner: &mut Scanner<'a>, part: Part) -> Result<(), Fault> {
-        self.opens = Some(scanner.position());
+        self.braces.push(Brace::Opens(scanner.position()));
         let mut names = BTreeSet::new();
         scanner.each_member(|scanner, name| {
             let place = match part {
                 Part::Before | Part::After => Place::Column(part),
                 Part::Source => Place::Source(Field::of(&name)),
             };
-            self.value(scanner, &name, place)?;
+            self.value(scanner, plain(&name)?, place)?;
             if names.insert(name) { Ok(()) } else { Err(UNFIT) }
         })?;
         if names.is_empty() {
             return Err(UNFIT);
         }
-        self.closes = Some((part, scanner.position() - 1));
+        self.braces.push(Brace::Closes(part, scanner.position() - 1));
         Ok(())
     }
 
-    fn value(&mut self, scanner: &mut Scanner<'a>, name: &Cow<'a, str>, place: Place) -> Result<(), Fault> {
+    fn value(&mut self, scanner: &mut Scanner<'a>, name: &'a str, place: Place) -> Result<(), Fault> {
         scanner.peek();
         let start = scanner.position();
-        let Cow::Borrowed(name) = name else { return Err(UNFIT) };
         let name_at = name.as_ptr().addr() - self.text.as_ptr().addr() - self.at;
-        scanner.skip()?;
+        let lead = self.lead(start)?;
+        let token = scanner.skip()?;
+        let may_be_constant =
+            matches!(place, Place::Source(_) | Place::Other) && token.len() <= CONSTANT_BYTES_MAX;
         self.steps.push(Step {
-            lead: self.text.get(self.at..start).ok_or(UNFIT)?.into(),
+            lead,
             name: name_at..name_at + name.len(),
-            closes: self.closes.take().map(|(part, brace)| (part, brace - self.at)),
-            opens: self.opens.take().map(|brace| brace - self.at),
             place,
+            first: if may_be_constant { token.into() } else { Box::default() },
+            varies: !may_be_constant,
         });
         self.at = scanner.position();
         Ok(())
+    }
+
+    /// What lies between the last value and that byte.
+    fn lead(&mut self, end: usize) -> Result<Lead, Fault> {
+        let begin = self.at;
+        let braces = std::mem::take(&mut self.braces).into_iter().map(|brace| match brace {
+            Brace::Opens(byte) => Brace::Opens(byte - begin),
+            Brace::Closes(part, byte) => Brace::Closes(part, byte - begin),
+        });
+        let text = self.text.get(begin..end).ok_or(UNFIT)?.to_owned();
+        Ok(Lead { text, braces: braces.collect(), constants: Vec::new() })
     }
 }
 
@@ -366,109 +472,4 @@ pub(super) struct TopicOutlines {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::decode::debezium::Envelope;
-
-    /// An envelope, often of the same outline as the one before: few names, few shapes, and white space and what no
-    /// outline can tell now and then.
-    fn envelope() -> impl Strategy<Value = String> {
-        let value = prop_oneof![
-            Just("null".to_owned()),
-            Just("1".to_owned()),
-            any::<i64>().prop_map(|number| number.to_string()),
-            Just("\"x\\\"é\"".to_owned()),
-            Just("{\"a\":[1,{}]}".to_owned()),
-            Just("\"__debezium_unavailable_value\"".to_owned()),
-        ];
-        let object = |names: &'static [&'static str], value: BoxedStrategy<String>| {
-            let member =
-                move |name: &'static str| value.clone().prop_map(move |value| format!("\"{name}\":{value}"));
-            let members: Vec<_> = names.iter().map(|name| member(name)).collect();
-            (members, prop_oneof![9 => Just(","), 1 => Just(" , ")])
-                .prop_map(|(members, comma)| format!("{{{}}}", members.join(comma)))
-        };
-        let value = value.boxed();
-        let row = || {
-            prop_oneof![
-                8 => object(&["id", "b"], value.clone()),
-                2 => object(&["id", "b", "c"], value.clone()),
-                1 => object(&["id", "id"], value.clone()),
-                1 => object(&["\\u0069d"], value.clone()),
-                1 => Just("{}".to_owned()),
-                3 => Just("null".to_owned()),
-                1 => value.clone(),
-            ]
-        };
-        let source = prop_oneof![
-            8 => object(&["connector", "ts_ms", "lsn", "table"], value.clone()),
-            1 => Just("null".to_owned()),
-            1 => value.clone(),
-        ];
-        let transaction = prop_oneof![4 => Just("null"), 1 => Just("{\"epoch\":1,\"rank\":2,\"total_order\":3}"), 1 => Just("7")];
-        let op = prop_oneof![4 => Just("\"u\""), 1 => Just("\"c\""), 1 => Just("null")];
-        let tail = prop_oneof![9 => Just(""), 1 => Just(" "), 1 => Just("x"), 1 => Just(",\"after\":null}")];
-        (row(), row(), source, op, transaction, tail).prop_map(|(before, after, source, op, transaction, tail)| {
-            format!("{{\"before\":{before},\"after\":{after},\"source\":{source},\"op\":{op},\"ts_ms\":1,\"transaction\":{transaction}}}{tail}")
-        })
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
-
-        #[test]
-        fn an_outline_gives_what_reading_gives_or_nothing(texts in prop::collection::vec(envelope(), 1..12)) {
-            let (mut outlines, mut rows) = (Outlines::default(), Outlines::default());
-            for text in texts {
-                let document = Document::bare(&text);
-                let read = Envelope::read(document).map(|envelope| format!("{envelope:?}"));
-                let scanned = Envelope::scan(document, &mut outlines).map(|envelope| format!("{envelope:?}"));
-                prop_assert_eq!(scanned, read, "{}", text);
-                let read = rows::read_document(document).map(|row| format!("{row:?}"));
-                let scanned = rows::scan_document(document, &mut rows).map(|row| format!("{row:?}"));
-                prop_assert_eq!(scanned, read, "{}", text);
-            }
-        }
-    }
-
-    fn fits(outlines: &mut Outlines, text: &str) -> bool {
-        outlines.read(Document::bare(text), Whole::Row).is_some()
-    }
-
-    #[test]
-    fn records_that_take_turns_each_find_their_outline_and_endless_variety_is_given_up() {
-        let mut outlines = Outlines::default();
-        let create = |id: usize| format!(r#"{{"id":{id},"a":null}}"#);
-        let delete = |id: usize| format!(r#"{{"id":{id}}}"#);
-        for text in [create(1), delete(1)] {
-            assert!(!fits(&mut outlines, &text));
-            outlines.learn(Document::bare(&text), Whole::Row);
-        }
-        for id in 2..50 {
-            assert!(fits(&mut outlines, &create(id)) && fits(&mut outlines, &delete(id)));
-        }
-        for other in 0..1_000 {
-            let text = format!(r#"{{"c{other}":1}}"#);
-            assert!(!fits(&mut outlines, &text));
-            outlines.learn(Document::bare(&text), Whole::Row);
-        }
-        assert_eq!(outlines.known.len(), OUTLINES_MAX);
-        let mut tried = 0;
-        while !fits(&mut outlines, &create(1)) {
-            outlines.learn(Document::bare(&create(1)), Whole::Row);
-            tried += 1;
-        }
-        assert!((2..=2 * TRY_EVERY).contains(&tried), "{tried}");
-    }
-
-    #[test]
-    fn an_object_too_wide_for_an_outline_is_read_as_it_comes() {
-        let members: Vec<String> = (0..=STEPS_MAX).map(|index| format!("\"c{index}\":0")).collect();
-        let text = format!("{{{}}}", members.join(","));
-        let mut outlines = Outlines::default();
-        outlines.learn(Document::bare(&text), Whole::Row);
-        assert!(outlines.known.is_empty());
-    }
-}
+mod tests;

@@ -212,7 +212,7 @@ impl<'a> Source<'a> {
 
     /// When the source committed it, Unix milliseconds.
     pub(super) fn commit_ms(&self) -> Option<i64> {
-        self.ts_ms.and_then(|token| token.trim_matches('"').parse().ok())
+        self.ts_ms.and_then(|token| bare(token).parse().ok())
     }
 
     /// The source position. `None` where the system has none that compares over partitions,
@@ -290,16 +290,23 @@ impl<'a> Source<'a> {
     }
 }
 
+/// A token without its quotes, where it has any.
+fn bare(token: &str) -> &str {
+    token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(token)
+}
+
 /// A number, bare or in quotes. Positions over 2^63 arrive as negative longs: the same bits.
 fn bits(token: &str) -> Option<u64> {
-    let digits = token.trim_matches('"');
+    let digits = bare(token);
     digits.parse().ok().or_else(|| digits.parse().ok().map(i64::cast_unsigned))
 }
 
 /// PostgreSQL's `sequence`: the text of a JSON array of two decimal texts or nulls.
 fn sequence(token: &str) -> Option<(Option<u64>, Option<u64>)> {
     let (commit, lsn) = token.strip_prefix("\"[")?.strip_suffix("]\"")?.split_once(',')?;
-    let element = |text: &str| bits(text.trim().trim_matches(['\\', '"']));
+    let escaped = |text: &'_ str| text.strip_prefix("\\\"")?.strip_suffix("\\\"").and_then(bits);
+    // As Debezium writes it, and any other way.
+    let element = |text: &str| escaped(text).or_else(|| bits(text.trim().trim_matches(['\\', '"'])));
     Some((element(commit), element(lsn)))
 }
 

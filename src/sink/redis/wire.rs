@@ -19,6 +19,8 @@ use super::command::checked_world;
 use super::commands::Commands;
 use crate::error::WorldError;
 
+/// Requests that wait to be taken; each lane has one at most.
+const REQUESTS_MAX: usize = 256;
 /// Bytes that are read at a time.
 const INPUT_BYTES: usize = 64 << 10;
 /// Digits of a length, sign included: Redis's own bound is 512 MiB.
@@ -44,7 +46,7 @@ impl From<Commands> for Exchange {
 /// The end of a connection that commands are given to. Dropping it closes the connection.
 #[derive(Debug)]
 pub(super) struct Wire {
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::Sender<Request>,
 }
 
 #[derive(Debug)]
@@ -59,8 +61,8 @@ impl Wire {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let (sender, requests) = mpsc::unbounded_channel();
-        tokio::spawn(Carrier {
+        let (sender, requests) = mpsc::channel(REQUESTS_MAX);
+        let carrier = Carrier {
             stream,
             requests,
             unsent: VecDeque::new(),
@@ -68,7 +70,9 @@ impl Wire {
             is_flushed: true,
             unanswered: VecDeque::new(),
             input: Input::default(),
-        });
+        };
+        #[expect(clippy::disallowed_methods, reason = "whoever waits for an answer hears its errors")]
+        tokio::spawn(carrier);
         Wire { requests: sender }
     }
 
@@ -81,7 +85,7 @@ impl Wire {
         let (answer, answered) = oneshot::channel();
         exchange.replies.clear();
         exchange.replies.reserve(exchange.commands.len());
-        self.requests.send(Request { exchange, answer }).map_err(|_| WorldError::Disconnected)?;
+        self.requests.send(Request { exchange, answer }).await.map_err(|_| WorldError::Disconnected)?;
         answered.await.unwrap_or(Err(WorldError::Disconnected))
     }
 }
@@ -89,7 +93,7 @@ impl Wire {
 /// Carries commands and replies. Ends with the connection, or with its [`Wire`].
 struct Carrier<S> {
     stream: S,
-    requests: mpsc::UnboundedReceiver<Request>,
+    requests: mpsc::Receiver<Request>,
     /// Not sent, or the first of them only in part.
     unsent: VecDeque<Request>,
     /// Bytes of the first one that are sent.
