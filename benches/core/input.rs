@@ -7,7 +7,7 @@ use stoker::decode::{RegisteredSchema, SchemaId, SchemaKind, SchemaRef, Schemas,
 use stoker::entity::Handlers;
 use stoker::pipeline::Pipeline;
 use stoker::record::{NoHeaders, Record};
-use stoker::settings::{self, Environment};
+use stoker::settings::{self, Environment, Settings};
 
 use super::events::{self, Event, FIRST_ID, Format};
 
@@ -63,10 +63,14 @@ impl Records {
     }
 }
 
+/// The settings, with an entity whose rows are cached as JSON by id, for an hour.
+pub(crate) fn settings() -> Settings {
+    settings::parse(SETTINGS, &Nowhere, &Handlers::new()).unwrap().settings
+}
+
 /// The pipeline of one entity: rows as JSON by id, for an hour.
 pub(crate) fn pipeline() -> Pipeline {
-    let loaded = settings::parse(SETTINGS, &Nowhere, &Handlers::new()).unwrap();
-    let mut pipeline = Pipeline::new(loaded.settings.entities).with_registry(Wire::default());
+    let mut pipeline = Pipeline::new(settings().entities).with_registry(Wire::default());
     for (schema, told) in registered() {
         pipeline.know_schema(schema, Ok(told));
     }

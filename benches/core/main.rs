@@ -18,10 +18,11 @@ use stoker::decode::{Decoded, Decoder};
 use stoker::entity::template::Template;
 use stoker::mutation::Mutation;
 use stoker::pipeline::{Emitted, Pipeline};
+use stoker::sink::redis::RedisSink;
 use stoker::types::RenderStyle;
 
 use self::events::Format;
-use self::input::{RECORDS, Records, pipeline, schemas};
+use self::input::{RECORDS, Records, pipeline, schemas, settings};
 
 /// Rows of the base point: 400 B as JSON, 830 B in an envelope.
 const ROW_BYTES: usize = 400;
@@ -105,6 +106,21 @@ fn template(bencher: Bencher<'_, '_>, template: &str) {
         template.render_key(black_box(row), RenderStyle::default(), &mut key).unwrap();
         black_box(&key);
     });
+}
+
+/// A unit's command, in the buffer that is sent: a `SET` with its expiry.
+#[divan::bench]
+fn command(bencher: Bencher<'_, '_>) {
+    let mut pipeline = pipeline();
+    let mut records = Records::new(Format::Debezium, ROW_BYTES);
+    let mut filling = Filling::default();
+    while filling.len() < RECORDS - 1 {
+        fill(&mut pipeline, &mut records, &mut filling);
+    }
+    let units = filling.take();
+    let sink = RedisSink::new(settings().redis, "bench".to_owned(), usize::MAX);
+    let (mut each, now_ms) = (units.chunks(1).cycle(), 1_750_000_000_000);
+    bencher.bench_local(|| sink.command_bytes(each.next().unwrap(), now_ms));
 }
 
 /// One mutation into a batch: of keys that all differ, and of 64 hot ones.

@@ -186,6 +186,16 @@ impl RedisSink {
         encode(unit, &self.own, self.rewrite.as_ref(), sealed_at_ms, out);
     }
 
+    /// Bytes that the commands of these units are, as they are sent to a server by whose clock it is that time, Unix
+    /// milliseconds. For measuring: nothing is sent.
+    pub fn command_bytes(&self, units: &[Unit], sealed_at_ms: i64) -> usize {
+        let mut room = self.room();
+        units.iter().for_each(|unit| self.add_command(unit, sealed_at_ms, &mut room.commands));
+        let bytes = room.commands.as_bytes().len();
+        self.keep_room(room);
+        bytes
+    }
+
     fn outcome(&self, unit: &Unit, reply: &Reply) -> Result<Outcome, Fault> {
         if self.is_too_large(unit) {
             return checked(reply).map(|_| Outcome::Refused(Refusal::TooLarge));
