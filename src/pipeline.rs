@@ -302,7 +302,13 @@ impl Route {
                 }
             }
         }
-        Route { readers: by_format.into_iter().map(|(_, reader)| reader).collect() }
+        let mut readers: SmallVec<[Reader; 1]> = by_format.into_iter().map(|(_, reader)| reader).collect();
+        for Reader { decoder, entities: read } in &mut readers {
+            let reads =
+                |index: &usize| entities.get(*index).is_some_and(|entity| entity.handler.reads_source());
+            decoder.tell_source_text(read.iter().any(reads));
+        }
+        Route { readers }
     }
 }
 

@@ -187,6 +187,11 @@ impl Decoder {
         }
     }
 
+    /// Whether [`Change::source`] is told: in a binary format it has to be written for that. As it is made, it does.
+    pub fn tell_source_text(&mut self, told: bool) {
+        self.value_scratch.skips_source_text = !told;
+    }
+
     /// Decodes one record without a registry.
     #[cfg(test)]
     fn decode<'a>(&'a mut self, record: &Record<'a>) -> Result<Decoded<'a>, DecodeError> {

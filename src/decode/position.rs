@@ -75,6 +75,11 @@ pub(super) enum Field {
 }
 
 impl Field {
+    /// True where what it holds is read.
+    pub(super) fn means_something(self) -> bool {
+        !matches!(self, Field::Known | Field::Unknown)
+    }
+
     pub(super) fn of(name: &str) -> Field {
         match name {
             "connector" => Field::Connector,

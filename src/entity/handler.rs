@@ -75,6 +75,12 @@ pub trait EntityHandler: Send + Sync + fmt::Debug {
     /// means that it is not deleted.
     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError>;
 
+    /// Whether it may read the text of the source block ([`Change::source`]). Where no handler of a topic does, decoders
+    /// of binary formats do not put it together.
+    fn reads_source(&self) -> bool {
+        true
+    }
+
     /// The columns that it reads of a row, those of its keys among them: of a wide export only these are read from
     /// the file. `None`, the default, where it may be any.
     fn columns(&self) -> Option<Vec<String>> {

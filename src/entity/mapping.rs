@@ -72,6 +72,12 @@ impl EntityHandler for Mapping {
         columns::of(&self.spec)
     }
 
+    fn reads_source(&self) -> bool {
+        let conditions = self.spec.writes.iter().filter_map(|write| write.when.as_ref());
+        // A column of that name is no reason not to.
+        conditions.chain(&self.spec.delete_when).any(|condition| condition.as_str().contains("source"))
+    }
+
     fn values(&self, row: &RowImage<'_>, out: &mut Values) -> Result<(), HandleError> {
         if !row.is_stored()
             && let Some(condition) = &self.spec.delete_when

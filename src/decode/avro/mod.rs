@@ -67,8 +67,9 @@ pub(super) fn value<'a>(
             "the value's Avro schema is no record, and every format that is built has one record a change",
         )),
         Shape::Envelope(members) => {
+            let skips_source_text = scratch.skips_source_text;
             let mut walk = Walk::new(plan, datum, scratch.empty());
-            let pending = walk.envelope(members).map_err(fault)?;
+            let pending = walk.envelope(members, skips_source_text).map_err(fault)?;
             walk.finish().map_err(fault)?;
             let Some(pending) = pending else { return format.tombstone(key, false, texts) };
             let envelope = pending.envelope(scratch, Encoding::Avro)?;

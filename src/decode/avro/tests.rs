@@ -112,16 +112,39 @@ fn envelopes_give_the_changes_that_json_gives() {
 fn the_source_block_tells_table_commit_time_and_position() {
     let schemas = schemas(&[ENVELOPE]);
     let value = framed(1, &envelope(&[0], ANN, b'c'));
-    let mut decoder = Decoder::new(Format::Debezium);
-    let whole = record(None, Some(&value));
-    let Ok(Decoded::Changes(changes)) = decoder.decode_with(&whole, &schemas) else { panic!("no change") };
-    let change = &changes[0];
-    assert_eq!(change.table.as_ref().unwrap().table, "users");
-    assert_eq!(change.commit_ms, Some(10));
-    assert_eq!(change.version, Some(crate::version::Version::from_parts(&[100, 100])));
     let block =
         r#"{"connector":"postgresql","db":"shop","schema":"public","table":"users","ts_ms":10,"lsn":100}"#;
-    assert_eq!(change.source, Some(block));
+    for (told, expected) in [(true, Some(block)), (false, None)] {
+        let mut decoder = Decoder::new(Format::Debezium);
+        decoder.tell_source_text(told);
+        let whole = record(None, Some(&value));
+        let Ok(Decoded::Changes(changes)) = decoder.decode_with(&whole, &schemas) else {
+            panic!("no change")
+        };
+        let change = &changes[0];
+        assert_eq!(change.table.as_ref().unwrap().table, "users");
+        assert_eq!(change.commit_ms, Some(10));
+        assert_eq!(change.version, Some(crate::version::Version::from_parts(&[100, 100])));
+        assert_eq!(change.source, expected);
+    }
+}
+
+/// `version` and `name` mean nothing to the cache.
+#[test]
+fn what_is_passed_over_in_a_source_block_must_be_well_formed_all_the_same() {
+    let schema = r#"{"type":"record","name":"Envelope","fields":[
+        {"name":"after","type":["null",{"type":"record","name":"Value","fields":[{"name":"id","type":"int"}]}]},
+        {"name":"source","type":{"type":"record","name":"Source","fields":[
+            {"name":"version","type":"string"},{"name":"ts_ms","type":"long"},{"name":"name","type":{"type":"array","items":"int"}}]}},
+        {"name":"op","type":"string"}]}"#;
+    let schemas = schemas(&[schema]);
+    for (version, expected) in [(b'v', "c a(id=7)"), (0xff, "error avro: ")] {
+        let value = framed(1, &[2, 14, 2, version, 20, 2, 8, 0, 2, b'c']);
+        let mut decoder = Decoder::new(Format::Debezium);
+        decoder.tell_source_text(false);
+        let found = told(&decoder.decode_with(&record(None, Some(&value)), &schemas));
+        assert!(found.starts_with(expected), "{found}");
+    }
 }
 
 #[test]

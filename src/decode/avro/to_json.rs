@@ -6,6 +6,7 @@
 use super::super::datum::{
     Fault, JSON_BYTES_MAX, Named, push_base64, push_comma, push_double, push_text, widened,
 };
+use super::super::position;
 use super::schema::{Field, Form, NodeId};
 use super::walk::{DEPTH_MAX, Walk};
 use crate::types::Kind;
@@ -84,6 +85,21 @@ impl<'a> Walk<'a, '_> {
             members.push((field.name.as_str(), start..self.json.len()));
         }
         self.json.push('}');
+        Ok(members)
+    }
+
+    /// Appends the values of those members of a source block that mean something, and tells where each stands.
+    pub(super) fn meaningful(&mut self, fields: &'a [Field]) -> Result<Named<'a>, Fault> {
+        let mut members = Named::new();
+        for field in fields {
+            if !position::Field::of(&field.name).means_something() {
+                self.pass_over(field.node)?;
+                continue;
+            }
+            let start = self.json.len();
+            self.resolved(field.node, 1)?;
+            members.push((field.name.as_str(), start..self.json.len()));
+        }
         Ok(members)
     }
 

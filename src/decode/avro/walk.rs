@@ -77,7 +77,11 @@ impl<'a, 's> Walk<'a, 's> {
     }
 
     /// The members of an envelope; `None` for null.
-    pub(super) fn envelope(&mut self, members: &[Member]) -> Result<Option<Members<'a>>, Fault> {
+    pub(super) fn envelope(
+        &mut self,
+        members: &[Member],
+        skips_source_text: bool,
+    ) -> Result<Option<Members<'a>>, Fault> {
         let fields = match self.resolve(self.plan.root())?.1 {
             Form::Null => return Ok(None),
             Form::Record(fields) => fields,
@@ -89,13 +93,9 @@ impl<'a, 's> Walk<'a, 's> {
                 Member::Before => found.before = self.image(field.node)?,
                 Member::After => found.after = self.image(field.node)?,
                 Member::Op => found.op = Some(self.written(field.node)?),
-                Member::Source => found.source = self.block(field.node)?,
+                Member::Source => found.source = self.block(field.node, skips_source_text)?,
                 Member::Transaction => found.transaction = Some(self.written(field.node)?),
-                Member::Unread => {
-                    // Written and taken back: what is skipped must be well-formed all the same.
-                    let range = self.written(field.node)?;
-                    self.json.truncate(range.start);
-                }
+                Member::Unread => self.pass_over(field.node)?,
             }
         }
         Ok(Some(found))
@@ -113,15 +113,36 @@ impl<'a, 's> Walk<'a, 's> {
         })
     }
 
-    fn block(&mut self, node: NodeId) -> Result<Option<Block<'a>>, Fault> {
+    fn block(&mut self, node: NodeId, skips_text: bool) -> Result<Option<Block<'a>>, Fault> {
         let start = self.json.len();
         let (node, form) = self.resolve(node)?;
         let Form::Record(fields) = form else {
             self.value(node, form, 0)?;
             return Ok(None);
         };
+        if skips_text {
+            return Ok(Some(Block { whole: None, members: Some(self.meaningful(fields)?) }));
+        }
         let members = self.members(fields)?;
-        Ok(Some(Block { whole: start..self.json.len(), members: Some(members) }))
+        Ok(Some(Block { whole: Some(start..self.json.len()), members: Some(members) }))
+    }
+
+    /// Passes over a value, which must be well-formed all the same.
+    pub(super) fn pass_over(&mut self, node: NodeId) -> Result<(), Fault> {
+        let (node, form) = self.resolve(node)?;
+        match form {
+            Form::Null => {}
+            Form::Int => drop(self.reader.int()?),
+            Form::Long => drop(self.reader.long()?),
+            Form::Text => drop(self.reader.text()?),
+            _ => {
+                // Written and taken back.
+                let start = self.json.len();
+                self.value(node, form, 0)?;
+                self.json.truncate(start);
+            }
+        }
+        Ok(())
     }
 
     fn written(&mut self, node: NodeId) -> Result<Range<usize>, Fault> {

@@ -30,6 +30,8 @@ pub(super) const ADDED_PREFIX: &str = "__";
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) json: String,
+    /// Of a source block only those members are written that mean something.
+    pub(super) skips_source_text: bool,
 }
 
 /// Bytes that are kept between records: a wide row's arrays, not the one huge record of a topic.
@@ -180,8 +182,8 @@ pub(super) type Named<'a> = SmallVec<[(&'a str, Range<usize>); MEMBERS_EXPECTED]
 /// A source block in the scratch.
 #[derive(Debug)]
 pub(super) struct Block<'a> {
-    /// All of its JSON.
-    pub(super) whole: Range<usize>,
+    /// All of its JSON, where it was written.
+    pub(super) whole: Option<Range<usize>>,
     /// Its members, where the walk tells them; else they are read from the JSON.
     pub(super) members: Option<Named<'a>>,
 }
@@ -214,9 +216,9 @@ impl<'a> Members<'a> {
         let source = match self.source {
             Some(Block { whole, members: Some(members) }) => {
                 let tokens = members.into_iter().filter_map(|(name, range)| Some((name, json.get(range)?)));
-                Some(Source::of(text(Some(whole)), tokens))
+                Some(Source::of(text(whole), tokens))
             }
-            Some(Block { whole, members: None }) => match block(Some(whole)) {
+            Some(Block { whole, members: None }) => match block(whole) {
                 Some(block) => {
                     Some(Source::scan(&mut Scanner::new(block, 0)).map_err(|stop| unread("source", stop))?)
                 }

@@ -144,7 +144,7 @@ impl<'a> Walk<'a, '_> {
                 Member::After => found.after = self.image(field, places)?,
                 Member::Op => found.op = Some(self.written(field, places)?),
                 Member::Source => {
-                    found.source = Some(Block { whole: self.written(field, places)?, members: None })
+                    found.source = Some(Block { whole: Some(self.written(field, places)?), members: None })
                 }
                 Member::Transaction => found.transaction = Some(self.written(field, places)?),
                 Member::Unread => {
