@@ -144,7 +144,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Carrier<S> {
 impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
     /// Tells whoever waits first why it is over, as far as that is known; all others see their channel closed.
     fn end(&mut self, over: &Over) {
-        let Some(Request { exchange, answer }) = self.unanswered.pop_front().or(self.unsent.pop_front())
+        let Some(Request { exchange, answer }) =
+            self.unanswered.pop_front().or_else(|| self.unsent.pop_front())
         else {
             return;
         };
