@@ -17,11 +17,11 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::error;
-use super::positions::{ask_watermarks, partition_count};
+use super::positions::{ask_all, partition_count};
 use super::properties::{Properties, Role};
 use super::stable::say_open;
 use super::tally::Tally;
-use super::{KafkaRecord, SourceError};
+use super::{KafkaRecord, SourceError, ffi};
 use crate::batch::{LaneId, LaneName};
 use crate::clock::SystemClock;
 use crate::record::Position;
@@ -50,6 +50,8 @@ const POLL: Duration = Duration::from_millis(20);
 const FULL: Duration = Duration::from_millis(1);
 /// Time for the broker to say what can be read.
 const WATERMARKS_WITHIN: Duration = Duration::from_secs(2);
+/// For how long it may wait that an open transaction is told of.
+const SAY_OPEN_AFTER: Duration = Duration::from_secs(1);
 /// Pause after the broker did not say.
 const AGAIN_AFTER: Duration = Duration::from_millis(500);
 /// Windows of which nothing comes for so long are begun again.
@@ -66,7 +68,17 @@ pub(super) struct Ask {
     pub(super) first_partition_count: Option<i32>,
 }
 
-/// The consumer of history: made when it is first needed.
+/// What the reader hears.
+#[derive(Debug)]
+pub(super) enum ToReader {
+    /// A window is to be read.
+    Read(Ask),
+    /// History of these partitions may be asked for soon: to connect, and to ask where they begin, would take longer
+    /// than to read the first window (seen: 57 and 97 ms).
+    Soon(Vec<LaneName>),
+}
+
+/// The consumer of history: made when it is first needed, or may be soon.
 pub(super) struct HistoryClient {
     properties: Properties,
     consumer: OnceLock<BaseConsumer>,
@@ -98,13 +110,17 @@ impl HistoryClient {
 pub(super) struct Reader<'s, 'r> {
     client: &'s HistoryClient,
     workers: Vec<Sender<ToWorker<KafkaRecord<'s>>>>,
-    asks: Receiver<Ask>,
+    asks: Receiver<ToReader>,
     stop: &'r AtomicBool,
     clock: SystemClock,
     waiting: VecDeque<Ask>,
+    soon: Vec<LaneName>,
     /// The windows that are read, by their partition's number.
     open: BTreeMap<i32, Open<'s>>,
     bounds: HashMap<LaneName, Bounds>,
+    /// Ends of partitions whose first window was read, to look for open transactions, and since when they wait for it.
+    ends: Vec<(LaneName, Position)>,
+    ends_since: Duration,
 }
 
 /// What the broker said of a partition.
@@ -146,12 +162,23 @@ impl<'s, 'r> Reader<'s, 'r> {
     pub(super) fn new(
         client: &'s HistoryClient,
         workers: Vec<Sender<ToWorker<KafkaRecord<'s>>>>,
-        asks: Receiver<Ask>,
+        asks: Receiver<ToReader>,
         stop: &'r AtomicBool,
         clock: SystemClock,
     ) -> Reader<'s, 'r> {
-        let (waiting, open, bounds) = (VecDeque::new(), BTreeMap::new(), HashMap::new());
-        Reader { client, workers, asks, stop, clock, waiting, open, bounds }
+        Reader {
+            client,
+            workers,
+            asks,
+            stop,
+            clock,
+            waiting: VecDeque::new(),
+            soon: Vec::new(),
+            open: BTreeMap::new(),
+            bounds: HashMap::new(),
+            ends: Vec::new(),
+            ends_since: Duration::ZERO,
+        }
     }
 
     /// Reads until the process stops, or nobody can ask any more.
@@ -161,16 +188,25 @@ impl<'s, 'r> Reader<'s, 'r> {
         while !self.stop.load(Ordering::Acquire) {
             let is_idle = self.waiting.is_empty() && self.open.is_empty();
             match self.asks.recv_timeout(if is_idle { POLL } else { Duration::ZERO }) {
-                Ok(ask) => {
-                    self.waiting.push_back(ask);
-                    self.waiting.extend(self.asks.try_iter());
+                Ok(word) => {
+                    self.hear(word);
+                    while let Ok(word) = self.asks.try_recv() {
+                        self.hear(word);
+                    }
+                    self.foresee();
                 }
-                Err(RecvTimeoutError::Timeout) if is_idle => continue,
+                Err(RecvTimeoutError::Timeout) if is_idle => {
+                    self.rest();
+                    continue;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
             }
             if is_idle {
                 heard_at = self.clock.now().monotonic;
+            }
+            if self.waiting.is_empty() && self.open.is_empty() {
+                continue;
             }
             let turned = self.turn();
             let now = self.clock.now().monotonic;
@@ -193,10 +229,49 @@ impl<'s, 'r> Reader<'s, 'r> {
         }
     }
 
+    fn hear(&mut self, word: ToReader) {
+        match word {
+            ToReader::Read(ask) => self.waiting.push_back(ask),
+            ToReader::Soon(names) => self.soon.extend(names),
+        }
+    }
+
+    /// Connects, and asks for the bounds of what may be asked for soon. What fails is tried again when it is.
+    fn foresee(&mut self) {
+        let soon = std::mem::take(&mut self.soon);
+        if soon.is_empty() {
+            return;
+        }
+        let Ok(consumer) = self.client.consumer() else { return };
+        if let Err(error) = self.ask_bounds(consumer, &soon) {
+            tracing::debug!(
+                error = error::name(&error),
+                "history: Kafka does not say yet where partitions begin"
+            );
+        }
+    }
+
+    /// Nothing is to be read. What the client says meanwhile, of a connection that was idle for too long, is of no
+    /// window.
+    fn rest(&mut self) {
+        let Some(consumer) = self.client.consumer.get() else { return };
+        while consumer.poll(Duration::ZERO).is_some() {}
+        self.say_open(consumer, Duration::ZERO);
+    }
+
+    /// Says where transactions are open, for what has waited so long. Later than a window is read, for the answer takes
+    /// longer than a window does, and all other windows would wait for it.
+    fn say_open(&mut self, consumer: &BaseConsumer, waited: Duration) {
+        if !self.ends.is_empty() && self.clock.now().monotonic.saturating_sub(self.ends_since) >= waited {
+            say_open(consumer, &std::mem::take(&mut self.ends));
+        }
+    }
+
     /// Opens what waits, and takes what has come. True where anything has.
     fn turn(&mut self) -> Result<bool, Halt> {
         let consumer = self.client.consumer().map_err(|error| Halt::Away(error.to_string()))?;
         self.open_waiting(consumer)?;
+        self.say_open(consumer, SAY_OPEN_AFTER);
         let mut has_heard = false;
         for _ in 0..TURN_RECORDS {
             if self.open.is_empty() {
@@ -218,6 +293,8 @@ impl<'s, 'r> Reader<'s, 'r> {
     /// Opens the windows that wait, as far as their partition's number is free: the end of a partition is told by
     /// its number alone.
     fn open_waiting(&mut self, consumer: &'s BaseConsumer) -> Result<(), Halt> {
+        let names: Vec<LaneName> = self.waiting.iter().map(|ask| ask.name.clone()).collect();
+        self.ask_bounds(consumer, &names)?;
         let mut begin = TopicPartitionList::new();
         for _ in 0..self.waiting.len() {
             let Some(ask) = self.waiting.pop_front() else { break };
@@ -226,12 +303,9 @@ impl<'s, 'r> Reader<'s, 'r> {
                 self.waiting.push_back(ask);
                 continue;
             }
-            let Bounds { low, count, .. } = match self.bounds_of(consumer, &ask.name) {
-                Ok(bounds) => bounds,
-                Err(error) => {
-                    self.waiting.push_back(ask);
-                    return Err(error.into());
-                }
+            let Some(&Bounds { low, count, .. }) = self.bounds.get(&ask.name) else {
+                self.waiting.push_back(ask);
+                continue;
             };
             let from = ask.request.until.saturating_sub(ask.request.records).max(low);
             let (partition, is_empty) = (ask.name.partition, from >= ask.request.until);
@@ -254,20 +328,26 @@ impl<'s, 'r> Reader<'s, 'r> {
         Ok(())
     }
 
-    /// Where the partition begins, as the broker said it not long ago. Where retention has moved it since, reading
-    /// below it fails, and it is asked again.
-    fn bounds_of(&mut self, consumer: &BaseConsumer, name: &LaneName) -> Result<Bounds, KafkaError> {
+    /// Asks where these partitions begin, but for those of which the broker said it not long ago. Where retention has
+    /// moved that since, reading below it fails, and it is asked again.
+    fn ask_bounds(&mut self, consumer: &BaseConsumer, names: &[LaneName]) -> Result<(), KafkaError> {
         let now = self.clock.now().monotonic;
-        if let Some(bounds) = self.bounds.get(name)
-            && now.saturating_sub(bounds.asked_at) < BOUNDS_STAND_FOR
-        {
-            return Ok(*bounds);
+        let is_old = |name: &&LaneName| {
+            self.bounds.get(name).is_none_or(|bounds| now.saturating_sub(bounds.asked_at) >= BOUNDS_STAND_FOR)
+        };
+        let asked: Vec<LaneName> = names.iter().filter(is_old).cloned().collect();
+        // First, for with it the leaders are known, of whom the beginnings are asked.
+        let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
+        for name in &asked {
+            if !counts.contains_key(name.topic.as_str()) {
+                counts.insert(&name.topic, partition_count(consumer, &name.topic, WATERMARKS_WITHIN)?);
+            }
         }
-        let (low, _) = ask_watermarks(consumer, name, WATERMARKS_WITHIN)?;
-        let count = partition_count(consumer, &name.topic, WATERMARKS_WITHIN)?;
-        let bounds = Bounds { low, count, asked_at: now };
-        self.bounds.insert(name.clone(), bounds);
-        Ok(bounds)
+        for (name, low) in ask_all(consumer, &asked, Offset::Beginning, WATERMARKS_WITHIN)? {
+            let Some(&count) = counts.get(name.topic.as_str()) else { continue };
+            self.bounds.insert(name, Bounds { low, count, asked_at: now });
+        }
+        Ok(())
     }
 
     fn take(
@@ -304,13 +384,19 @@ impl<'s, 'r> Reader<'s, 'r> {
     /// The window of that partition has been read to its end.
     fn close(&mut self, consumer: &BaseConsumer, partition: i32) -> Result<(), Halt> {
         let Some(window) = self.open.remove(&partition) else { return Ok(()) };
+        if window.ask.request.number == 1
+            && let LaneName { topic, partition } = &window.ask.name
+            && let Some((_, end)) = ffi::known_watermarks(consumer, topic, *partition)
+        {
+            if self.ends.is_empty() {
+                self.ends_since = self.clock.now().monotonic;
+            }
+            self.ends.push((window.ask.name.clone(), end));
+        }
         // What lies behind it would be fetched for nothing. Not paused: what is resumed waits up to a second for
         // its first record (seen; librdkafka 2.12 does not wake the thread that fetches).
-        let (name, is_first) = (window.ask.name.clone(), window.ask.request.number == 1);
+        let name = window.ask.name.clone();
         self.send(window, true)?;
-        if is_first {
-            say_open(consumer, &name);
-        }
         Ok(consumer.incremental_unassign(&only(&name))?)
     }
 

@@ -17,8 +17,8 @@ use rdkafka::message::BorrowedMessage;
 use super::context::{self, Context, Noted};
 use super::feed::{Feed, Sent};
 use super::ffi::CommitQueue;
-use super::history::Ask;
-use super::lanes::{Lanes, Standing};
+use super::history::{Ask, ToReader};
+use super::lanes::{Lane, Lanes, Standing};
 use super::status::PartitionStatus;
 use super::tally::Tally;
 use super::{KafkaRecord, KafkaSource, error, ffi};
@@ -75,7 +75,7 @@ pub(super) struct Loop<'s, 'r> {
     pub(super) rewinds_asked: bool,
     pub(super) tally: Tally,
     /// To the thread that reads history.
-    history: SyncSender<Ask>,
+    history: SyncSender<ToReader>,
     ticked_at: Duration,
     looked_at: Duration,
 }
@@ -87,7 +87,7 @@ impl<'s, 'r> Loop<'s, 'r> {
         from_workers: &'r Receiver<ToSource>,
         progress: &'r Progress,
         stop: &'r AtomicBool,
-        history: SyncSender<Ask>,
+        history: SyncSender<ToReader>,
     ) -> Loop<'s, 'r> {
         let now = source.clock.now().monotonic;
         Loop {
@@ -144,6 +144,7 @@ impl<'s, 'r> Loop<'s, 'r> {
             self.answer(ask)?;
         }
         if std::mem::take(&mut self.rewinds_asked) {
+            self.history_soon(|lane| matches!(lane.standing, Standing::Rewinding(_)));
             self.finish_rewinds();
         }
         let now = self.now();
@@ -191,7 +192,7 @@ impl<'s, 'r> Loop<'s, 'r> {
                         .first_partition_count
                         .filter(|_| self.source.partitioner == Partitioner::Murmur2);
                     let ask = Ask { lane: lane.id, name, worker, request, first_partition_count };
-                    let _ = self.history.try_send(ask);
+                    let _ = self.history.try_send(ToReader::Read(ask));
                 }
             }
             ToSource::Pause(lane) => self.set_paused(lane, true),
@@ -199,6 +200,13 @@ impl<'s, 'r> Loop<'s, 'r> {
             ToSource::Stop(reason) => return Err(reason),
         }
         Ok(())
+    }
+
+    /// History of these lanes may be asked for soon.
+    pub(super) fn history_soon(&self, pick: impl Fn(&Lane) -> bool) {
+        let names = self.lanes.sorted().into_iter().filter(|lane| pick(lane)).map(|lane| lane.name.clone());
+        // A reader that is gone has ended with the process.
+        let _ = self.history.try_send(ToReader::Soon(names.collect()));
     }
 
     /// Sends what waits for the workers.

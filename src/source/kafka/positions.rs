@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use rdkafka::TopicPartitionList;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
+use rdkafka::{Offset, TopicPartitionList};
 
 use super::ffi;
 use super::metadata::CommitMetadata;
@@ -75,6 +75,34 @@ pub(super) fn find<C: ConsumerContext>(
         })
     });
     Ok(found.collect())
+}
+
+/// Where each of these partitions begins (`Offset::Beginning`) or where what can be read of it ends (`Offset::End`): one
+/// question to each broker, however many they are.
+///
+/// # Errors
+/// Also where one of them alone got no answer.
+pub(super) fn ask_all<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    names: &[LaneName],
+    which: Offset,
+    within: Duration,
+) -> KafkaResult<HashMap<LaneName, Position>> {
+    if names.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let mut asked = TopicPartitionList::with_capacity(names.len());
+    for name in names {
+        asked.add_partition_offset(&name.topic, name.partition, which)?;
+    }
+    let answers = ffi::entries(&consumer.offsets_for_times(asked, within)?).into_iter().map(|entry| {
+        let name = LaneName { topic: entry.topic, partition: entry.partition };
+        match (entry.error, entry.offset) {
+            (None, Some(offset)) => Ok((name, offset)),
+            (error, _) => Err(KafkaError::MetadataFetch(error.unwrap_or(RDKafkaErrorCode::NoOffset))),
+        }
+    });
+    answers.collect()
 }
 
 /// Low and high watermark as the broker says now.

@@ -91,6 +91,7 @@ impl Loop<'_, '_> {
         self.source.status.change(|picture| picture.assignment_count += 1);
         if !names.is_empty() {
             self.commit_stored(self.now());
+            self.history_soon(|lane| lane.standing != Standing::Unresolved);
         }
         self.picture();
         Ok(())

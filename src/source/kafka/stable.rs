@@ -6,12 +6,13 @@
 
 use std::time::Duration;
 
+use rdkafka::Offset;
 use rdkafka::consumer::BaseConsumer;
 use serde::Serialize;
 
-use super::positions::ask_watermarks;
+use super::positions::{ask_all, ask_watermarks};
 use super::properties::{Properties, Role};
-use super::{SourceError, error, ffi};
+use super::{SourceError, error};
 use crate::batch::LaneName;
 use crate::record::Position;
 use crate::settings::KafkaSettings;
@@ -53,10 +54,14 @@ pub fn open_transactions<'n>(
     Ok(open)
 }
 
-/// Says where a transaction is open in the partition, as far as the consumer has heard of its end by its fetches.
-pub(super) fn say_open(consumer: &BaseConsumer, name: &LaneName) {
-    let Some((_, end)) = ffi::known_watermarks(consumer, &name.topic, name.partition) else { return };
-    if let Ok(Some(OpenTransaction { topic, partition, from, to })) = open_below(consumer, name, end) {
+/// Says where a transaction is open in these partitions, each with its end as its fetches told it.
+pub(super) fn say_open(stable: &BaseConsumer, ends: &[(LaneName, Position)]) {
+    let names: Vec<LaneName> = ends.iter().map(|(name, _)| name.clone()).collect();
+    let Ok(readable) = ask_all(stable, &names, Offset::End, ANSWER_WITHIN) else { return };
+    for (name, to) in ends {
+        let LaneName { topic, partition } = name;
+        // As below: the end is older than the answer.
+        let Some(from) = readable.get(name).filter(|from| *from < to) else { continue };
         tracing::warn!(
             topic,
             partition,
