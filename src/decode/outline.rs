@@ -178,6 +178,13 @@ impl Outlines {
 
 impl Outline {
     fn read<'a>(&mut self, document: Document<'a>, whole: Whole) -> Option<Found<'a>> {
+        let mut scanner = document.scanner();
+        scanner.peek();
+        // Most that do not fit differ at once, and nothing is to be allocated for them.
+        let first = self.steps.first().map_or(&self.tail, |step| &step.lead);
+        if !{ scanner }.pass(&first.text) {
+            return None;
+        }
         let (text, plan) = (document.text(), document.plan);
         let (before_fields, after_fields) = match whole {
             Whole::Envelope => (plan.map(|plan| &plan.before), plan.map(|plan| &plan.after)),
@@ -190,8 +197,6 @@ impl Outline {
             source: self.has_source.then(Source::default),
         };
         found.after.1.columns.reserve_exact(self.columns);
-        let mut scanner = document.scanner();
-        scanner.peek();
         let is_settled = self.fitted >= SETTLES_AFTER;
         let mut opened = 0;
         for step in &mut self.steps {
