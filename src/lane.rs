@@ -259,6 +259,8 @@ pub struct Lane {
     /// The same as it was stored last, or as the group's commit says.
     owed_stored: Option<Owed>,
     refill: Option<Refill>,
+    /// Windows of history that were asked for, by all its refills.
+    window_count: u64,
     asked: Option<Asked>,
     /// No value that it writes lives longer after its commit than this; `None` where nothing bounds that.
     longest_life: Option<Duration>,
@@ -336,6 +338,7 @@ impl Lane {
             owed: None,
             owed_stored: claim.owed.map(|owed| Owed { step: 0, ..owed }),
             refill: None,
+            window_count: 0,
             asked: None,
             longest_life: None,
             history_allowed: usize::MAX,

@@ -204,7 +204,8 @@ impl Lane {
         if refill.wants_top() {
             refill.restart(self.position);
         }
-        if let Some(request) = refill.next_request() {
+        if let Some(request) = refill.next_request(self.window_count + 1) {
+            self.window_count += 1;
             out.push(Act::ReadHistory(request));
         }
     }

@@ -62,8 +62,10 @@ pub struct RefillOptions {
 /// What is to be read: records below `until`, as many as asked for, but none below the partition's beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HistoryRequest {
-    /// Which window: records of others are stale.
+    /// Which window of its lane: records of others are stale.
     pub number: u64,
+    /// True where a pass begins with it.
+    pub is_first: bool,
     /// The first position after it.
     pub until: Position,
     /// Positions that it spans at most.
@@ -133,7 +135,6 @@ pub struct Refill {
     /// Entities whose table was truncated after all that is still to be read in this pass.
     truncated: SmallVec<[usize; 1]>,
     window_records: i64,
-    number: u64,
     reading: Option<Reading>,
     ready: Option<Covered>,
     writing: Option<Covered>,
@@ -193,7 +194,6 @@ impl Refill {
             live_is_of_slice: true,
             truncated: SmallVec::new(),
             window_records: options.window_records,
-            number: 0,
             reading: None,
             ready: None,
             writing: None,
@@ -219,16 +219,17 @@ impl Refill {
         }
     }
 
-    /// The next window to read, where one is due.
-    pub fn next_request(&mut self) -> Option<HistoryRequest> {
+    /// The next window to read, where one is due. The number is one that no window of the lane had before, also not of
+    /// an earlier refill, whose records may still come.
+    pub fn next_request(&mut self, number: u64) -> Option<HistoryRequest> {
         if self.reading.is_some() || self.ready.is_some() || self.is_read() || self.wants_top() {
             return None;
         }
-        self.number += 1;
         let below = self.owed.below;
         let span = if self.cursor > below { self.cursor.saturating_sub(below) } else { i64::MAX };
         let records = self.window_records.min(span).max(1);
-        let request = HistoryRequest { number: self.number, until: self.cursor, records };
+        let request =
+            HistoryRequest { number, is_first: self.cursor == self.top, until: self.cursor, records };
         let window = Window::default();
         self.reading =
             Some(Reading { request, window, newest_ms: None, is_of_slice: true, too_large: false });
@@ -500,7 +501,6 @@ impl Refill {
     pub fn restart(&mut self, top: Position) {
         self.top = top;
         self.cursor = top;
-        self.number += 1;
     }
 
     fn begin_again(&mut self) {

@@ -45,6 +45,7 @@ struct Scene {
     log: Vec<Change>,
     low: usize,
     refill: Refill,
+    window_count: u64,
     cache: BTreeMap<u8, usize>,
     written: Vec<u8>,
     /// Every record settles its record key.
@@ -61,6 +62,7 @@ impl Scene {
             log: log.to_vec(),
             low: 0,
             refill: Refill::new(Owed::all(top, mode), top, options, Scope::default()),
+            window_count: 0,
             cache: BTreeMap::new(),
             written: Vec::new(),
             settles: false,
@@ -89,7 +91,9 @@ impl Scene {
         if self.refill.wants_top() {
             self.refill.restart(self.log.len() as Position);
         }
-        let Some(HistoryRequest { number, until, records }) = self.refill.next_request() else { return };
+        self.window_count += 1;
+        let request = self.refill.next_request(self.window_count);
+        let Some(HistoryRequest { number, until, records, .. }) = request else { return };
         let from = until.saturating_sub(records).max(self.low as Position);
         for position in from..until {
             let change = self.log[position as usize];
@@ -253,7 +257,7 @@ fn a_part_of_a_value_is_laid_over_the_whole_one_of_its_window_or_leaves_the_key_
     ] {
         let mut refill = Refill::new(Owed::all(2, mode), 2, options(window, 100), Scope::default());
         let mut sent = Vec::new();
-        while let Some(request) = refill.next_request() {
+        while let Some(request) = refill.next_request(1) {
             let from = (request.until - request.records).max(0);
             for position in from..request.until {
                 assert!(refill.wants(request.number, Some(b"k"), None));
@@ -276,7 +280,7 @@ fn a_part_of_a_value_is_laid_over_the_whole_one_of_its_window_or_leaves_the_key_
 fn keys_that_nobody_knows_the_entity_of_are_left_alone_where_one_entity_is_asked_for() {
     let scope = Scope { entities: vec![0], ..Scope::default() };
     let mut refill = Refill::new(Owed::all(2, RefillMode::Overwrite), 2, options(10, 100), scope);
-    let request = refill.next_request().unwrap();
+    let request = refill.next_request(1).unwrap();
     for (position, entity, change) in
         [(0, Some(0), write(1, 1)), (1, Some(1), write(1, 2)), (2, None, delete(1, 1))]
     {
@@ -295,7 +299,7 @@ fn a_scope_ends_by_time_and_by_keys() {
     let refilled = |scope: Scope| {
         let mut refill = Refill::new(Owed::all(120, RefillMode::Restore), 120, options(4, 1_000), scope);
         let (mut written, mut end) = (Vec::new(), None);
-        while let Some(HistoryRequest { number, until, records }) = refill.next_request() {
+        while let Some(HistoryRequest { number, until, records, .. }) = refill.next_request(1) {
             let from = (until - records).max(0);
             for position in from..until {
                 let change = log[position as usize];
@@ -334,14 +338,14 @@ fn a_scope_ends_by_time_and_by_keys() {
 #[test]
 fn what_is_settled_is_not_decoded_again() {
     let mut refill = Refill::new(Owed::all(4, RefillMode::Restore), 4, options(2, 100), Scope::default());
-    let first = refill.next_request().unwrap();
+    let first = refill.next_request(1).unwrap();
     for position in [2, 3] {
         assert!(refill.wants(first.number, Some(b"hot"), None), "within a window the last one counts");
         refill.add(Some(0), &[RowId::new(b"r")], std::iter::once(mutation(write(1, 1), position)));
         refill.settle(b"hot");
     }
     refill.read(first.number, 2, 0);
-    let second = refill.next_request().unwrap();
+    let second = refill.next_request(2).unwrap();
     assert!(!refill.wants(second.number, Some(b"hot"), None));
     assert!(refill.wants(second.number, Some(b"cold"), None) && refill.wants(second.number, None, None));
     refill.live(Some(b"cold"));
@@ -397,7 +401,7 @@ fn a_key_that_the_batch_holds_waits_for_the_next_one() {
 #[test]
 fn a_delete_of_history_says_nothing_about_a_key_that_nobody_is_known_to_have() {
     let mut scene = Scene::new(&[delete(1, 1)], RefillMode::Overwrite, options(10, 100));
-    let request = scene.refill.next_request().unwrap();
+    let request = scene.refill.next_request(1).unwrap();
     let owner = RowId::new(b"r");
     let guard = Some(Guard { version: Version::from_parts(&[4]), owner: owner.clone() });
     assert!(scene.refill.wants(request.number, None, None));

@@ -1,13 +1,13 @@
 //! What a worker asks for, and what it leaves alone.
 
 use super::*;
-use crate::batch::{Epoch, Outcome, Standing, WatermarkSeen};
+use crate::batch::{Epoch, Outcome, Owed, RefillMode, Standing, WatermarkSeen};
 use crate::decode::{SchemaId, SchemaKind, Side, UnknownSchema, Wire};
 use crate::entity::testing::{mapping, write};
 use crate::lane::OnRefused;
 use crate::record::OwnedRecord;
 use crate::record::Position;
-use crate::refill::RefillOptions;
+use crate::refill::{HistoryRequest, RefillOptions, RefillRequest};
 
 const REFILL: RefillOptions =
     RefillOptions { window_records: 10, window_bytes: 1_000, seen_max: 100, seed: 1 };
@@ -17,11 +17,10 @@ fn at(ms: u64) -> Now {
     Now { monotonic: Duration::from_millis(ms), unix_ms: 0 }
 }
 
-/// A worker whose one lane was assigned and is to be released; what it asked for meanwhile.
-fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
+fn options() -> WorkerOptions {
     let lane =
         LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip, refill: REFILL };
-    let options = WorkerOptions {
+    WorkerOptions {
         lane,
         backlog_bytes: 1_000,
         backlog_records: 8,
@@ -29,8 +28,12 @@ fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
         breaker_of: 8,
         refill_rate: None,
         workers: 1,
-    };
-    let mut worker = Worker::new(Pipeline::new(Arc::from([])), options);
+    }
+}
+
+/// A worker whose one lane was assigned and is to be released; what it asked for meanwhile.
+fn released(committed: Option<Position>) -> (Worker<OwnedRecord>, Vec<Action>) {
+    let mut worker = Worker::new(Pipeline::new(Arc::from([])), options());
     let name = LaneName { topic: "t".to_owned(), partition: 0 };
     let assignment =
         Assignment { lane: LANE, name, committed, start: 5, low: 0, above: Epoch(0), owed: None };
@@ -82,18 +85,7 @@ fn framed_rows() -> (Worker<OwnedRecord>, Vec<Action>) {
     rows.topics = crate::entity::Topics::Names(vec!["t".to_owned()]);
     rows.format = crate::decode::Format::Rows;
     let pipeline = Pipeline::new(Arc::from([rows])).with_registry(Wire::default());
-    let lane =
-        LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip, refill: REFILL };
-    let options = WorkerOptions {
-        lane,
-        backlog_bytes: 1_000,
-        backlog_records: 8,
-        breaker_share: 1.0,
-        breaker_of: 8,
-        refill_rate: None,
-        workers: 1,
-    };
-    let mut worker = Worker::new(pipeline, options);
+    let mut worker = Worker::new(pipeline, options());
     let mut out = Vec::new();
     for (id, partition) in [(1, 0), (2, 1)] {
         let name = LaneName { topic: "t".to_owned(), partition };
@@ -137,6 +129,45 @@ fn written(actions: &[Action]) -> Vec<String> {
         _ => None,
     });
     batches.flat_map(|batch| batch.units.iter().map(|unit| unit.key.to_string())).collect()
+}
+
+#[test]
+fn a_window_of_a_refill_that_began_anew_is_not_taken_for_its_successors() {
+    let mut rows = mapping(vec![write("row:{id}")]);
+    rows.topics = crate::entity::Topics::Names(vec!["t".to_owned()]);
+    let mut worker = Worker::new(Pipeline::new(Arc::from([rows])), options());
+    let name = LaneName { topic: "t".to_owned(), partition: 0 };
+    // A former owner had begun what is asked for.
+    let owed = Some(Owed::all(50, RefillMode::IfAbsent));
+    let assignment =
+        Assignment { lane: LANE, name, committed: Some(90), start: 90, low: 0, above: Epoch(0), owed };
+    let mut out = Vec::new();
+    worker.apply(Input::Source(ToWorker::Assign(assignment)), at(0), &mut out);
+    let taken = Ok(Taken { epoch: Epoch(1), standing: Standing::Intact, owed });
+    worker.apply(Input::Claimed(LANE, taken), at(0), &mut out);
+    let mut windows = Vec::new();
+    let mut run = |worker: &mut Worker<OwnedRecord>, input, windows: &mut Vec<HistoryRequest>| {
+        worker.apply(input, at(1), &mut out);
+        while let Some(action) = out.pop() {
+            match action {
+                Action::Apply(batch) => {
+                    let seen = Outcomes { units: Vec::new(), watermark: WatermarkSeen::Current, error: None };
+                    worker.apply(Input::Applied(batch, seen), at(1), &mut out);
+                }
+                Action::Source(ToSource::History { request, .. }) => windows.push(request),
+                _ => {}
+            }
+        }
+    };
+    run(&mut worker, Input::Tick, &mut windows);
+    let request: RefillRequest = serde_json::from_str(r#"{"id":"1-a","overwrite":false}"#).unwrap();
+    let asked = RefillAsked { request, lanes: BTreeMap::new() };
+    run(&mut worker, Input::RefillAsked(Some(asked)), &mut windows);
+    let [first, anew] = windows[..] else { panic!("one window each: {windows:?}") };
+    let end = Some((first.until - first.records, 0));
+    let late = History { lane: LANE, number: first.number, records: Vec::new(), end, growth: None };
+    run(&mut worker, Input::Source(ToWorker::History(late)), &mut windows);
+    assert_eq!(windows, [first, anew], "what was read for the one that is gone covers nothing");
 }
 
 #[test]
@@ -204,17 +235,8 @@ fn guarded_rows() -> Worker<OwnedRecord> {
     rows.topics = crate::entity::Topics::Names(vec!["t".to_owned()]);
     rows.format = crate::decode::Format::Rows;
     rows.guard = Some(crate::entity::GuardRule { by: crate::entity::GuardBy::Offset, epoch: 0 });
-    let lane =
-        LaneOptions { batch_records: 100, batch_bytes: 1 << 20, on_refused: OnRefused::Skip, refill: REFILL };
-    let options = WorkerOptions {
-        lane,
-        backlog_bytes: 1 << 20,
-        backlog_records: 1_000,
-        breaker_share: 1.0,
-        breaker_of: 8,
-        refill_rate: None,
-        workers: 1,
-    };
+    let lane = LaneOptions { batch_records: 100, batch_bytes: 1 << 20, ..options().lane };
+    let options = WorkerOptions { lane, backlog_bytes: 1 << 20, backlog_records: 1_000, ..options() };
     let mut worker = Worker::new(Pipeline::new(Arc::from([rows])), options);
     let name = LaneName { topic: "t".to_owned(), partition: 0 };
     let assignment =

@@ -12,11 +12,14 @@ use std::time::{Duration, Instant};
 use stoker::batch::{Epoch, LaneId};
 use stoker::dead_letter::{DeadLetters, Letter, Stage};
 use stoker::record::{AsRecord, OwnedRecord};
+use stoker::refill::HistoryRequest;
 use stoker::settings::{KafkaSettings, Limits, Partitioner, Secret, Start};
 use stoker::source::kafka::mock::MockKafka;
 use stoker::source::kafka::probe::{Probe, Severity, probe};
 use stoker::source::kafka::{DeadLetterProducer, KafkaRecord, KafkaSource, RereadError, Status, reread};
-use stoker::source::{Delivery, Progress, Released, StopReason, Stored, ToSource, ToWorker, WorkerSenders};
+use stoker::source::{
+    Delivery, History, Progress, Released, StopReason, Stored, ToSource, ToWorker, WorkerSenders,
+};
 
 /// The mock takes most of a session (3 s here) for a hand-over, and several of them for a member that joins.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -30,6 +33,7 @@ enum Got {
     Release(Vec<LaneId>),
     Released(Vec<LaneId>),
     Lost(Vec<LaneId>),
+    History { lane: LaneId, number: u64, offsets: Vec<i64>, end: Option<(i64, i64)> },
 }
 
 /// An assignment that can be compared.
@@ -92,7 +96,10 @@ impl Scene {
                     let answer = if takes <= within { Released::InTime } else { Released::Abandoned };
                     let _ = done.send(answer);
                 }
-                ToWorker::History(_) => panic!("nobody asked for history"),
+                ToWorker::History(History { lane, number, records, end, .. }) => {
+                    let offsets = records.iter().map(|record| record.as_record().offset).collect();
+                    self.note(Got::History { lane, number, offsets, end });
+                }
                 ToWorker::Lost(lanes) => self.note(Got::Lost(lanes)),
             }
         }
@@ -335,6 +342,34 @@ fn a_rewind_reads_exactly_from_its_position_and_only_under_the_new_reading() {
         let word = got.iter().position(|g| matches!(g, Got::Rewound { reading: 2, position: 0, .. }));
         let record = got.iter().position(|g| matches!(g, Got::Record { reading: 2, .. }));
         assert!(word.unwrap() < record.unwrap());
+    });
+}
+
+/// A refill that begins anew asks for a window while its last one is on the way: all windows of the process hung.
+#[test]
+fn of_windows_of_a_partition_that_are_asked_for_in_one_breath_the_newest_is_read() {
+    let cluster = Cluster::new("windows", 2);
+    cluster.append(0, 200);
+    cluster.append(1, 200);
+    cluster.run(&cluster.settings(), |stage| {
+        stage.wait("the live records", |s| s.offsets(0, 0).len() + s.offsets(1, 0).len() == 400);
+        for number in 1..=20 {
+            for partition in [0, 1] {
+                let request =
+                    HistoryRequest { number, is_first: true, until: 200 - number as i64, records: 50 };
+                stage.to_source.send(ToSource::History { lane: stage.lane(partition), request }).unwrap();
+            }
+        }
+        for partition in [0, 1] {
+            let asked = stage.lane(partition);
+            let whole = |got: &Got| matches!(got, Got::History { lane, number: 20, end: Some((130, 0)), .. } if *lane == asked);
+            stage.wait("the newest window", |s| s.got().iter().any(whole));
+            let read = stage.got().into_iter().filter_map(|got| match got {
+                Got::History { lane, number: 20, offsets, .. } if lane == asked => Some(offsets),
+                _ => None,
+            });
+            assert_eq!(read.flatten().collect::<Vec<_>>(), (130..180).collect::<Vec<_>>());
+        }
     });
 }
 

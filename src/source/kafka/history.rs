@@ -4,7 +4,7 @@
 //! is an assignment of its partition for as long as it is read, beside those of other partitions. It ends by positions:
 //! with the first record at or past its end, or where the partition ends. Start at [`Reader::run`].
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -113,6 +113,7 @@ pub(super) struct Reader<'s, 'r> {
     asks: Receiver<ToReader>,
     stop: &'r AtomicBool,
     clock: SystemClock,
+    /// Windows that are to be opened: of a partition one at most.
     waiting: VecDeque<Ask>,
     soon: Vec<LaneName>,
     /// The windows that are read, by their partition's number.
@@ -231,7 +232,11 @@ impl<'s, 'r> Reader<'s, 'r> {
 
     fn hear(&mut self, word: ToReader) {
         match word {
-            ToReader::Read(ask) => self.waiting.push_back(ask),
+            // A newer request of the same partition stands for an older one, whose lane is gone or has begun anew.
+            ToReader::Read(ask) => {
+                self.waiting.retain(|older| older.name != ask.name);
+                self.waiting.push_back(ask);
+            }
             ToReader::Soon(names) => self.soon.extend(names),
         }
     }
@@ -316,7 +321,7 @@ impl<'s, 'r> Reader<'s, 'r> {
                 self.send(window, true)?;
                 continue;
             }
-            // A newer request of the same partition stands for an older one, whose lane is gone.
+            // As of those that wait, the newer one stands.
             if self.open.insert(partition, window).is_some() {
                 consumer.incremental_unassign(&only(&name))?;
             }
@@ -328,14 +333,15 @@ impl<'s, 'r> Reader<'s, 'r> {
         Ok(())
     }
 
-    /// Asks where these partitions begin, but for those of which the broker said it not long ago. Where retention has
-    /// moved that since, reading below it fails, and it is asked again.
+    /// Asks where these partitions begin, each once, but for those of which the broker said it not long ago. Where
+    /// retention has moved that since, reading below it fails, and it is asked again.
     fn ask_bounds(&mut self, consumer: &BaseConsumer, names: &[LaneName]) -> Result<(), KafkaError> {
         let now = self.clock.now().monotonic;
         let is_old = |name: &&LaneName| {
             self.bounds.get(name).is_none_or(|bounds| now.saturating_sub(bounds.asked_at) >= BOUNDS_STAND_FOR)
         };
-        let asked: Vec<LaneName> = names.iter().filter(is_old).cloned().collect();
+        let asked: BTreeSet<&LaneName> = names.iter().filter(is_old).collect();
+        let asked: Vec<LaneName> = asked.into_iter().cloned().collect();
         // First, for with it the leaders are known, of whom the beginnings are asked.
         let mut counts: BTreeMap<&str, i32> = BTreeMap::new();
         for name in &asked {
@@ -384,7 +390,7 @@ impl<'s, 'r> Reader<'s, 'r> {
     /// The window of that partition has been read to its end.
     fn close(&mut self, consumer: &BaseConsumer, partition: i32) -> Result<(), Halt> {
         let Some(window) = self.open.remove(&partition) else { return Ok(()) };
-        if window.ask.request.number == 1
+        if window.ask.request.is_first
             && let LaneName { topic, partition } = &window.ask.name
             && let Some((_, end)) = ffi::known_watermarks(consumer, topic, *partition)
         {
@@ -401,14 +407,16 @@ impl<'s, 'r> Reader<'s, 'r> {
     }
 
     /// What was not read to its end is read again from its beginning: what was handed out of it is composed once more,
-    /// which changes nothing. It goes before what waits, for of two requests of a partition the one behind stands.
+    /// which changes nothing. Not where a newer request of the partition waits.
     fn begin_again(&mut self) {
         if let Ok(consumer) = self.client.consumer() {
             let _ = consumer.unassign();
         }
         self.bounds.clear();
-        for window in std::mem::take(&mut self.open).into_values() {
-            self.waiting.push_front(window.ask);
+        for Open { ask, .. } in std::mem::take(&mut self.open).into_values() {
+            if self.waiting.iter().all(|newer| newer.name != ask.name) {
+                self.waiting.push_front(ask);
+            }
         }
     }
 

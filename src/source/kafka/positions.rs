@@ -78,7 +78,7 @@ pub(super) fn find<C: ConsumerContext>(
 }
 
 /// Where each of these partitions begins (`Offset::Beginning`) or where what can be read of it ends (`Offset::End`): one
-/// question to each broker, however many they are.
+/// question to each broker, however many they are. Each is to be named once: the whole question fails otherwise.
 ///
 /// # Errors
 /// Also where one of them alone got no answer.
