@@ -48,7 +48,7 @@ use self::debezium::Envelope;
 pub use self::export::{AvroRows, AvroScratch, json_row};
 use self::json::Fault;
 use self::key::Key;
-use self::outline::TopicOutlines;
+use self::outline::{Outlines, TopicOutlines};
 use self::schemas::Planned;
 pub use self::schemas::{RegisteredSchema, SchemaKind, Schemas, UnknownSchema};
 pub use self::wire::{ApicurioIds, IdBytes, SchemaId, SchemaRef, Side, Wire, guid_text};
@@ -155,7 +155,7 @@ pub struct Decoder {
     value_scratch: datum::Scratch,
     /// Plans of schemas inside an envelope (CloudEvents).
     inner_plans: Plans,
-    inner_outlines: TopicOutlines,
+    inner_outlines: Outlines,
     outlines: TopicOutlines,
     /// A document that came as a JSON text.
     inner: String,
@@ -178,7 +178,7 @@ impl Decoder {
             key_scratch: datum::Scratch::default(),
             value_scratch: datum::Scratch::default(),
             inner_plans: plans(),
-            inner_outlines: TopicOutlines::default(),
+            inner_outlines: Outlines::default(),
             outlines: TopicOutlines::default(),
             inner: String::new(),
             documents: false,
@@ -327,7 +327,7 @@ impl Decoder {
             _ if cloudevents::is_binary(&row, record.headers) => match format.takes(Shape::CloudEvents) {
                 true => {
                     let attributes = &mut self.attributes;
-                    let outlines = &mut self.inner_outlines.envelope;
+                    let outlines = &mut self.inner_outlines;
                     cloudevents::decode_binary(document, key, record.headers, attributes, outlines, texts)
                 }
                 false => Err(format.meets("a CloudEvent in binary mode")),
@@ -342,7 +342,7 @@ impl Decoder {
                 Shape::Sequin => sequin::decode(row, key, record),
                 Shape::Mongo => mongo::decode(row, key),
                 Shape::CloudEvents => {
-                    let (plans, outlines) = (&mut self.inner_plans, &mut self.inner_outlines.envelope);
+                    let (plans, outlines) = (&mut self.inner_plans, &mut self.inner_outlines);
                     cloudevents::decode(row, key, plans, outlines, texts)
                 }
                 Shape::Qlik => Err(format.meets_unbuilt(shape.name())),

@@ -12,12 +12,11 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::connect::{Document, Fields};
+use super::connect::Document;
 use super::json::{Fault, Scanner};
 use super::position::{Field, Source};
 use super::rows;
-use crate::change::{Column, Row};
-use crate::types::Kind;
+use crate::change::Row;
 
 /// Outlines that are kept of a topic's records: creates, updates, deletes and snapshots of a table have one each.
 const OUTLINES_MAX: usize = 6;
@@ -96,9 +95,8 @@ struct Outline {
 }
 
 /// What an envelope has for a row image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
-    #[default]
     Missing,
     Null,
     Row,
@@ -215,7 +213,7 @@ impl Outline {
                         Part::Before => (&mut found.before.1, before_fields),
                         Part::After | Part::Source => (&mut found.after.1, after_fields),
                     };
-                    row.columns.push(column(name, token, fields, row.columns.len()));
+                    row.columns.push(rows::column(Cow::Borrowed(name), token, fields, row.columns.len()));
                 }
                 Place::Source(field) => {
                     if let Some(source) = &mut found.source {
@@ -316,11 +314,6 @@ impl<'a> Found<'a> {
             }
         }
     }
-}
-
-fn column<'a>(name: &'a str, token: &'a str, fields: Option<&'a Fields>, index: usize) -> Column<'a> {
-    let kind = fields.map_or(&Kind::Untyped, |fields| fields.kind(index, name));
-    Column { name: Cow::Borrowed(name), cell: rows::cell(token, kind) }
 }
 
 /// An outline that is being made.

@@ -3,6 +3,7 @@
 //! A plain row is the whole row, whatever happened to it. It tells no op, no table, no position and no
 //! commit time: each is an update (to a cache, an insert is one too), and a null value deletes.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use super::connect::{Document, Fields};
@@ -27,8 +28,7 @@ pub(super) fn scan<'a>(scanner: &mut Scanner<'a>, fields: Option<&'a Fields>) ->
     let start = scanner.position();
     scanner.each_member(|scanner, name| {
         let token = scanner.skip()?;
-        let kind = fields.map_or(&Kind::Untyped, |fields| fields.kind(columns.len(), &name));
-        columns.push(Column { cell: cell(token, kind), name });
+        columns.push(column(name, token, fields, columns.len()));
         Ok(())
     })?;
     keep_last(&mut columns);
@@ -78,6 +78,18 @@ fn untold(op: Op, key: Option<Row<'_>>) -> Change<'_> {
         connector: Connector::Unknown,
         routing: Routing::RecordKey,
     }
+}
+
+/// The column of that name and token, the so manyth of its row.
+#[inline]
+pub(super) fn column<'a>(
+    name: Cow<'a, str>,
+    token: &'a str,
+    fields: Option<&'a Fields>,
+    index: usize,
+) -> Column<'a> {
+    let kind = fields.map_or(&Kind::Untyped, |fields| fields.kind(index, &name));
+    Column { cell: cell(token, kind), name }
 }
 
 /// The cell of a token.

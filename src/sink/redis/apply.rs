@@ -376,7 +376,7 @@ impl RedisSink {
                 progress.batch.sealed_at_ms.saturating_add(self.node(&address).clock_offset_ms());
             let mut commands = Commands::default();
             for unit in units.iter().filter_map(|index| progress.batch.units.get(*index)) {
-                commands.add(&redis::cmd("ASKING"));
+                commands.ask_next();
                 self.add_command(unit, sealed_at_ms, &mut commands);
             }
             let replies = match self.send_for_lane(lane, link, commands.into()).await {

@@ -32,8 +32,13 @@ impl Commands {
 
     /// Adds a command behind `ASKING`, by which a node answers for a slot that is on its way to it. Two replies.
     pub(super) fn add_asking(&mut self, cmd: &Cmd) {
-        self.add(&redis::cmd("ASKING"));
+        self.ask_next();
         self.add(cmd);
+    }
+
+    /// Adds `ASKING` for the command that is added next.
+    pub(super) fn ask_next(&mut self) {
+        self.add(&redis::cmd("ASKING"));
     }
 
     /// Adds `SET`, with an expiry in Unix milliseconds where there is one, and only of a key that is absent where

@@ -104,19 +104,6 @@ struct Carrier<S> {
     input: Input,
 }
 
-/// Why a connection is over.
-#[derive(Debug, PartialEq, Eq)]
-enum Over {
-    Closed,
-    Protocol,
-}
-
-impl From<io::Error> for Over {
-    fn from(_: io::Error) -> Over {
-        Over::Closed
-    }
-}
-
 impl<S: AsyncRead + AsyncWrite + Unpin> Future for Carrier<S> {
     type Output = ();
 
@@ -133,8 +120,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Carrier<S> {
         let written = this.write(cx);
         match this.read(cx).and(written) {
             Ok(()) => Poll::Pending,
-            Err(over) => {
-                this.end(&over);
+            Err(error) => {
+                this.end(error);
                 Poll::Ready(())
             }
         }
@@ -143,24 +130,24 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Future for Carrier<S> {
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
     /// Tells whoever waits first why it is over, as far as that is known; all others see their channel closed.
-    fn end(&mut self, over: &Over) {
+    fn end(&mut self, error: WorldError) {
         let Some(Request { exchange, answer }) =
             self.unanswered.pop_front().or_else(|| self.unsent.pop_front())
         else {
             return;
         };
         let told = exchange.replies.last().and_then(|reply| checked_world(reply).err());
-        let error = match over {
-            Over::Protocol => WorldError::Protocol,
+        let error = match (error, told) {
             // It takes no more clients, say, and closes behind that.
-            Over::Closed => told.unwrap_or(WorldError::Disconnected),
+            (WorldError::Disconnected, Some(told)) => told,
+            (error, _) => error,
         };
         // Whoever waited may be gone.
         let _ = answer.send(Err(error));
     }
 
     /// Writes what the stream takes.
-    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+    fn write(&mut self, cx: &mut Context<'_>) -> Result<(), WorldError> {
         while let Some(request) = self.unsent.front() {
             let rest = request.exchange.commands.as_bytes().get(self.written..).unwrap_or_default();
             if rest.is_empty() {
@@ -169,19 +156,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
                 continue;
             }
             match Pin::new(&mut self.stream).poll_write(cx, rest) {
-                Poll::Ready(Ok(0)) => return Err(Over::Closed),
+                Poll::Ready(Ok(0)) => return Err(WorldError::Disconnected),
                 Poll::Ready(Ok(count)) => {
                     self.written += count;
                     self.is_flushed = false;
                 }
-                Poll::Ready(Err(error)) => return Err(error.into()),
+                Poll::Ready(Err(_)) => return Err(WorldError::Disconnected),
                 Poll::Pending => return Ok(()),
             }
         }
         if !self.is_flushed {
             match Pin::new(&mut self.stream).poll_flush(cx) {
                 Poll::Ready(flushed) => {
-                    flushed?;
+                    flushed.map_err(|_| WorldError::Disconnected)?;
                     self.is_flushed = true;
                 }
                 Poll::Pending => {}
@@ -191,12 +178,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
     }
 
     /// Reads until the stream has nothing more, and hands out every answer that is whole.
-    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), Over> {
+    fn read(&mut self, cx: &mut Context<'_>) -> Result<(), WorldError> {
         while let Poll::Ready(count) = self.input.fill(&mut self.stream, cx) {
-            if count? == 0 {
-                return Err(Over::Closed);
+            if count.unwrap_or(0) == 0 {
+                return Err(WorldError::Disconnected);
             }
-            while let Some(reply) = self.input.next().map_err(|NoReply| Over::Protocol)? {
+            while let Some(reply) = self.input.next().map_err(|NoReply| WorldError::Protocol)? {
                 self.take(reply)?;
             }
         }
@@ -205,15 +192,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Carrier<S> {
 
     /// Gives a reply to whom it is for. Of a long request the first replies come while its last commands are still
     /// to be written.
-    fn take(&mut self, reply: Reply) -> Result<(), Over> {
+    fn take(&mut self, reply: Reply) -> Result<(), WorldError> {
         let waiting = self.unanswered.front_mut().or(self.unsent.front_mut());
-        let Some(Request { exchange, .. }) = waiting else { return Err(Over::Protocol) };
+        let Some(Request { exchange, .. }) = waiting else { return Err(WorldError::Protocol) };
         exchange.replies.push(reply);
         if exchange.replies.len() < exchange.commands.len() {
             return Ok(());
         }
         // Not one that is not even written.
-        let Request { exchange, answer } = self.unanswered.pop_front().ok_or(Over::Protocol)?;
+        let Request { exchange, answer } = self.unanswered.pop_front().ok_or(WorldError::Protocol)?;
         // Whoever waited may be gone: the replies of others come behind.
         let _ = answer.send(Ok(exchange));
         Ok(())

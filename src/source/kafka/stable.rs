@@ -10,7 +10,7 @@ use rdkafka::Offset;
 use rdkafka::consumer::BaseConsumer;
 use serde::Serialize;
 
-use super::positions::{ask_all, ask_watermarks};
+use super::positions::ask_all;
 use super::properties::{Properties, Role};
 use super::{SourceError, error};
 use crate::batch::LaneName;
@@ -33,7 +33,7 @@ pub struct OpenTransaction {
     pub to: Position,
 }
 
-/// Those of the partitions in which a transaction is open now. Blocks for two round trips each.
+/// Those of the partitions in which a transaction is open now, in their order. Blocks for two questions to each broker.
 ///
 /// # Errors
 /// Kafka's.
@@ -46,22 +46,15 @@ pub fn open_transactions<'n>(
     let stable: BaseConsumer =
         Properties::new(kafka, Role::Outside, None).client().create().map_err(SourceError::client)?;
     let no_answer = |cause| SourceError::Unreachable { detail: error::name(&cause) };
-    let mut open = Vec::new();
-    for name in names {
-        let (_, end) = ask_watermarks(&all, name, ANSWER_WITHIN).map_err(no_answer)?;
-        open.extend(open_below(&stable, name, end).map_err(no_answer)?);
-    }
-    Ok(open)
+    let names: Vec<LaneName> = names.cloned().collect();
+    let ends = ask_all(&all, &names, Offset::End, ANSWER_WITHIN).map_err(no_answer)?;
+    let ends: Vec<_> = ends.into_iter().collect();
+    open_below(&stable, &ends).map_err(no_answer)
 }
 
 /// Says where a transaction is open in these partitions, each with its end as its fetches told it.
 pub(super) fn say_open(stable: &BaseConsumer, ends: &[(LaneName, Position)]) {
-    let names: Vec<LaneName> = ends.iter().map(|(name, _)| name.clone()).collect();
-    let Ok(readable) = ask_all(stable, &names, Offset::End, ANSWER_WITHIN) else { return };
-    for (name, to) in ends {
-        let LaneName { topic, partition } = name;
-        // As below: the end is older than the answer.
-        let Some(from) = readable.get(name).filter(|from| *from < to) else { continue };
+    for OpenTransaction { topic, partition, from, to } in open_below(stable, ends).unwrap_or_default() {
         tracing::warn!(
             topic,
             partition,
@@ -72,13 +65,20 @@ pub(super) fn say_open(stable: &BaseConsumer, ends: &[(LaneName, Position)]) {
     }
 }
 
-/// `end` is older than the answer, and neither ever goes back: so where the answer is below it, something is open.
+/// An end is older than the answer, and neither ever goes back: so where the answer is below it, something is open.
 fn open_below(
     stable: &BaseConsumer,
-    name: &LaneName,
-    end: Position,
-) -> Result<Option<OpenTransaction>, rdkafka::error::KafkaError> {
-    let (low, from) = ask_watermarks(stable, name, ANSWER_WITHIN)?;
-    let LaneName { topic, partition } = name.clone();
-    Ok((low <= from && from < end).then_some(OpenTransaction { topic, partition, from, to: end }))
+    ends: &[(LaneName, Position)],
+) -> Result<Vec<OpenTransaction>, rdkafka::error::KafkaError> {
+    let names: Vec<LaneName> = ends.iter().map(|(name, _)| name.clone()).collect();
+    let readable = ask_all(stable, &names, Offset::End, ANSWER_WITHIN)?;
+    let mut open: Vec<_> = ends
+        .iter()
+        .filter_map(|(name, to)| {
+            let (from, LaneName { topic, partition }) = (*readable.get(name)?, name.clone());
+            (from < *to).then_some(OpenTransaction { topic, partition, from, to: *to })
+        })
+        .collect();
+    open.sort_by(|a, b| (&a.topic, a.partition).cmp(&(&b.topic, b.partition)));
+    Ok(open)
 }

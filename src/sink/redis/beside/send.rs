@@ -107,7 +107,8 @@ impl RedisSink {
                     Ok(()) => put(&mut replies, place, Ok(reply)),
                     Err(Fault::World(WorldError::NoScript)) if attempt == 0 => lost.push(place),
                     Err(Fault::Ask { node }) => {
-                        let mut asking = Commands::one(&redis::cmd("ASKING"));
+                        let mut asking = Commands::default();
+                        asking.ask_next();
                         indices.get(place).inspect(|index| build(**index, offset_ms, &mut asking));
                         put(&mut replies, place, self.ask(&resolve(&node, address), asking).await);
                     }
