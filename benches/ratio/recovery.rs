@@ -1,7 +1,8 @@
 //! How soon readers are served again after Redis lost everything: newest first, against reading the topic in order.
 //!
 //! A reader asks for rows with the popularity with which they change, while live changes and deletes go on. Its time
-//! runs until nine of ten of its last reads hold what the row is now. Newest first it runs from FLUSHALL, so that
+//! runs until nine of ten of its last reads are current: they show the row as it is, or as it was a moment ago, for a
+//! change may still be on its way. Newest first it runs from FLUSHALL, so that
 //! noticing the loss counts; in order (what a team does by hand: a group of its own, from the beginning) from the first
 //! key in the cache, so that starting does not. From FLUSHALL on no read may show a value that is older than what was
 //! applied before it, and no row that was deleted before it.
@@ -21,7 +22,7 @@ const LIVE: f64 = 200.0;
 /// Reads that are looked at together, and how often: 100,000 a second.
 const READS: usize = 1_000;
 const READ_EVERY: Duration = Duration::from_millis(10);
-/// A row that changed within this time may still be on its way.
+/// A change may take so long; what the row was before it is current until then.
 const ON_ITS_WAY: Duration = Duration::from_millis(1_500);
 /// The longest that either may take.
 const WITHIN: Duration = Duration::from_secs(240);
@@ -44,9 +45,36 @@ impl Recovery {
     }
 }
 
-/// What each row is now, and since when; no version where it is deleted.
+/// What each row is.
 struct Rows {
-    now: Vec<(Option<u64>, Instant)>,
+    rows: Vec<Row>,
+}
+
+/// What a row is, and since when, behind what else it was within [`ON_ITS_WAY`]; no version where it is deleted.
+struct Row(Vec<(Option<u64>, Instant)>);
+
+impl Row {
+    fn new(version: Option<u64>, since: Instant) -> Row {
+        Row(vec![(version, since)])
+    }
+
+    fn now(&self) -> Option<u64> {
+        self.0.last().expect("it is something").0
+    }
+
+    fn becomes(&mut self, version: Option<u64>) {
+        let now = Instant::now();
+        self.0.push((version, now));
+        // What it was when the time began that a change may take is kept.
+        let began = self.0.iter().rposition(|(_, since)| now.duration_since(*since) > ON_ITS_WAY);
+        self.0.drain(..began.unwrap_or(0));
+    }
+
+    /// True where a reader may be shown that.
+    fn is_current(&self, shown: Option<u64>) -> bool {
+        let began = self.0.iter().rposition(|(_, since)| since.elapsed() > ON_ITS_WAY);
+        self.0[began.unwrap_or(0)..].iter().any(|(version, _)| *version == shown)
+    }
 }
 
 /// Shares of the reads whose time is taken.
@@ -61,7 +89,7 @@ struct Before {
 
 impl Before {
     fn of(state: &Rows) -> Before {
-        let rows: Vec<_> = state.now.iter().map(|(version, _)| *version).collect();
+        let rows: Vec<_> = state.rows.iter().map(Row::now).collect();
         let end = rows.iter().flatten().max().map_or(0, |last| last + 1);
         Before { rows, end }
     }
@@ -79,8 +107,8 @@ pub(crate) struct Seen {
 /// Measures on the scene's topic, whose keys are popular by rank.
 pub(crate) fn measure(scene: &Scene<'_>, topic: &Topic, rows: usize) -> Recovery {
     let long_ago = Instant::now();
-    let now = (0..rows).map(|row| (topic.version_of(row), long_ago)).collect();
-    let state = Mutex::new(Rows { now });
+    let all = (0..rows).map(|row| Row::new(topic.version_of(row), long_ago)).collect();
+    let state = Mutex::new(Rows { rows: all });
     let stop = AtomicBool::new(false);
     std::thread::scope(|threads| {
         threads.spawn(|| go_on(scene, topic, rows, &state, &stop));
@@ -137,10 +165,10 @@ fn go_on(scene: &Scene<'_>, topic: &Topic, rows: usize, state: &Mutex<Rows>, sto
         let (key, format) = (event.key(scene.point.format), scene.point.format);
         let mut held = lock(state);
         if number % 10 == 9 {
-            held.now[row] = (None, Instant::now());
+            held.rows[row].becomes(None);
             producer.send_tombstone(&topic.name, event.id % partitions, &key);
         } else {
-            held.now[row] = (Some(version), Instant::now());
+            held.rows[row].becomes(Some(version));
             producer.send(&topic.name, event.id % partitions, &key, &event.value(format));
         }
         drop(held);
@@ -184,21 +212,17 @@ impl Reader {
             mget.arg(key(FIRST_ID + *row as u64));
         }
         let held: Vec<Option<String>> = mget.query(&mut self.node).expect("redis-server answers");
-        let now = lock(state);
-        let (mut current, mut counted, mut old) = (0_u64, 0_u64, 0);
+        let state = lock(state);
+        let (mut current, mut old) = (0_u64, 0);
         for (row, held) in asked.into_iter().zip(held) {
             let held = held.as_deref().map(version_in);
-            let (version, since) = now.now[row];
-            if since.elapsed() > ON_ITS_WAY {
-                counted += 1;
-                current += u64::from(held == version);
-            }
+            current += u64::from(state.rows[row].is_current(held));
             if let (Some(before), Some(held)) = (before, held) {
                 // What was deleted before may have come back since, at a later version than any.
                 old += u64::from(held < before.rows[row].unwrap_or(before.end));
             }
         }
-        (current as f64 / counted.max(1) as f64, old)
+        (current as f64 / READS as f64, old)
     }
 }
 
