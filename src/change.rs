@@ -209,7 +209,7 @@ impl<'a> Row<'a> {
 
     /// True where any column is [`Cell::Unavailable`].
     pub fn has_unavailable(&self) -> bool {
-        self.columns.iter().any(|column| column.cell == Cell::Unavailable)
+        self.columns.iter().any(|column| matches!(column.cell, Cell::Unavailable))
     }
 }
 

@@ -291,7 +291,7 @@ fn compile(text: &str, format: Format) -> Result<Option<Plan>, ConnectFault> {
     };
     let schema: Schema = serde_json::from_str(text)
         .map_err(|error| wrong(format!("line {}, column {}", error.line(), error.column())))?;
-    let zoneless = zoneless(schema.name.as_deref(), format);
+    let zoneless = zoneless(|| schema.name.as_deref().is_some_and(is_named_as_debezium_does), format);
     let plan = Plan::of(&schema, text, zoneless);
     plan.map(Some).ok_or_else(|| wrong("it is nested too deeply, or a field has no name".into()))
 }
@@ -300,8 +300,8 @@ fn compile(text: &str, format: Format) -> Result<Option<Plan>, ConnectFault> {
 ///
 /// Debezium gives that name to columns without a zone (`time.precision.mode = connect`), JDBC sources to
 /// instants. So it has no zone in the formats of Debezium, and under `auto` where the schema is named as
-/// Debezium names it (`….Envelope`, `….Value`, `….Key`); everywhere else it is an instant.
-pub(super) fn zoneless(schema_name: Option<&str>, format: Format) -> bool {
+/// Debezium names it; everywhere else it is an instant.
+pub(super) fn zoneless(is_named_as_debezium_does: impl FnOnce() -> bool, format: Format) -> bool {
     match format {
         Format::Debezium | Format::Flattened | Format::Ticdc => true,
         Format::Rows
@@ -312,10 +312,13 @@ pub(super) fn zoneless(schema_name: Option<&str>, format: Format) -> bool {
         | Format::Cockroach
         | Format::Sequin
         | Format::Mongo => false,
-        Format::Auto => schema_name
-            .and_then(|name| name.rsplit_once('.'))
-            .is_some_and(|(_, last)| matches!(last, "Envelope" | "Value" | "Key")),
+        Format::Auto => is_named_as_debezium_does(),
     }
+}
+
+/// True for `….Envelope`, `….Value`, `….Key`.
+pub(super) fn is_named_as_debezium_does(schema_name: &str) -> bool {
+    schema_name.rsplit_once('.').is_some_and(|(_, last)| matches!(last, "Envelope" | "Value" | "Key"))
 }
 
 /// The kind of a schema; `None` where it is nested too deeply or a field has no name.

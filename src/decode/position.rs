@@ -11,34 +11,76 @@ use super::vitess::Transaction;
 use crate::change::{Belief, Connector, TableName};
 use crate::version::Version;
 
-/// A source block: raw JSON tokens of the fields that mean something here.
+/// A member's value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Token<'a> {
+    /// As JSON.
+    Json(&'a str),
+    /// A text of a binary format.
+    Text(&'a str),
+    /// A whole number of a binary format.
+    Int(i64),
+}
+
+impl<'a> Token<'a> {
+    const NULL: Token<'static> = Token::Json("null");
+
+    /// A text as it stands, with its escapes; a number of JSON; nothing of a binary number.
+    fn bare(self) -> &'a str {
+        match self {
+            Token::Json(token) => bare(token),
+            Token::Text(text) => text,
+            Token::Int(_) => "",
+        }
+    }
+
+    fn text(self) -> Option<Cow<'a, str>> {
+        match self {
+            Token::Json(token) => unescape(token),
+            Token::Text(text) => Some(Cow::Borrowed(text)),
+            Token::Int(_) => None,
+        }
+    }
+
+    /// A number, bare or in quotes.
+    fn int(self) -> Option<i64> {
+        if let Token::Int(number) = self { Some(number) } else { self.bare().parse().ok() }
+    }
+
+    /// The same. Positions over 2^63 arrive as negative longs: the same bits.
+    fn bits(self) -> Option<u64> {
+        if let Token::Int(number) = self { Some(number.cast_unsigned()) } else { bits(self.bare()) }
+    }
+}
+
+/// A source block: the fields that mean something here.
 #[derive(Debug, Default)]
 pub(super) struct Source<'a> {
     /// The whole block's text; `None` where the fields came one by one.
     pub(super) raw: Option<&'a str>,
-    connector: Option<&'a str>,
-    database: Option<&'a str>,
-    schema: Option<&'a str>,
-    table: Option<&'a str>,
-    ts_ms: Option<&'a str>,
-    snapshot: Option<&'a str>,
-    sequence: Option<&'a str>,
-    lsn: Option<&'a str>,
-    file: Option<&'a str>,
-    pos: Option<&'a str>,
-    row: Option<&'a str>,
-    commit_lsn: Option<&'a str>,
-    change_lsn: Option<&'a str>,
-    event_serial_no: Option<&'a str>,
-    scn: Option<&'a str>,
-    commit_scn: Option<&'a str>,
-    redo_thread: Option<&'a str>,
-    rs_id: Option<&'a str>,
-    ssn: Option<&'a str>,
-    ord: Option<&'a str>,
-    commit_ts: Option<&'a str>,
-    clock: Option<&'a str>,
-    shard: Option<&'a str>,
+    connector: Option<Token<'a>>,
+    database: Option<Token<'a>>,
+    schema: Option<Token<'a>>,
+    table: Option<Token<'a>>,
+    ts_ms: Option<Token<'a>>,
+    snapshot: Option<Token<'a>>,
+    sequence: Option<Token<'a>>,
+    lsn: Option<Token<'a>>,
+    file: Option<Token<'a>>,
+    pos: Option<Token<'a>>,
+    row: Option<Token<'a>>,
+    commit_lsn: Option<Token<'a>>,
+    change_lsn: Option<Token<'a>>,
+    event_serial_no: Option<Token<'a>>,
+    scn: Option<Token<'a>>,
+    commit_scn: Option<Token<'a>>,
+    redo_thread: Option<Token<'a>>,
+    rs_id: Option<Token<'a>>,
+    ssn: Option<Token<'a>>,
+    ord: Option<Token<'a>>,
+    commit_ts: Option<Token<'a>>,
+    clock: Option<Token<'a>>,
+    shard: Option<Token<'a>>,
     pub(super) transaction: Transaction<'a>,
 }
 
@@ -133,13 +175,9 @@ impl<'a> Source<'a> {
         Ok(source)
     }
 
-    /// The block whose text is that, and whose members are these.
-    pub(super) fn of(raw: Option<&'a str>, members: impl Iterator<Item = (&'a str, &'a str)>) -> Source<'a> {
-        let mut source = Source { raw, ..Source::default() };
-        for (name, token) in members {
-            source.set(name, token);
-        }
-        source
+    /// The same, whose text is that.
+    pub(super) fn with_text(self, raw: Option<&'a str>) -> Source<'a> {
+        Source { raw, ..self }
     }
 
     /// Takes one field. False where no connector has a field of that name.
@@ -149,7 +187,13 @@ impl<'a> Source<'a> {
         field != Field::Unknown
     }
 
+    /// The same of a field that is told apart already.
     pub(super) fn take(&mut self, field: Field, token: &'a str) {
+        self.put(field, Token::Json(token));
+    }
+
+    /// The same of a value that may be no JSON.
+    pub(super) fn put(&mut self, field: Field, token: Token<'a>) {
         let place = match field {
             Field::Connector => &mut self.connector,
             Field::Database => &mut self.database,
@@ -177,7 +221,7 @@ impl<'a> Source<'a> {
             Field::Known | Field::Unknown => return,
         };
         // That an lsn is null says something: see `postgres`.
-        *place = (token != "null" || field == Field::Lsn).then_some(token);
+        *place = (token != Token::NULL || field == Field::Lsn).then_some(token);
     }
 
     /// The same, of a change in that transaction.
@@ -187,8 +231,8 @@ impl<'a> Source<'a> {
 
     /// Which system it is, as far as that matters.
     pub(super) fn connector(&self) -> Connector {
-        match self.connector {
-            Some("\"postgresql\"") => Connector::Postgres,
+        match self.connector.map(Token::bare) {
+            Some("postgresql") => Connector::Postgres,
             Some(_) => Connector::Other,
             None => Connector::Unknown,
         }
@@ -196,7 +240,7 @@ impl<'a> Source<'a> {
 
     /// True for MongoDB, whose rows are documents as text.
     pub(super) fn is_mongodb(&self) -> bool {
-        self.connector == Some("\"mongodb\"")
+        self.connector.map(Token::bare) == Some("mongodb")
     }
 
     /// How much of a `before` holds by default: PostgreSQL's has made-up values but for the key's columns
@@ -210,14 +254,14 @@ impl<'a> Source<'a> {
 
     /// The table, where named. Debezium writes an empty text for a database that it does not know.
     pub(super) fn table(&self) -> Option<TableName<'a>> {
-        let text = |token: Option<&'a str>| token.and_then(unescape).filter(|text| !text.is_empty());
+        let text = |token: Option<Token<'a>>| token.and_then(Token::text).filter(|text| !text.is_empty());
         let table: Cow<'a, str> = text(self.table)?;
         Some(TableName { database: text(self.database), schema: text(self.schema), table })
     }
 
     /// When the source committed it, Unix milliseconds.
     pub(super) fn commit_ms(&self) -> Option<i64> {
-        self.ts_ms.and_then(|token| bare(token).parse().ok())
+        self.ts_ms.and_then(Token::int)
     }
 
     /// The source position. `None` where the system has none that compares over partitions,
@@ -225,21 +269,22 @@ impl<'a> Source<'a> {
     ///
     /// Comparable within one lineage of one server: a failover that restarts positions is not noticed here.
     pub(super) fn version(&self) -> Option<Version> {
-        match self.connector {
-            Some("\"postgresql\"") => Some(self.postgres().unwrap_or(Version::NONE)),
-            Some("\"mysql\"" | "\"mariadb\"") => self.mysql(),
-            Some("\"sqlserver\"") => Some(self.sqlserver().unwrap_or(Version::NONE)),
-            Some("\"oracle\"") => Some(self.oracle().unwrap_or(Version::NONE)),
-            Some("\"mongodb\"") => self.mongodb(),
-            Some("\"vitess\"") => self.transaction.version(self.shard),
-            Some("\"TiCDC\"") => Some(Version::from_parts(&[bits(self.commit_ts?)?])),
-            Some(_) => self.clock.and_then(super::cockroach::version_of),
-            None if self.clock.is_some() => self.clock.and_then(super::cockroach::version_of),
+        let clocked = |token: Token<'_>| super::cockroach::version_of(&token.text()?);
+        match self.connector.map(Token::bare) {
+            Some("postgresql") => Some(self.postgres().unwrap_or(Version::NONE)),
+            Some("mysql" | "mariadb") => self.mysql(),
+            Some("sqlserver") => Some(self.sqlserver().unwrap_or(Version::NONE)),
+            Some("oracle") => Some(self.oracle().unwrap_or(Version::NONE)),
+            Some("mongodb") => self.mongodb(),
+            Some("vitess") => self.transaction.version(self.shard.map(Token::bare)),
+            Some("TiCDC") => Some(Version::from_parts(&[self.commit_ts?.bits()?])),
+            Some(_) => self.clock.and_then(clocked),
+            None if self.clock.is_some() => self.clock.and_then(clocked),
             // Flattened rows name their connector seldom, but their fields do.
             None if self.lsn.is_some() || self.sequence.is_some() => {
                 Some(self.postgres().unwrap_or(Version::NONE))
             }
-            None if self.shard.is_some() => self.transaction.version(self.shard),
+            None if self.shard.is_some() => self.transaction.version(self.shard.map(Token::bare)),
             None => self.mysql().or_else(|| self.sqlserver()).or_else(|| self.oracle()),
         }
     }
@@ -253,45 +298,45 @@ impl<'a> Source<'a> {
     /// Rows of an incremental snapshot have a null lsn and a `sequence` that is not theirs (captured from
     /// Debezium 3.7: its second part may be below its first): they have no position.
     fn postgres(&self) -> Option<Version> {
-        if self.snapshot == Some("\"incremental\"") || self.lsn == Some("null") {
+        if self.snapshot.map(Token::bare) == Some("incremental") || self.lsn == Some(Token::NULL) {
             return None;
         }
         let (commit, lsn) = self.sequence.and_then(sequence).unwrap_or_default();
-        let lsn = lsn.or_else(|| self.lsn.and_then(bits))?;
+        let lsn = lsn.or_else(|| self.lsn.and_then(Token::bits))?;
         Some(Version::from_parts(&[commit.unwrap_or(lsn), lsn]))
     }
 
     /// (number behind the file's last dot, position, row): the file's text would put .999999 over .1000000.
     fn mysql(&self) -> Option<Version> {
-        let file = unescape(self.file?)?;
+        let file = self.file?.text()?;
         let (_, number) = file.rsplit_once('.')?;
-        let row = self.row.and_then(bits).unwrap_or(0);
-        Some(Version::from_parts(&[number.parse().ok()?, bits(self.pos?)?, row]))
+        let row = self.row.and_then(Token::bits).unwrap_or(0);
+        Some(Version::from_parts(&[number.parse().ok()?, self.pos?.bits()?, row]))
     }
 
     /// (commit lsn, change lsn, serial number); snapshot rows have no change lsn.
     fn sqlserver(&self) -> Option<Version> {
         let [commit_high, commit_low] = sqlserver_lsn(self.commit_lsn?)?;
         let [change_high, change_low] = self.change_lsn.and_then(sqlserver_lsn).unwrap_or_default();
-        let serial = self.event_serial_no.and_then(bits).unwrap_or(0);
+        let serial = self.event_serial_no.and_then(Token::bits).unwrap_or(0);
         Some(Version::from_parts(&[commit_high, commit_low, change_high, change_low, serial]))
     }
 
     /// (commit SCN, SCN, redo thread, rs_id, ssn). SCNs are decimal texts of any length; snapshot rows have
     /// no commit SCN, and are as of their SCN.
     fn oracle(&self) -> Option<Version> {
-        let scn = bits(self.scn?)?;
-        let commit = self.commit_scn.and_then(bits).unwrap_or(scn);
+        let scn = self.scn?.bits()?;
+        let commit = self.commit_scn.and_then(Token::bits).unwrap_or(scn);
         let [segment, place] = self.rs_id.and_then(oracle_rs_id).unwrap_or_default();
-        let thread = self.redo_thread.and_then(bits).unwrap_or(0);
-        let ssn = self.ssn.and_then(bits).unwrap_or(0);
+        let thread = self.redo_thread.and_then(Token::bits).unwrap_or(0);
+        let ssn = self.ssn.and_then(Token::bits).unwrap_or(0);
         Some(Version::from_parts(&[commit, scn, thread, segment, place, ssn]))
     }
 
     /// The oplog's time stamp: (seconds, ordinal). Members of a transaction share it.
     fn mongodb(&self) -> Option<Version> {
         let seconds = u64::try_from(self.commit_ms()?.checked_div(1000)?).ok()?;
-        Some(Version::from_parts(&[seconds, bits(self.ord?)?]))
+        Some(Version::from_parts(&[seconds, self.ord?.bits()?]))
     }
 }
 
@@ -300,32 +345,32 @@ fn bare(token: &str) -> &str {
     token.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(token)
 }
 
-/// A number, bare or in quotes. Positions over 2^63 arrive as negative longs: the same bits.
-fn bits(token: &str) -> Option<u64> {
-    let digits = bare(token);
+/// A number, which may be negative.
+fn bits(digits: &str) -> Option<u64> {
     digits.parse().ok().or_else(|| digits.parse().ok().map(i64::cast_unsigned))
 }
 
 /// PostgreSQL's `sequence`: the text of a JSON array of two decimal texts or nulls.
-fn sequence(token: &str) -> Option<(Option<u64>, Option<u64>)> {
-    let (commit, lsn) = token.strip_prefix("\"[")?.strip_suffix("]\"")?.split_once(',')?;
-    let escaped = |text: &'_ str| text.strip_prefix("\\\"")?.strip_suffix("\\\"").and_then(bits);
+fn sequence(token: Token<'_>) -> Option<(Option<u64>, Option<u64>)> {
+    let (commit, lsn) = token.bare().strip_prefix('[')?.strip_suffix(']')?.split_once(',')?;
+    let quote = if matches!(token, Token::Json(_)) { "\\\"" } else { "\"" };
+    let quoted = |text: &str| text.strip_prefix(quote)?.strip_suffix(quote).and_then(bits);
     // As Debezium writes it, and any other way.
-    let element = |text: &str| escaped(text).or_else(|| bits(text.trim().trim_matches(['\\', '"'])));
+    let element = |text: &str| quoted(text).or_else(|| bits(text.trim().trim_matches(['\\', '"'])));
     Some((element(commit), element(lsn)))
 }
 
 /// `hhhhhhhh:hhhhhhhh:hhhh`, 80 bits, as two numbers.
-fn sqlserver_lsn(token: &str) -> Option<[u64; 2]> {
-    let mut parts = token.trim_matches('"').split(':').map(|part| u64::from_str_radix(part, 16).ok());
+fn sqlserver_lsn(token: Token<'_>) -> Option<[u64; 2]> {
+    let mut parts = token.bare().split(':').map(|part| u64::from_str_radix(part, 16).ok());
     let (high, middle, low) = (parts.next()??, parts.next()??, parts.next()??);
     let fits = parts.next().is_none() && high <= u64::from(u32::MAX) && middle <= u64::from(u32::MAX);
     fits.then_some([high << 32 | middle, low])
 }
 
 /// `0x00003f.00000d9f.0010`: log sequence, block, offset, in hexadecimal.
-fn oracle_rs_id(token: &str) -> Option<[u64; 2]> {
-    let text = token.trim_matches('"').trim();
+fn oracle_rs_id(token: Token<'_>) -> Option<[u64; 2]> {
+    let text = token.bare().trim();
     let mut parts = text.strip_prefix("0x")?.split('.').map(|part| u64::from_str_radix(part, 16).ok());
     let (segment, block, offset) = (parts.next()??, parts.next()??, parts.next()??);
     (block <= u64::from(u32::MAX)).then_some([segment, block << 16 | (offset & 0xffff)])

@@ -55,12 +55,36 @@ pub struct Schemas {
 
 #[derive(Debug)]
 enum Known {
-    /// Both readings of Connect's `Timestamp`: an instant, and a time stamp without zone.
-    Avro(Box<[Plan; 2]>),
-    /// Likewise, of a JSON Schema of that title, or a Connect schema of that name.
-    Json(Box<[connect::Plan; 2]>, Option<String>),
+    Avro(Box<Readings<Plan>>),
+    /// A JSON Schema, or a Connect schema.
+    Json(Box<Readings<connect::Plan>>),
     Protobuf(Box<protobuf::Plans>),
     Refused(DecodeError),
+}
+
+/// Both readings of Connect's `Timestamp`: an instant, and a time stamp without zone.
+#[derive(Debug)]
+struct Readings<P> {
+    zoned: P,
+    zoneless: P,
+    is_named_as_debezium_does: bool,
+}
+
+impl<P> Readings<P> {
+    /// Of a schema of that name, as compiled so or so.
+    fn compile<E>(name: Option<&str>, compile: impl Fn(bool) -> Result<P, E>) -> Result<Box<Readings<P>>, E> {
+        let is_named_as_debezium_does = name.is_some_and(connect::is_named_as_debezium_does);
+        Ok(Box::new(Readings { zoned: compile(false)?, zoneless: compile(true)?, is_named_as_debezium_does }))
+    }
+
+    /// The one that topics of that format mean.
+    fn of(&self, format: Format) -> &P {
+        if connect::zoneless(|| self.is_named_as_debezium_does, format) {
+            &self.zoneless
+        } else {
+            &self.zoned
+        }
+    }
 }
 
 /// How a datum is read.
@@ -105,22 +129,22 @@ impl Schemas {
             Err(UnknownSchema { place }) => refused(format!("{id} is not in the registry at {place}")),
             Ok(RegisteredSchema { kind: SchemaKind::Avro, text, references }) => {
                 let compile = |zoneless| Plan::compile(&text, &references, zoneless);
-                match compile(false).and_then(|zoned| Ok([zoned, compile(true)?])) {
-                    Ok(plans) => Known::Avro(Box::new(plans)),
+                match compile(false).and_then(|plan| Readings::compile(plan.name(), compile)) {
+                    Ok(plans) => Known::Avro(plans),
                     Err(wrong) => refused(format!("{id} is no Avro schema: {wrong}")),
                 }
             }
             Ok(RegisteredSchema { kind: SchemaKind::Json, text, references }) => {
                 let compile = |zoneless| json_schema::compile(&text, &references, zoneless);
-                match compile(false).and_then(|zoned| Ok([zoned, compile(true)?])) {
-                    Ok(plans) => Known::Json(Box::new(plans), json_schema::title(&text)),
+                match Readings::compile(json_schema::title(&text).as_deref(), compile) {
+                    Ok(plans) => Known::Json(plans),
                     Err(wrong) => refused(format!("{id} is no JSON Schema that can be read: {wrong}")),
                 }
             }
             Ok(RegisteredSchema { kind: SchemaKind::Connect, text, .. }) => {
                 let compile = |zoneless| connect::registered(&text, zoneless);
-                match compile(false).and_then(|zoned| Ok([zoned, compile(true)?])) {
-                    Ok(plans) => Known::Json(Box::new(plans), connect::name(&text)),
+                match Readings::compile(connect::name(&text).as_deref(), compile) {
+                    Ok(plans) => Known::Json(plans),
                     Err(wrong) => refused(format!("{id} is no Connect schema: {wrong}")),
                 }
             }
@@ -142,14 +166,8 @@ impl Schemas {
     /// The plan of a schema for topics of that format.
     pub(super) fn plan(&self, id: SchemaId, format: Format) -> Result<Planned<'_>, DecodeError> {
         match self.known.get(&id) {
-            Some(Known::Avro(plans)) => {
-                let [zoned, zoneless] = &**plans;
-                Ok(Planned::Avro(if connect::zoneless(zoned.name(), format) { zoneless } else { zoned }))
-            }
-            Some(Known::Json(plans, title)) => {
-                let [zoned, zoneless] = &**plans;
-                Ok(Planned::Json(if connect::zoneless(title.as_deref(), format) { zoneless } else { zoned }))
-            }
+            Some(Known::Avro(plans)) => Ok(Planned::Avro(plans.of(format))),
+            Some(Known::Json(plans)) => Ok(Planned::Json(plans.of(format))),
             Some(Known::Protobuf(plans)) => Ok(Planned::Protobuf(plans)),
             Some(Known::Refused(error)) => Err(error.clone()),
             None => Err(DecodeError::new("schema", format!("{id} was not looked up"))),

@@ -47,7 +47,7 @@ impl<'a> Transaction<'a> {
     /// (epoch, rank, place in the transaction) of a change in the shard of that name, a JSON token.
     pub(super) fn version(&self, shard: Option<&str>) -> Option<Version> {
         // What Vitess calls the only shard of a keyspace.
-        if !matches!(shard, Some("\"-\"" | "\"0\"")) {
+        if !matches!(shard, Some("-" | "0")) {
             return None;
         }
         let number = |token: &str| token.trim_matches('"').parse::<u64>().ok();

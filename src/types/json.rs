@@ -39,6 +39,10 @@ pub fn plain_length(text: &[u8]) -> usize {
             }
         }
     }
+    // The last eight bytes once more: what of them was looked at before is plain.
+    if let Some((chunk, from)) = text.last_chunk::<8>().zip(text.len().checked_sub(8)) {
+        return from + special_in(*chunk).unwrap_or(8);
+    }
     let rest = text.get(at..).unwrap_or_default();
     at + rest.iter().take_while(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)).count()
 }

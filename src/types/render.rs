@@ -49,7 +49,13 @@ pub(super) enum Target {
 /// Bounds: 64 levels of nesting, 160,000 digits a decimal, and 16 Ki zeros (of exponents, scales and bit
 /// lengths) that the event does not hold. An error says that the part is not what its type wants, or is out
 /// of these bounds; `out` is then as it was.
+#[inline]
 pub fn render_json(value: Typed<'_>, style: RenderStyle, out: &mut Vec<u8>) -> Result<(), ValueError> {
+    // What most columns of a binary format are.
+    if let Typed { raw: Raw::Text(text), kind: Kind::Text } = value {
+        json_string(text, out);
+        return Ok(());
+    }
     render(value, Target::Json, style, out)
 }
 

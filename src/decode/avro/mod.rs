@@ -32,7 +32,7 @@ pub(super) fn key<'a>(
     scratch: &'a mut Scratch,
 ) -> Result<Key<'a>, DecodeError> {
     let read = |scratch: &mut Scratch| {
-        let mut walk = Walk::new(plan, datum, scratch.empty());
+        let mut walk = Walk::new(plan, datum, scratch);
         let row = match plan.shape() {
             Shape::Envelope(_) | Shape::Row => walk.row(plan.root())?,
             Shape::Other => return Ok(None),
@@ -68,7 +68,7 @@ pub(super) fn value<'a>(
         )),
         Shape::Envelope(members) => {
             let skips_source_text = scratch.skips_source_text;
-            let mut walk = Walk::new(plan, datum, scratch.empty());
+            let mut walk = Walk::new(plan, datum, scratch);
             let pending = walk.envelope(members, skips_source_text).map_err(fault)?;
             walk.finish().map_err(fault)?;
             let Some(pending) = pending else { return format.tombstone(key, false, texts) };
@@ -76,7 +76,7 @@ pub(super) fn value<'a>(
             format.envelope(envelope, key, texts)
         }
         Shape::Row => {
-            let mut walk = Walk::new(plan, datum, scratch.empty());
+            let mut walk = Walk::new(plan, datum, scratch);
             let pending = walk.row(plan.root()).map_err(fault)?;
             walk.finish().map_err(fault)?;
             let Some(pending) = pending else { return format.tombstone(key, false, texts) };
@@ -93,7 +93,7 @@ pub(super) fn first_row<'a>(
     scratch: &'a mut Scratch,
 ) -> Result<(Row<'a>, usize), DecodeError> {
     let fault = |fault: Fault| fault.into_error("row", Encoding::Avro);
-    let mut walk = Walk::new(plan, bytes, scratch.empty());
+    let mut walk = Walk::new(plan, bytes, scratch);
     let pending = walk.row(plan.root()).map_err(fault)?;
     let length = bytes.len().saturating_sub(walk.reader.left());
     let pending = pending.ok_or_else(|| DecodeError::new("avro", "the row is null"))?;

@@ -114,11 +114,11 @@ fn json_of(value: &Value) -> serde_json::Value {
 
 /// The datum as columns.
 fn walked(plan: &Plan, datum: &[u8]) -> Result<serde_json::Value, Fault> {
-    let mut json = String::new();
-    let mut walk = Walk::new(plan, datum, &mut json);
+    let mut scratch = Scratch::default();
+    let mut walk = Walk::new(plan, datum, &mut scratch);
     let columns = walk.row(plan.root())?.expect("the root is a record");
     walk.finish()?;
-    let row = row_over(columns, &json);
+    let row = row_over(columns, &scratch.json);
     let column = |column: &Column<'_>| {
         let value = match column.cell {
             Cell::Present(typed) => {
@@ -165,7 +165,7 @@ proptest! {
     #[test]
     fn arbitrary_schemas_and_bytes_give_an_answer(text in "[\\[\\]{}\":,a-z]{0,40}", datum in prop::collection::vec(any::<u8>(), 0..64), (schema, _) in row()) {
         if let Ok(plan) = Plan::compile(&text, &[], true) {
-            let _ = Walk::new(&plan, &datum, &mut String::new()).row(plan.root());
+            let _ = Walk::new(&plan, &datum, &mut Scratch::default()).row(plan.root());
         }
         let plan = Plan::compile(&schema.to_string(), &[], false).unwrap();
         let _ = walked(&plan, &datum);

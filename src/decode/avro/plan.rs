@@ -106,7 +106,7 @@ impl Plan {
 
     /// True for a `duration`: months, days and milliseconds.
     pub(super) fn is_duration(&self, node: NodeId) -> bool {
-        self.kind(node) == &Kind::IntervalText && matches!(self.form(node), Form::Fixed(12))
+        matches!(self.form(node), Form::Fixed(12)) && self.kind(node) == &Kind::IntervalText
     }
 }
 

@@ -32,8 +32,19 @@ impl<'a> Reader<'a> {
         if self.rest.is_empty() { Ok(()) } else { Err(self.fault("expected the end")) }
     }
 
-    /// A `long`: zig-zag, 7 bits a byte, the lowest first.
+    /// A `long`: zig-zag, 7 bits a byte, the lowest first. Most are of one byte: branches of unions, lengths.
+    #[inline]
     pub(super) fn long(&mut self) -> Result<i64, Fault> {
+        match self.rest.split_first() {
+            Some((byte, rest)) if byte & 0x80 == 0 => {
+                self.rest = rest;
+                Ok(unzigzag(u64::from(*byte)))
+            }
+            _ => self.longer(),
+        }
+    }
+
+    fn longer(&mut self) -> Result<i64, Fault> {
         let mut number = 0_u64;
         for (index, byte) in self.rest.iter().take(VARINT_BYTES_MAX).enumerate() {
             if index + 1 == VARINT_BYTES_MAX && *byte > 1 {
@@ -42,7 +53,7 @@ impl<'a> Reader<'a> {
             number |= u64::from(byte & 0x7f) << (7 * index);
             if byte & 0x80 == 0 {
                 self.rest = self.rest.get(index + 1..).unwrap_or_default();
-                return Ok((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
+                return Ok(unzigzag(number));
             }
         }
         Err(self.fault("expected a number, and the record ends within it"))
@@ -99,7 +110,7 @@ impl<'a> Reader<'a> {
     /// Text behind its length.
     pub(super) fn text(&mut self) -> Result<&'a str, Fault> {
         let fault = self.fault("expected a text in UTF-8");
-        std::str::from_utf8(self.bytes()?).map_err(|_| fault)
+        utf8(self.bytes()?).ok_or(fault)
     }
 
     /// An index of a union's branch or an enum's symbol; who has the list holds it against that.
@@ -119,6 +130,21 @@ impl<'a> Reader<'a> {
             }
         }
         Ok(count.unsigned_abs())
+    }
+}
+
+fn unzigzag(number: u64) -> i64 {
+    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
+}
+
+/// Texts of so many bytes are checked by vector instructions.
+const LONG_TEXT: usize = 64;
+
+fn utf8(bytes: &[u8]) -> Option<&str> {
+    if bytes.len() < LONG_TEXT {
+        std::str::from_utf8(bytes).ok()
+    } else {
+        simdutf8::basic::from_utf8(bytes).ok()
     }
 }
 

@@ -8,6 +8,9 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value};
 
+use super::super::datum::ADDED_PREFIX;
+use super::super::position;
+
 /// A node of the schema: index into [`Schema::nodes`].
 pub(super) type NodeId = usize;
 
@@ -51,6 +54,10 @@ pub(super) struct Field {
     /// The name as JSON, and a colon: what stands before its value there.
     pub(super) label: String,
     pub(super) node: NodeId,
+    /// What it is in a source block.
+    pub(super) of_source: position::Field,
+    /// A column that flattening added.
+    pub(super) is_added: bool,
 }
 
 /// What a schema says of a type beside how it is written.
@@ -158,7 +165,13 @@ impl Parser {
             let node =
                 field.get("type").ok_or_else(|| format!("the field {name:?} of {of:?} has no type"))?;
             let label = format!("{}:", Value::from(name));
-            Ok(Field { name: name.to_owned(), label, node: self.read(node, inside)? })
+            Ok(Field {
+                name: name.to_owned(),
+                label,
+                node: self.read(node, inside)?,
+                of_source: position::Field::of(name),
+                is_added: name.starts_with(ADDED_PREFIX),
+            })
         };
         fields.iter().map(field).collect()
     }

@@ -3,10 +3,7 @@
 //! What of it means something else than it says (times, decimals, bytes) is told by the kind beside it, which the
 //! renderer of JSON columns reads; nothing is converted twice.
 
-use super::super::datum::{
-    Fault, JSON_BYTES_MAX, Named, push_base64, push_comma, push_double, push_text, widened,
-};
-use super::super::position;
+use super::super::datum::{Fault, JSON_BYTES_MAX, push_base64, push_comma, push_double, push_text, widened};
 use super::schema::{Field, Form, NodeId};
 use super::walk::{DEPTH_MAX, Walk};
 use crate::types::Kind;
@@ -73,34 +70,18 @@ impl<'a> Walk<'a, '_> {
         Ok(())
     }
 
-    /// Appends a record as an object, and tells where each member's value stands.
-    pub(super) fn members(&mut self, fields: &'a [Field]) -> Result<Named<'a>, Fault> {
-        let mut members = Named::new();
+    /// Appends a source block as an object, and tells where each member's value stands.
+    pub(super) fn members(&mut self, fields: &'a [Field]) -> Result<(), Fault> {
         self.json.push('{');
         for (index, field) in fields.iter().enumerate() {
             push_comma(self.json, index);
             self.json.push_str(&field.label);
             let start = self.json.len();
             self.resolved(field.node, 1)?;
-            members.push((field.name.as_str(), start..self.json.len()));
+            self.of_source.push((field.of_source, start..self.json.len()));
         }
         self.json.push('}');
-        Ok(members)
-    }
-
-    /// Appends the values of those members of a source block that mean something, and tells where each stands.
-    pub(super) fn meaningful(&mut self, fields: &'a [Field]) -> Result<Named<'a>, Fault> {
-        let mut members = Named::new();
-        for field in fields {
-            if !position::Field::of(&field.name).means_something() {
-                self.pass_over(field.node)?;
-                continue;
-            }
-            let start = self.json.len();
-            self.resolved(field.node, 1)?;
-            members.push((field.name.as_str(), start..self.json.len()));
-        }
-        Ok(members)
+        Ok(())
     }
 
     fn resolved(&mut self, node: NodeId, depth: usize) -> Result<(), Fault> {

@@ -6,10 +6,11 @@
 use std::ops::Range;
 
 use super::super::datum::unavailable::{is_bytes, is_text};
-use super::super::datum::{ADDED_PREFIX, Block, Columns, Fault, Image, Member, Members, Pending, widened};
+use super::super::datum::{Columns, Fault, Image, Member, Members, Named, Pending, Scratch, widened};
+use super::super::position::{Source, Token};
 use super::plan::Plan;
 use super::read::Reader;
-use super::schema::{Form, NodeId};
+use super::schema::{Field, Form, NodeId};
 use crate::change::Cell;
 use crate::types::{Raw, Typed};
 
@@ -29,13 +30,16 @@ pub(super) struct Walk<'a, 's> {
     pub(super) plan: &'a Plan,
     pub(super) reader: Reader<'a>,
     pub(super) json: &'s mut String,
+    pub(super) of_source: &'s mut Named,
     steps: usize,
 }
 
 impl<'a, 's> Walk<'a, 's> {
-    pub(super) fn new(plan: &'a Plan, datum: &'a [u8], json: &'s mut String) -> Walk<'a, 's> {
+    pub(super) fn new(plan: &'a Plan, datum: &'a [u8], scratch: &'s mut Scratch) -> Walk<'a, 's> {
+        scratch.empty();
+        let Scratch { json, source: of_source, .. } = scratch;
         let steps = datum.len().saturating_mul(STEPS_PER_BYTE).saturating_add(FREE_STEPS);
-        Walk { plan, reader: Reader::new(datum), json, steps }
+        Walk { plan, reader: Reader::new(datum), json, of_source, steps }
     }
 
     /// Nothing may follow.
@@ -68,7 +72,7 @@ impl<'a, 's> Walk<'a, 's> {
             Form::Record(fields) => {
                 let mut columns = Columns::of(fields.len());
                 for field in fields {
-                    columns.push(&field.name, self.column(&field.name, field.node)?);
+                    columns.push(&field.name, self.column(field.is_added, field.node)?);
                 }
                 Ok(Some(columns))
             }
@@ -93,7 +97,7 @@ impl<'a, 's> Walk<'a, 's> {
                 Member::Before => found.before = self.image(field.node)?,
                 Member::After => found.after = self.image(field.node)?,
                 Member::Op => found.op = Some(self.written(field.node)?),
-                Member::Source => found.source = self.block(field.node, skips_source_text)?,
+                Member::Source => self.source(field.node, skips_source_text, &mut found)?,
                 Member::Transaction => found.transaction = Some(self.written(field.node)?),
                 Member::Unread => self.pass_over(field.node)?,
             }
@@ -113,18 +117,46 @@ impl<'a, 's> Walk<'a, 's> {
         })
     }
 
-    fn block(&mut self, node: NodeId, skips_text: bool) -> Result<Option<Block<'a>>, Fault> {
+    /// Reads the source block into the members of the envelope.
+    fn source(&mut self, node: NodeId, skips_text: bool, found: &mut Members<'a>) -> Result<(), Fault> {
         let start = self.json.len();
         let (node, form) = self.resolve(node)?;
-        let Form::Record(fields) = form else {
-            self.value(node, form, 0)?;
-            return Ok(None);
-        };
+        let Form::Record(fields) = form else { return self.value(node, form, 0) };
         if skips_text {
-            return Ok(Some(Block { whole: None, members: Some(self.meaningful(fields)?) }));
+            found.source = Some(self.meaningful(fields)?);
+        } else {
+            self.members(fields)?;
+            found.source = Some(Source::default());
+            found.source_text = Some(start..self.json.len());
         }
-        let members = self.members(fields)?;
-        Ok(Some(Block { whole: Some(start..self.json.len()), members: Some(members) }))
+        Ok(())
+    }
+
+    /// Those members of a source block that mean something.
+    fn meaningful(&mut self, fields: &'a [Field]) -> Result<Source<'a>, Fault> {
+        let mut source = Source::default();
+        for field in fields {
+            if !field.of_source.means_something() {
+                self.pass_over(field.node)?;
+                continue;
+            }
+            let (node, form) = self.resolve(field.node)?;
+            let token = match form {
+                Form::Null => Token::Json("null"),
+                Form::Int => Token::Int(self.reader.int()?),
+                Form::Long => Token::Int(self.reader.long()?),
+                Form::Text => Token::Text(self.reader.text()?),
+                Form::Enum(symbols) => Token::Text(self.symbol(symbols)?),
+                _ => {
+                    let start = self.json.len();
+                    self.value(node, form, 1)?;
+                    self.of_source.push((field.of_source, start..self.json.len()));
+                    continue;
+                }
+            };
+            source.put(field.of_source, token);
+        }
+        Ok(source)
     }
 
     /// Passes over a value, which must be well-formed all the same.
@@ -152,11 +184,11 @@ impl<'a, 's> Walk<'a, 's> {
         Ok(start..self.json.len())
     }
 
-    fn column(&mut self, name: &str, node: NodeId) -> Result<Pending<'a>, Fault> {
+    fn column(&mut self, is_added: bool, node: NodeId) -> Result<Pending<'a>, Fault> {
         let (node, form) = self.resolve(node)?;
         let kind = self.plan.kind(node);
         let present = |raw: Raw<'a>| Pending::Ready(Cell::Present(Typed { raw, kind }));
-        if name.starts_with(ADDED_PREFIX) || self.plan.is_duration(node) {
+        if is_added || self.plan.is_duration(node) {
             let start = self.json.len();
             self.value(node, form, 0)?;
             return Ok(Pending::Json(start..self.json.len(), kind));

@@ -9,13 +9,11 @@ pub(super) mod unavailable;
 use std::borrow::Cow;
 use std::ops::Range;
 
-use smallvec::SmallVec;
-
 pub(super) use self::json::{JSON_BYTES_MAX, push_base64, push_comma, push_double, push_text, widened};
 use super::debezium::{self, Envelope};
 use super::json::{Fault as Stop, Scanner};
 use super::key::Key;
-use super::position::Source;
+use super::position::{self, Source};
 use super::vitess::Transaction;
 use super::{Decoded, Format, Ignored, auxiliary, cloudevents, flattened, rows};
 use crate::change::{Cell, Column, Row};
@@ -30,6 +28,8 @@ pub(super) const ADDED_PREFIX: &str = "__";
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     pub(super) json: String,
+    /// Members of the source block that have an inside, or whose text is wanted.
+    pub(super) source: Named,
     /// Of a source block only those members are written that mean something.
     pub(super) skips_source_text: bool,
 }
@@ -39,6 +39,7 @@ const SCRATCH_KEPT_BYTES: usize = 1 << 20;
 
 impl Scratch {
     pub(super) fn empty(&mut self) -> &mut String {
+        self.source.clear();
         self.json.clear();
         self.json.shrink_to(SCRATCH_KEPT_BYTES);
         &mut self.json
@@ -173,20 +174,8 @@ pub(super) fn members<'n>(fields: impl Iterator<Item = (&'n str, bool)>) -> Opti
     (has_op && has_record).then_some(members)
 }
 
-/// Members of a source block for which there is room without allocating.
-const MEMBERS_EXPECTED: usize = 24;
-
-/// Names, and where their values stand in the scratch.
-pub(super) type Named<'a> = SmallVec<[(&'a str, Range<usize>); MEMBERS_EXPECTED]>;
-
-/// A source block in the scratch.
-#[derive(Debug)]
-pub(super) struct Block<'a> {
-    /// All of its JSON, where it was written.
-    pub(super) whole: Option<Range<usize>>,
-    /// Its members, where the walk tells them; else they are read from the JSON.
-    pub(super) members: Option<Named<'a>>,
-}
+/// Members of a source block, and where their values stand in the scratch.
+pub(super) type Named = Vec<(position::Field, Range<usize>)>;
 
 /// What an envelope holds.
 #[derive(Debug, Default)]
@@ -195,7 +184,10 @@ pub(super) struct Members<'a> {
     pub(super) after: Image<'a>,
     /// A JSON token in the scratch.
     pub(super) op: Option<Range<usize>>,
-    pub(super) source: Option<Block<'a>>,
+    /// The source block as far as the walk has read it: what has an inside is in [`Scratch::source`].
+    pub(super) source: Option<Source<'a>>,
+    /// The source block's JSON in the scratch. Where the walk has not read it, it is read from there.
+    pub(super) source_text: Option<Range<usize>>,
     /// The transaction block's JSON in the scratch.
     pub(super) transaction: Option<Range<usize>>,
 }
@@ -213,19 +205,19 @@ impl<'a> Members<'a> {
         let unread = |name: &str, stop: Stop| {
             DecodeError::new(encoding.kind(), format!("the {name} block cannot be read: {}", stop.what))
         };
-        let source = match self.source {
-            Some(Block { whole, members: Some(members) }) => {
-                let tokens = members.into_iter().filter_map(|(name, range)| Some((name, json.get(range)?)));
-                Some(Source::of(text(whole), tokens))
+        let whole = block(self.source_text);
+        let mut source = match (self.source, whole) {
+            (Some(source), _) => Some(source.with_text(whole)),
+            (None, Some(whole)) => {
+                Some(Source::scan(&mut Scanner::new(whole, 0)).map_err(|stop| unread("source", stop))?)
             }
-            Some(Block { whole, members: None }) => match block(whole) {
-                Some(block) => {
-                    Some(Source::scan(&mut Scanner::new(block, 0)).map_err(|stop| unread("source", stop))?)
-                }
-                None => None,
-            },
-            None => None,
+            (None, None) => None,
         };
+        if let Some(source) = &mut source {
+            for (field, range) in &scratch.source {
+                source.take(*field, text(Some(range.clone())).unwrap_or("null"));
+            }
+        }
         let transaction = match block(self.transaction) {
             Some(block) => {
                 Transaction::scan(&mut Scanner::new(block, 0)).map_err(|stop| unread("transaction", stop))?

@@ -52,7 +52,11 @@ impl Plans {
         let [zoned, zoneless] = &self.0;
         let (id, start) = choose::choose(zoned, name, datum)?;
         let plan = match zoned.message(id) {
-            Some(message) if connect::zoneless(Some(&message.name), format) => zoneless,
+            Some(message)
+                if connect::zoneless(|| connect::is_named_as_debezium_does(&message.name), format) =>
+            {
+                zoneless
+            }
             _ => zoned,
         };
         let message = plan.message(id).ok_or(Fault { at: 0, what: "expected a message of the schema" })?;

@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::super::datum::unavailable::{is_bytes, is_text};
 use super::super::datum::{
-    ADDED_PREFIX, Block, Columns, Fault, Image, JSON_BYTES_MAX, Member, Members, Pending, widened,
+    ADDED_PREFIX, Columns, Fault, Image, JSON_BYTES_MAX, Member, Members, Pending, widened,
 };
 use super::plan::{Field, Form, Message, MessageId, Plan, Rule};
 use super::read::{Reader, WireType, low32, unzigzag};
@@ -143,9 +143,7 @@ impl<'a> Walk<'a, '_> {
                 Member::Before => found.before = self.image(field, places)?,
                 Member::After => found.after = self.image(field, places)?,
                 Member::Op => found.op = Some(self.written(field, places)?),
-                Member::Source => {
-                    found.source = Some(Block { whole: Some(self.written(field, places)?), members: None })
-                }
+                Member::Source => found.source_text = Some(self.written(field, places)?),
                 Member::Transaction => found.transaction = Some(self.written(field, places)?),
                 Member::Unread => {
                     // Written and taken back: what is skipped must be well-formed all the same.
