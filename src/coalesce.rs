@@ -209,6 +209,8 @@ pub struct Filling {
     units: Vec<Unit>,
     by_key: HashMap<CacheKey, usize, ahash::RandomState>,
     bytes: usize,
+    /// Units of the last batch: room for as many is made at once.
+    last_len: usize,
 }
 
 impl Filling {
@@ -232,10 +234,17 @@ impl Filling {
             offsets: smallvec![offset],
             entity,
         };
+        self.push(key, unit);
+        false
+    }
+
+    fn push(&mut self, key: CacheKey, unit: Unit) {
+        if self.units.is_empty() {
+            self.units.reserve(self.last_len);
+        }
         self.bytes += unit_bytes(&unit);
         self.by_key.insert(key, self.units.len());
         self.units.push(unit);
-        false
     }
 
     /// True where there is a unit of that key.
@@ -246,15 +255,14 @@ impl Filling {
     /// Adds a unit of history, which no record's position waits for. The key must not have one yet.
     pub fn add_history(&mut self, key: CacheKey, action: Action, entity: usize) {
         let unit = Unit { key: key.clone(), action, offsets: SmallVec::new(), entity };
-        self.bytes += unit_bytes(&unit);
-        self.by_key.insert(key, self.units.len());
-        self.units.push(unit);
+        self.push(key, unit);
     }
 
     /// Takes the units out, keeping the room.
     pub fn take(&mut self) -> Vec<Unit> {
         self.by_key.clear();
         self.bytes = 0;
+        self.last_len = self.units.len();
         std::mem::take(&mut self.units)
     }
 

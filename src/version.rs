@@ -96,12 +96,21 @@ impl Version {
 }
 
 fn push_hex(number: u64, digits: &mut SmallVec<[u8; INLINE_DIGITS]>) {
-    let mut text = [0; 16];
-    for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(number.to_be_bytes()) {
-        *pair = [byte >> 4, byte & 0xf].map(|nibble| nibble + if nibble < 10 { b'0' } else { b'a' - 10 });
-    }
-    digits.extend_from_slice(&text);
+    let text = number.to_be_bytes().map(|byte| HEX[usize::from(byte)]);
+    digits.extend_from_slice(text.as_flattened());
 }
+
+/// The two digits of each byte.
+const HEX: [[u8; 2]; 256] = {
+    let digits = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        pairs[byte] = [digits[byte >> 4], digits[byte & 0xf]];
+        byte += 1;
+    }
+    pairs
+};
 
 impl fmt::Display for Version {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

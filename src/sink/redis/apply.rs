@@ -125,9 +125,12 @@ impl RedisSink {
                 progress.failed(WorldError::NotNow { code: ServerCode::OutOfMemory });
                 continue;
             }
-            match parts.get_mut(master) {
-                Some(part) => part.push(index),
-                None => drop(parts.insert(master.to_owned(), vec![index])),
+            if let Some(part) = parts.get_mut(master) {
+                part.push(index);
+            } else {
+                let mut part = Vec::with_capacity(batch.units.len() / map.masters().count().max(1));
+                part.push(index);
+                parts.insert(master.to_owned(), part);
             }
         }
         parts
@@ -212,7 +215,9 @@ impl RedisSink {
         let sealed_at_ms = part.batch.sealed_at_ms.saturating_add(part.node.clock_offset_ms());
         let mut exchange = self.room();
         let commands = &mut exchange.commands;
-        for unit in part.units.iter().filter_map(|index| part.batch.units.get(*index)) {
+        let own_units = || part.units.iter().filter_map(|index| part.batch.units.get(*index));
+        commands.reserve(own_units().map(|unit| (unit.key.as_bytes().len(), largest_value(unit))));
+        for unit in own_units() {
             self.add_command(unit, sealed_at_ms, commands);
         }
         let (advance, target) = {
@@ -253,11 +258,11 @@ impl RedisSink {
                 None => Err(Fault::World(WorldError::Redirected)),
             }
         });
-        let units = part.units.iter().zip(&answered.replies).filter_map(|(index, reply)| {
+        let mut units = Vec::with_capacity(part.units.len());
+        units.extend(part.units.iter().zip(&answered.replies).filter_map(|(index, reply)| {
             let unit = part.batch.units.get(*index)?;
             Some((*index, self.outcome(unit, reply)))
-        });
-        let units = units.collect();
+        }));
         self.keep_room(answered);
         Ok(Answers { units, watermark, failed })
     }

@@ -8,6 +8,9 @@
 
 use redis::Cmd;
 
+/// Bytes of a `SET` beside key and value, with an expiry.
+const COMMAND_OVERHEAD_BYTES: usize = 96;
+
 /// Commands that are sent together.
 #[derive(Debug, Default)]
 pub(super) struct Commands {
@@ -17,6 +20,16 @@ pub(super) struct Commands {
 }
 
 impl Commands {
+    /// Makes room for commands with these keys and values, given by their lengths. Growing as they come would copy what
+    /// is there several times over.
+    pub(super) fn reserve(&mut self, lengths: impl Iterator<Item = (usize, usize)>) {
+        let (bytes, count) = lengths.fold((0, 0), |(bytes, count), (key, value)| {
+            (bytes + key + value + COMMAND_OVERHEAD_BYTES, count + 1)
+        });
+        self.bytes.reserve(bytes);
+        self.ends.reserve(count);
+    }
+
     /// One command.
     pub(super) fn one(cmd: &Cmd) -> Commands {
         let mut commands = Commands::default();
@@ -45,7 +58,7 @@ impl Commands {
     /// that is wanted.
     pub(super) fn add_set(&mut self, key: &[u8], value: &[u8], expires_at_ms: Option<i64>, if_absent: bool) {
         let words = 3 + if expires_at_ms.is_some() { 2 } else { 0 } + usize::from(if_absent);
-        self.bytes.reserve(key.len() + value.len() + 96);
+        self.bytes.reserve(key.len() + value.len() + COMMAND_OVERHEAD_BYTES);
         self.begin(words);
         self.word(b"SET");
         self.word(key);

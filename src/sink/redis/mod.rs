@@ -58,7 +58,7 @@ use wire::Exchange;
 
 /// Buffers that are kept for the next commands, and bytes of each: what is larger is rare.
 const ROOMS_MAX: usize = 8;
-const ROOM_BYTES_MAX: usize = 1 << 20;
+const ROOM_BYTES_MAX: usize = 2 << 20;
 
 /// The real sink. One instance per worker: it lives on one thread, on connections of its own.
 ///
