@@ -830,6 +830,7 @@ impl Lane {
         if everywhere && (end > self.stored || (end == self.stored && owed != self.owed_stored)) {
             self.stored = end;
             self.owed_stored = owed;
+            self.owed_is_stored();
             out.push(Act::Store(Stored { position: end, epoch: self.epoch, owed }));
         }
         self.flush(now, false, out);

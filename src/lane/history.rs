@@ -17,6 +17,8 @@ pub(super) struct Asked {
     scope: Scope,
     /// True where nothing else is owed, so that its scope holds.
     alone: bool,
+    /// What the lane owed when it was taken over is what a former owner had left of this.
+    begun_before: bool,
     report: LaneReport,
 }
 
@@ -92,13 +94,15 @@ impl Lane {
         self.owed.map(|owed| Owed { step: 0, ..owed })
     }
 
-    /// Somebody asks for a refill. It begins as soon as nothing is in flight; asked twice it is done once.
-    pub fn ask_refill(&mut self, id: &Arc<str>, mode: RefillMode, scope: Scope) {
+    /// Somebody asks for a refill. It begins as soon as nothing is in flight; asked twice it is done once. `told` is
+    /// what a former owner told of it.
+    pub fn ask_refill(&mut self, id: &Arc<str>, mode: RefillMode, scope: Scope, told: Option<&LaneReport>) {
         if self.asked.as_ref().is_some_and(|asked| asked.id == *id) {
             return;
         }
         let report = LaneReport::new(AskedState::Waiting, 0.0, RefillCounts::default());
-        self.asked = Some(Asked { id: Arc::clone(id), mode, scope, alone: false, report });
+        let begun_before = told.is_some_and(|told| told.stored);
+        self.asked = Some(Asked { id: Arc::clone(id), mode, scope, alone: false, begun_before, report });
     }
 
     /// Nothing of what somebody asks for is in this lane's partition.
@@ -106,7 +110,8 @@ impl Lane {
         if self.asked.as_ref().is_none_or(|asked| asked.id != *id) {
             let report = LaneReport::new(AskedState::Done, 1.0, RefillCounts::default());
             let (mode, scope) = (RefillMode::IfAbsent, Scope::default());
-            self.asked = Some(Asked { id: Arc::clone(id), mode, scope, alone: false, report });
+            let id = Arc::clone(id);
+            self.asked = Some(Asked { id, mode, scope, alone: false, begun_before: false, report });
         }
     }
 
@@ -127,7 +132,8 @@ impl Lane {
         let report = match (&self.refill, asked.report.state) {
             (Some(refill), AskedState::Running) => {
                 let view = refill.view();
-                LaneReport::new(AskedState::Running, view.covered(), view.counts)
+                let report = LaneReport::new(AskedState::Running, view.covered(), view.counts);
+                LaneReport { stored: asked.report.stored, ..report }
             }
             _ => asked.report,
         };
@@ -137,6 +143,13 @@ impl Lane {
     /// True where all masters are to be told that they owe: a refill that was asked for.
     pub(super) fn asks(&self) -> bool {
         self.asked.as_ref().is_some_and(|asked| asked.report.state == AskedState::Running)
+    }
+
+    /// All masters' watermarks say what is owed.
+    pub(super) fn owed_is_stored(&mut self) {
+        if let Some(asked) = self.asked.as_mut().filter(|asked| asked.report.state == AskedState::Running) {
+            asked.report.stored = true;
+        }
     }
 
     /// What is owed is more than was asked for, by now.
@@ -150,6 +163,7 @@ impl Lane {
     pub(super) fn ask_again(&mut self) {
         if let Some(asked) = self.asked.as_mut().filter(|asked| !asked.report.state.is_over()) {
             asked.report.state = AskedState::Waiting;
+            asked.report.stored = false;
         }
     }
 
@@ -217,7 +231,14 @@ impl Lane {
             // Only what is asked for is written where absent: it is what an owner before this one had begun.
             asked.alone = self.owed.is_none_or(|owed| owed.mode == RefillMode::IfAbsent);
             let all = Owed::all(self.applied, asked.mode);
-            self.owed = if asked.alone { Some(all) } else { Owed::together(self.owed, Some(all)) };
+            self.owed = match self.owed {
+                left @ Some(_) if asked.alone && asked.mode == RefillMode::IfAbsent && asked.begun_before => {
+                    left
+                }
+                _ if asked.alone => Some(all),
+                more => Owed::together(more, Some(all)),
+            };
+            asked.begun_before = false;
             self.refill = None;
         }
     }

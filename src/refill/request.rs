@@ -93,6 +93,9 @@ impl AskedState {
 pub struct LaneReport {
     /// How far it is.
     pub state: AskedState,
+    /// True once all masters' watermarks say what it owes by this request: its next owner goes on there.
+    #[serde(default)]
+    pub stored: bool,
     /// Share of the history that is covered, 0 to 1.
     pub covered: f64,
     /// Records of history read.
@@ -112,7 +115,7 @@ impl LaneReport {
     /// Of these counts.
     pub fn new(state: AskedState, covered: f64, counts: RefillCounts) -> LaneReport {
         let RefillCounts { read, written, seen, failed, moved } = counts;
-        LaneReport { state, covered, read, written, seen, failed, moved }
+        LaneReport { state, stored: false, covered, read, written, seen, failed, moved }
     }
 }
 

@@ -32,7 +32,8 @@ impl<R: AsRecord> Worker<R> {
         for lane in lanes {
             self.with(lane, now, out, |owned, acts| {
                 let name = owned.lane.name();
-                if told.get(name).is_some_and(|report| report.state.is_over()) {
+                let told = told.get(name);
+                if told.is_some_and(|report| report.state.is_over()) {
                     return;
                 }
                 let read_here = |index: &usize| {
@@ -45,7 +46,7 @@ impl<R: AsRecord> Worker<R> {
                 }
                 let scope =
                     Scope { since_ms: request.since_ms, entities: here, keys_max: request.lane_keys_max };
-                owned.lane.ask_refill(&id, request.mode(), scope);
+                owned.lane.ask_refill(&id, request.mode(), scope, told);
                 owned.lane.tick(now, acts);
             });
         }

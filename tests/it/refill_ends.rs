@@ -306,3 +306,24 @@ fn where_a_member_joins_meanwhile() {
     other.await_ready();
     assert_eq!((other.stop(), instance.stop()), (0, 0));
 }
+
+/// Whoever takes a lane over goes on where it was: what is there is not written a second time.
+#[test]
+fn what_a_killed_process_has_written_is_not_written_again() {
+    let scene = Scene::new("refill_gone_on", 1);
+    scene.write(0..12_000, 1, 1);
+    let bench = scene.draft.bench();
+    let first = bench.start();
+    scene.await_applied(0..12_000, 1, &first);
+    scene.await_committed(1, &first);
+    scene.forget(0..12_000);
+    let refill = Refill::begin(&bench, &["--rate", "3000"]);
+    assert!(wait_for(LONG, || scene.missing(0..12_000, 1) < 8_000), "{}", first.story());
+    first.signal("-KILL");
+    let second = bench.start();
+    let report = refill.done(&second);
+    assert_eq!(scene.missing(0..12_000, 1), 0, "{report}");
+    // The window that was being written is written once more, of 7,500, and the one before it is not, of 2,500.
+    assert!(count(&report, "keys_written") <= 9_600, "{report}\n{}", second.story());
+    assert_eq!(second.stop(), 0);
+}
