@@ -77,6 +77,7 @@ impl Board {
     pub(super) fn show(&self, status: &Status, source: &kafka::Status) {
         let picture = source.picture();
         metrics::commits(picture.commit_count, picture.commit_failure_count);
+        metrics::missed(&picture.missed);
         let told: Vec<Told> = self
             .workers
             .iter()

@@ -140,6 +140,8 @@ fn a_position_that_retention_took_away_is_an_alarm_and_what_is_left_is_refilled(
     };
     let alarms = second.lines().iter().filter(|line| told(line)).count();
     assert_eq!(alarms, 2, "{}", second.story());
+    // 10 to 15 before it began, 21 to 25 while it ran.
+    second.await_metric("stoker_missed_positions_total", "topic=\"group-range\"", 9.0);
     scene.await_committed(1, &second);
     assert_eq!(second.stop(), 0);
 }

@@ -5,6 +5,7 @@
 
 pub mod table;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use metrics::{
@@ -367,6 +368,13 @@ pub fn rewound(reason: &'static str) {
 pub fn commits(ok_count: u64, failure_count: u64) {
     counter!(table::COMMITS, "result" => "ok").absolute(ok_count);
     counter!(table::COMMITS, "result" => "failed").absolute(failure_count);
+}
+
+/// Positions that retention took before they were read, since the start.
+pub fn missed(by_topic: &BTreeMap<String, u64>) {
+    for (topic, count) in by_topic {
+        counter!(table::MISSED, "topic" => topic.clone()).absolute(*count);
+    }
 }
 
 /// A bounded label: the server's code, or what happened to the connection. Never a node's address.

@@ -109,6 +109,9 @@ metrics! {
         "Rows that have not changed since come back with their next change; see `kafka.partitioner`.";
     TAKE_OVERS = "stoker_take_overs_total", Counter, "lanes", [],
         "Lanes taken over.", "Many an hour: look for rebalances and restarts.";
+    MISSED = "stoker_missed_positions_total", Counter, "positions", ["topic"],
+        "Positions that retention took away before they were read.",
+        "Rows that changed there last are stale in the cache until they change again: rebuild them from the database, and give the topic more retention.";
     COMMITS = "stoker_commits_total", Counter, "commits", ["result"],
         "Commits of positions, by result (ok, failed).",
         "A steady stream of failed ones: see the log; nothing is lost, restarts repeat more.";

@@ -69,6 +69,7 @@ fn rendered() -> String {
         refilled("done");
         refill_counts(&RefillCounts { written: 5, seen: 2, moved: 1, ..RefillCounts::default() });
         commits(1, 0);
+        missed(&BTreeMap::from([("t".to_owned(), 4)]));
     });
     let mut snapshot = Status::new(2_500).snapshot();
     lane(&mut snapshot);

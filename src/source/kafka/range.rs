@@ -69,6 +69,7 @@ impl Loop<'_, '_> {
             low,
             "the position is out of range, so records were never applied: reading from the earliest position"
         );
+        self.source.status.missed(&lane.name.topic, lane.next, low);
         lane.next = low;
         true
     }

@@ -116,14 +116,17 @@ impl Loop<'_, '_> {
             Because::Added => {
                 tracing::info!(topic, partition, position, "partition assigned; it was added to its topic");
             }
-            Because::BelowLow => tracing::error!(
-                topic,
-                partition,
-                committed,
-                low,
-                "retention took records that were never applied: live changes are followed, and what is left of the \
-                 history is refilled over what Redis holds"
-            ),
+            Because::BelowLow => {
+                self.source.status.missed(topic, committed.unwrap_or(low), low);
+                tracing::error!(
+                    topic,
+                    partition,
+                    committed,
+                    low,
+                    "retention took records that were never applied: live changes are followed, and what is left of \
+                     the history is refilled over what Redis holds"
+                );
+            }
             Because::AboveHigh => tracing::error!(
                 topic,
                 partition,

@@ -2,6 +2,7 @@
 //!
 //! Read by other threads, so it is a copy and never borrows from the loop. Start at [`Picture`].
 
+use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::batch::LaneName;
@@ -32,6 +33,8 @@ pub struct Picture {
     pub commit_failure_count: u64,
     /// Records that came for a lane that was let go, or before a rewind: dropped, and read again.
     pub stale_record_count: u64,
+    /// Positions that retention took away before they were read, by topic.
+    pub missed: BTreeMap<String, u64>,
     /// librdkafka's name of the last error, while nothing has worked since.
     pub error: Option<String>,
 }
@@ -92,6 +95,12 @@ impl Status {
     pub fn polled_within(&self, time: std::time::Duration) -> bool {
         let age_ms = self.clock.now().unix_ms.saturating_sub(self.lock().polled_at_ms);
         u128::try_from(age_ms).unwrap_or(0) <= time.as_millis()
+    }
+
+    /// Retention took what lies between, and it was not read.
+    pub(super) fn missed(&self, topic: &str, from: Position, to: Position) {
+        let count = u64::try_from(to.saturating_sub(from)).unwrap_or(0);
+        *self.lock().missed.entry(topic.to_owned()).or_default() += count;
     }
 
     pub(super) fn change(&self, change: impl FnOnce(&mut Picture)) {
