@@ -2,10 +2,10 @@
 //!
 //! A reader asks for rows with the popularity with which they change, while live changes and deletes go on. Its time
 //! runs until nine of ten of its last reads are current: they show the row as it is, or as it was a moment ago, for a
-//! change may still be on its way. Newest first it runs from FLUSHALL, so that
-//! noticing the loss counts; in order (what a team does by hand: a group of its own, from the beginning) from the first
-//! key in the cache, so that starting does not. From FLUSHALL on no read may show a value that is older than what was
-//! applied before it, and no row that was deleted before it.
+//! change may still be on its way. Newest first it runs from FLUSHALL, so that noticing the loss counts; in order (what a
+//! team does by hand: a group of its own, from the beginning) from the first key in the cache, so that starting does
+//! not. From FLUSHALL on no read may show a value that is older than what was applied before it, and no row that was
+//! deleted before it.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -63,17 +63,18 @@ impl Row {
     }
 
     fn becomes(&mut self, version: Option<u64>) {
-        let now = Instant::now();
-        self.0.push((version, now));
-        // What it was when the time began that a change may take is kept.
-        let began = self.0.iter().rposition(|(_, since)| now.duration_since(*since) > ON_ITS_WAY);
-        self.0.drain(..began.unwrap_or(0));
+        self.0.push((version, Instant::now()));
+        self.0.drain(..self.first_current());
+    }
+
+    /// What it was when the time began that a change may take.
+    fn first_current(&self) -> usize {
+        self.0.iter().rposition(|(_, since)| since.elapsed() > ON_ITS_WAY).unwrap_or(0)
     }
 
     /// True where a reader may be shown that.
     fn is_current(&self, shown: Option<u64>) -> bool {
-        let began = self.0.iter().rposition(|(_, since)| since.elapsed() > ON_ITS_WAY);
-        self.0[began.unwrap_or(0)..].iter().any(|(version, _)| *version == shown)
+        self.0[self.first_current()..].iter().any(|(version, _)| *version == shown)
     }
 }
 

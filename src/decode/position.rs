@@ -23,7 +23,7 @@ pub(super) enum Token<'a> {
 }
 
 impl<'a> Token<'a> {
-    const NULL: Token<'static> = Token::Json("null");
+    pub(super) const NULL: Token<'static> = Token::Json("null");
 
     /// A text as it stands, with its escapes; a number of JSON; nothing of a binary number.
     fn bare(self) -> &'a str {

@@ -80,7 +80,7 @@ fn untold(op: Op, key: Option<Row<'_>>) -> Change<'_> {
     }
 }
 
-/// The column of that name and token, the so manyth of its row.
+/// The column of that name and token, at that index of its row.
 #[inline]
 pub(super) fn column<'a>(
     name: Cow<'a, str>,

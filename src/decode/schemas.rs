@@ -71,10 +71,15 @@ struct Readings<P> {
 }
 
 impl<P> Readings<P> {
-    /// Of a schema of that name, as compiled so or so.
-    fn compile<E>(name: Option<&str>, compile: impl Fn(bool) -> Result<P, E>) -> Result<Box<Readings<P>>, E> {
-        let is_named_as_debezium_does = name.is_some_and(connect::is_named_as_debezium_does);
-        Ok(Box::new(Readings { zoned: compile(false)?, zoneless: compile(true)?, is_named_as_debezium_does }))
+    /// Of a schema, compiled so and so; `name` tells how it is named.
+    fn compile<E>(
+        compile: impl Fn(bool) -> Result<P, E>,
+        name: impl FnOnce(&P) -> Option<String>,
+    ) -> Result<Box<Readings<P>>, E> {
+        let (zoned, zoneless) = (compile(false)?, compile(true)?);
+        let is_named_as_debezium_does =
+            name(&zoned).is_some_and(|name| connect::is_named_as_debezium_does(&name));
+        Ok(Box::new(Readings { zoned, zoneless, is_named_as_debezium_does }))
     }
 
     /// The one that topics of that format mean.
@@ -129,21 +134,21 @@ impl Schemas {
             Err(UnknownSchema { place }) => refused(format!("{id} is not in the registry at {place}")),
             Ok(RegisteredSchema { kind: SchemaKind::Avro, text, references }) => {
                 let compile = |zoneless| Plan::compile(&text, &references, zoneless);
-                match compile(false).and_then(|plan| Readings::compile(plan.name(), compile)) {
+                match Readings::compile(compile, |plan| plan.name().map(str::to_owned)) {
                     Ok(plans) => Known::Avro(plans),
                     Err(wrong) => refused(format!("{id} is no Avro schema: {wrong}")),
                 }
             }
             Ok(RegisteredSchema { kind: SchemaKind::Json, text, references }) => {
                 let compile = |zoneless| json_schema::compile(&text, &references, zoneless);
-                match Readings::compile(json_schema::title(&text).as_deref(), compile) {
+                match Readings::compile(compile, |_| json_schema::title(&text)) {
                     Ok(plans) => Known::Json(plans),
                     Err(wrong) => refused(format!("{id} is no JSON Schema that can be read: {wrong}")),
                 }
             }
             Ok(RegisteredSchema { kind: SchemaKind::Connect, text, .. }) => {
                 let compile = |zoneless| connect::registered(&text, zoneless);
-                match Readings::compile(connect::name(&text).as_deref(), compile) {
+                match Readings::compile(compile, |_| connect::name(&text)) {
                     Ok(plans) => Known::Json(plans),
                     Err(wrong) => refused(format!("{id} is no Connect schema: {wrong}")),
                 }

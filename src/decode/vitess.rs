@@ -44,7 +44,7 @@ impl<'a> Transaction<'a> {
         true
     }
 
-    /// (epoch, rank, place in the transaction) of a change in the shard of that name, a JSON token.
+    /// (epoch, rank, place in the transaction) of a change in the shard of that name.
     pub(super) fn version(&self, shard: Option<&str>) -> Option<Version> {
         // What Vitess calls the only shard of a keyspace.
         if !matches!(shard, Some("-" | "0")) {

@@ -142,7 +142,7 @@ impl<'a, 's> Walk<'a, 's> {
             }
             let (node, form) = self.resolve(field.node)?;
             let token = match form {
-                Form::Null => Token::Json("null"),
+                Form::Null => Token::NULL,
                 Form::Int => Token::Int(self.reader.int()?),
                 Form::Long => Token::Int(self.reader.long()?),
                 Form::Text => Token::Text(self.reader.text()?),
