@@ -2,9 +2,10 @@
 //!
 //! The load is an open loop: each record has a time at which it is due, and its latency counts from there, so that a
 //! producer that falls behind hides nothing. A thousand probes a second, rows of their own among the others, are looked
-//! for in Redis by an independent reader, which asks about every 0.2 ms. So a latency holds the producer's linger (2 ms), the
-//! broker's append, the fetch, Stoker, Redis, and up to 0.2 ms of the looking.
+//! for in Redis by an independent reader, which asks about every 0.2 ms. So a latency holds the producer's linger (up to
+//! 5 ms), the broker's append, the fetch, Stoker, Redis, and up to 0.2 ms of the looking.
 
+use std::process::Command;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -12,13 +13,19 @@ use crate::contestant::{Contestant, Scene};
 use crate::events::{Event, FIRST_ID};
 use crate::load::{Producer, create, key, open_loop};
 use crate::parts::{connect, wait_for};
+use crate::process::cpu_us_of_threads;
 use crate::stats::quantile;
 
-/// How long the load gathers records. With less, this many partitions are thousands of requests a second, and the
-/// broker is what is measured.
-const LINGER_MS: u32 = 2;
-/// The load goes on for so long before it is measured: by then the broker's JVM has compiled what it needs.
-const WARM_UP: Duration = Duration::from_secs(4);
+/// How long the load gathers records: the default of Kafka's producer (since 4.0, KIP-1030) and of librdkafka. With less,
+/// this many partitions are thousands of requests a second, and the broker is what is measured.
+const LINGER_MS: u32 = 5;
+/// The load goes on before it is measured, in steps of this, until the broker's JVM has compiled what it needs: on two
+/// cores its compilers take half a core from everybody for some twenty seconds.
+const WARM_UP_STEP: Duration = Duration::from_secs(2);
+/// So many steps at most.
+const WARM_UP_STEPS_MAX: usize = 30;
+/// Share of a core that the JVM's compilers use once they have nearly nothing to do.
+const QUIET_COMPILERS: f64 = 0.03;
 /// Probes a second.
 const PROBES: f64 = 1_000.0;
 /// Rows that the other records change, made beforehand so that making them costs no core of the load.
@@ -61,16 +68,22 @@ pub(crate) fn measure(scene: &Scene<'_>, rate: f64, within: Duration) -> Latency
         scene.cache.key_count() >= ROWS
     });
 
+    let send_row = |number: u64| {
+        let row = number % ROWS;
+        let (key, value) = &records[row as usize];
+        send(FIRST_ID + row, key, value);
+    };
+    warm_up(scene, || open_loop(rate, WARM_UP_STEP, |number, _| send_row(number)));
+
     let (probes, sent) = channel();
     let port = scene.cache.ports[0];
     let mut late = Vec::new();
     let latencies = std::thread::scope(|threads| {
         let reader = threads.spawn(move || read(port, &sent));
         let every = (rate / PROBES).max(1.0) as u64;
-        let unmeasured = (rate * WARM_UP.as_secs_f64()) as u64;
         let mut numbers = 0..;
-        open_loop(rate, WARM_UP + within, |number, due| {
-            if number % every == 0 && number >= unmeasured {
+        open_loop(rate, within, |number, due| {
+            if number % every == 0 {
                 let backlog_s = f64::from(producer.unacknowledged()) / rate;
                 late.push((due.elapsed().as_secs_f64() + backlog_s) * 1e3);
                 let id = FIRST_PROBE + numbers.next().unwrap_or(0);
@@ -78,9 +91,7 @@ pub(crate) fn measure(scene: &Scene<'_>, rate: f64, within: Duration) -> Latency
                 send(id, &event.key(point.format), &event.value(point.format));
                 let _ = probes.send((key(id), due));
             } else {
-                let row = number % ROWS;
-                let (key, value) = &records[row as usize];
-                send(FIRST_ID + row, key, value);
+                send_row(number);
             }
         });
         producer.flush();
@@ -97,6 +108,22 @@ pub(crate) fn measure(scene: &Scene<'_>, rate: f64, within: Duration) -> Latency
         probes: latencies.len(),
         late_p99: quantile(&late, 0.99),
     }
+}
+
+/// Goes on by steps until the broker's JVM compiles no more; and what was written until then goes to the disk before it is
+/// measured, or the kernel writes it in the middle, half a minute later, and appends wait for that (seen: 100 ms).
+fn warm_up(scene: &Scene<'_>, mut step: impl FnMut()) {
+    let compiled_us = || cpu_us_of_threads(scene.broker.pid, &["C1 Compiler", "C2 Compiler"]);
+    for _ in 0..WARM_UP_STEPS_MAX {
+        let before = compiled_us();
+        step();
+        if compiled_us() - before < QUIET_COMPILERS * WARM_UP_STEP.as_secs_f64() * 1e6 {
+            break;
+        }
+    }
+    let synced = Command::new("sync").status().expect("sync runs");
+    assert!(synced.success(), "sync: {synced}");
+    step();
 }
 
 /// Looks for probes until all that were sent are there.

@@ -298,8 +298,8 @@ impl Dice {
 /// Appends at a steady rate, whatever becomes of what was appended before: an open loop.
 ///
 /// `send` is called with the record's number once its time has come, and may be late; `due` is when it should have
-/// been sent. Returns the number of records.
-pub(crate) fn open_loop(rate: f64, within: Duration, mut send: impl FnMut(u64, Instant)) -> u64 {
+/// been sent.
+pub(crate) fn open_loop(rate: f64, within: Duration, mut send: impl FnMut(u64, Instant)) {
     let start = Instant::now();
     let total = (rate * within.as_secs_f64()) as u64;
     for number in 0..total {
@@ -310,5 +310,4 @@ pub(crate) fn open_loop(rate: f64, within: Duration, mut send: impl FnMut(u64, I
         }
         send(number, due);
     }
-    total
 }

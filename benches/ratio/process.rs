@@ -2,9 +2,24 @@
 
 /// Processor time of a process, all of its threads, in µs. Counted in ticks of 10 ms.
 pub(crate) fn cpu_us(pid: u32) -> f64 {
+    cpu_us_in(&std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default())
+}
+
+/// The same of those threads of a process whose names begin so.
+pub(crate) fn cpu_us_of_threads(pid: u32, names: &[&str]) -> f64 {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    let is_named = |stat: &String| {
+        let name = stat.split_once('(').map_or("", |(_, behind)| behind);
+        names.iter().any(|wanted| name.starts_with(wanted))
+    };
+    stats.filter(is_named).map(|stat| cpu_us_in(&stat)).sum()
+}
+
+/// What a `stat` says.
+fn cpu_us_in(stat: &str) -> f64 {
     /// `getconf CLK_TCK`: 100 on every Linux that this runs on.
     const TICKS_PER_SECOND: f64 = 100.0;
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     // The name, in parentheses, may hold blanks.
     let behind_name = stat.rsplit(')').next().unwrap_or_default();
     let ticks: f64 =
