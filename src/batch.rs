@@ -146,9 +146,9 @@ pub enum Action {
     /// Delete the key while it holds one of these values. Never of a member.
     DeleteIf(SmallVec<[Value; 1]>),
     /// Steps on what the key holds, carried out in order by one script; one of them overlays it.
-    Patch(SmallVec<[PatchStep; 1]>),
+    Patch(Vec<PatchStep>),
     /// Steps through the version guard, carried out in order by one script.
-    Guarded(SmallVec<[Step; 1]>),
+    Guarded(Vec<Step>),
 }
 
 /// One step on what a key holds.

@@ -432,7 +432,7 @@ impl Lane {
 
     /// Adds one mutation of the record at `offset`; true where it was composed into another.
     pub fn fill(&mut self, mut mutation: Mutation, offset: i64, entity: usize) -> bool {
-        let has_rows = mutation.guard.as_ref().is_some_and(Guard::has_rows);
+        let has_rows = mutation.guard.as_deref().is_some_and(Guard::has_rows);
         let known = self.refill.as_mut().is_some_and(|refill| !has_rows && refill.saw_key(&mutation.key));
         // What the key holds may be older than the history that is owed: a part of a value laid over it would hide
         // that for good.

@@ -173,7 +173,7 @@ impl<'c> Flow<'c> {
         Ok(())
     }
 
-    fn guard_of_write(&self, path: Path<'_>) -> Result<Option<Guard>, HandleError> {
+    fn guard_of_write(&self, path: Path<'_>) -> Result<Option<Box<Guard>>, HandleError> {
         match path {
             Path::Plain | Path::Compared => Ok(None),
             Path::Guarded(guarded) => {
@@ -427,20 +427,20 @@ impl<'c> Flow<'c> {
     }
 
     /// The guard for the row as it is now, or as it was; `None` where nothing tells which row that is.
-    fn guard(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<Guard>, HandleError> {
+    fn guard(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<Box<Guard>>, HandleError> {
         if self.change.op == Op::Delete {
             return self.guard_of_delete(guarded, old);
         }
         let Some(owner) = self.owner(guarded, old)? else { return Ok(None) };
         let version = self.rule().of_row(guarded.by, self.change, self.record)?;
-        Ok(Some(Guard { version, owner }))
+        Ok(Some(Box::new(Guard { version, owner })))
     }
 
     /// The same for a delete that must not fail for want of a version.
-    fn guard_of_delete(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<Guard>, HandleError> {
+    fn guard_of_delete(&self, guarded: Guarded<'_>, old: bool) -> Result<Option<Box<Guard>>, HandleError> {
         let Some(owner) = self.owner(guarded, old)? else { return Ok(None) };
         let version = self.rule().of_delete(guarded.by, self.change, self.record);
-        Ok(Some(Guard { version, owner }))
+        Ok(Some(Box::new(Guard { version, owner })))
     }
 
     fn rule(&self) -> &GuardRule {

@@ -304,7 +304,12 @@ impl Mapper {
                             // Members do not expire.
                             let own = lifetime.filter(|_| key.member().is_none());
                             let expiry = own.map_or(expiry, |lifetime| lifetime.of_key(key.as_bytes()));
-                            chunk.puts.push(Put { key, value, expiry, guard: mutation.guard });
+                            chunk.puts.push(Put {
+                                key,
+                                value,
+                                expiry,
+                                guard: mutation.guard.map(|guard| *guard),
+                            });
                         }
                         Effect::Delete | Effect::DeleteIf(_) if is_withheld => {
                             chunk.withheld.push(fingerprint(&key));

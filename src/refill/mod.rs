@@ -441,7 +441,7 @@ impl Refill {
             }
             if entry.entity.is_none() && !self.scope.is_whole() {
                 // Whose key it is, and so whether it is asked for, is not known: older changes leave it alone.
-                if !entry.guard.as_ref().is_some_and(Guard::has_rows) {
+                if !entry.guard.as_deref().is_some_and(Guard::has_rows) {
                     self.seen.insert(self.seen.key(&entry.key));
                 }
                 self.counts.seen += 1;
@@ -522,7 +522,7 @@ impl Refill {
         let Some(mut ready) = self.ready.take() else { return };
         if ready.recalled {
             for (entry, _) in ready.entries.drain(..) {
-                if !entry.guard.as_ref().is_some_and(Guard::has_rows) {
+                if !entry.guard.as_deref().is_some_and(Guard::has_rows) {
                     self.seen.insert(self.seen.key(&entry.key));
                 }
             }
@@ -535,7 +535,7 @@ impl Refill {
 fn action(entry: Entry, newest: bool, mode: RefillMode, seen: &mut Seen) -> Option<Action> {
     let Entry { key, effect, guard, row, .. } = entry;
     let superseded = !newest || row.is_some_and(|row| seen.contains(row));
-    if !guard.as_ref().is_some_and(Guard::has_rows) {
+    if !guard.as_deref().is_some_and(Guard::has_rows) {
         let key = seen.key(&key);
         if seen.contains(key) || (superseded && (!mode.overwrites() || is_write(&effect))) {
             return None;
@@ -556,17 +556,17 @@ fn action(entry: Entry, newest: bool, mode: RefillMode, seen: &mut Seen) -> Opti
     };
     // What the guard orders it decides: other rows may have the key, in this partition and in others.
     let has_rows = guard.has_rows();
-    let Guard { version, owner } = guard;
+    let Guard { version, owner } = *guard;
     match effect {
         Effect::Write(value, expiry) if !superseded => {
-            Some(Action::Guarded(SmallVec::from_iter([Step::Write { version, owner, value, expiry }])))
+            Some(Action::Guarded(vec![Step::Write { version, owner, value, expiry }]))
         }
         Effect::Delete | Effect::DeleteIf(_) | Effect::Patch(..) if mode.overwrites() => {
             let step = match has_rows {
                 true => Step::DeleteOwned { version, owner },
                 false => Step::Delete { version, owner, covers: None },
             };
-            Some(Action::Guarded(SmallVec::from_iter([step])))
+            Some(Action::Guarded(vec![step]))
         }
         Effect::Write(..) | Effect::Delete | Effect::DeleteIf(_) | Effect::Patch(..) => None,
     }

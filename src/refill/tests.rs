@@ -391,7 +391,7 @@ fn a_key_that_the_batch_holds_waits_for_the_next_one() {
     let mut filling = Filling::default();
     // Of another row's guarded change: the lane does not tell of its key.
     let owner = RowId::new(b"other");
-    let guard = Some(Guard { version: Version::from_parts(&[1]), owner });
+    let guard = Some(Box::new(Guard { version: Version::from_parts(&[1]), owner }));
     filling.add(Mutation { guard, ..mutation(write(2, 1), 5) }, 5, 0);
     assert!(!scene.refill.fill(&mut filling, 10, usize::MAX));
     assert_eq!((filling.take().len(), scene.refill.has_entries()), (1, true));
@@ -403,7 +403,7 @@ fn a_delete_of_history_says_nothing_about_a_key_that_nobody_is_known_to_have() {
     let mut scene = Scene::new(&[delete(1, 1)], RefillMode::Overwrite, options(10, 100));
     let request = scene.refill.next_request(1).unwrap();
     let owner = RowId::new(b"r");
-    let guard = Some(Guard { version: Version::from_parts(&[4]), owner: owner.clone() });
+    let guard = Some(Box::new(Guard { version: Version::from_parts(&[4]), owner: owner.clone() }));
     assert!(scene.refill.wants(request.number, None, None));
     let guarded = Mutation { guard, ..mutation(delete(1, 1), 0) };
     scene.refill.add(Some(0), &[owner], std::iter::once(guarded));

@@ -18,7 +18,7 @@ const ENTRY_OVERHEAD_BYTES: usize = 160;
 pub(super) struct Entry {
     pub(super) key: CacheKey,
     pub(super) effect: Effect,
-    pub(super) guard: Option<Guard>,
+    pub(super) guard: Option<Box<Guard>>,
     pub(super) row: Option<Fingerprint>,
     pub(super) entity: Option<usize>,
     /// Counts the changes of the window: which one it is of.
@@ -86,7 +86,7 @@ impl Window {
         }
         let row = rows.last().copied();
         for Mutation { key, mut effect, guard } in mutations {
-            let of_row = row.filter(|_| guard.as_ref().is_some_and(Guard::has_rows));
+            let of_row = row.filter(|_| guard.as_deref().is_some_and(Guard::has_rows));
             let held = self.index.get(&(key.clone(), of_row)).and_then(|&at| self.entries.get_mut(at));
             if let (Some(held), Effect::Patch(patch, expiry)) = (&held, &effect)
                 && let Effect::Write(value, _) = &held.effect

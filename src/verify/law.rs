@@ -126,7 +126,7 @@ fn applied(order: &[(Origin, &Done)]) -> Option<Held> {
         Claim { lane: LaneId(1), name, above: Epoch(0), committed: None, start: 0, low: 0, owed: None };
     sink.take_over_now(&claim).unwrap();
     for (end, (_, done)) in (1..).zip(order) {
-        let action = compose(None, done.effect.clone(), done.guard.clone());
+        let action = compose(None, done.effect.clone(), done.guard.clone().map(Box::new));
         let unit = Unit { key: CacheKey::new(KEY), action, offsets: smallvec![end], entity: 0 };
         let units = vec![unit];
         let commits = smallvec![];

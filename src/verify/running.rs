@@ -294,7 +294,7 @@ mod tests {
             (write("a"), Outcome::Applied, true),
             (Action::Delete, Outcome::Applied, true),
             (write("a"), Outcome::NotAcknowledged, false),
-            (Action::Guarded(smallvec![]), Outcome::Applied, false),
+            (Action::Guarded(Vec::new()), Outcome::Applied, false),
             (Action::DeleteIf(smallvec![]), Outcome::Applied, false),
         ] {
             let check = RunningCheck::new(1.0, Arc::from([]));

@@ -101,7 +101,7 @@ impl Table {
             }
             None => (key.clone(), None),
         };
-        let state = KeyState::apply(earlier, &mutation.effect, mutation.guard.as_ref(), origin);
+        let state = KeyState::apply(earlier, &mutation.effect, mutation.guard.as_deref(), origin);
         if let Some(states) = self.watched.get_mut(&key)
             && states.len() <= STATES_MAX
         {

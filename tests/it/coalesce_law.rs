@@ -4,7 +4,6 @@
 //! The model here is written from the words of DESIGN's guard and not from the sink's code.
 
 use proptest::prelude::*;
-use smallvec::SmallVec;
 use stoker::batch::{Action, PatchStep, Step};
 use stoker::coalesce::{compose, same_content};
 use stoker::mutation::{Effect, Expiry, Guard, RowId, StringKind, Value};
@@ -242,8 +241,10 @@ fn check(before: Slot, mutations: &[(Effect, Option<Guard>)]) -> Result<(), Test
     for (effect, guard) in mutations {
         one_by_one.mutate(effect, guard.as_ref());
     }
-    let composed =
-        mutations.iter().cloned().fold(None, |action, (effect, guard)| Some(compose(action, effect, guard)));
+    let composed = mutations
+        .iter()
+        .cloned()
+        .fold(None, |action, (effect, guard)| Some(compose(action, effect, guard.map(Box::new))));
     let mut at_once = before;
     if let Some(action) = &composed {
         at_once.carry_out(action);
@@ -308,7 +309,7 @@ proptest! {
         effects.sort_by(|(_, a), (_, b)| a.version.cmp(&b.version));
         let action = effects
             .into_iter()
-            .fold(None, |action, (effect, guard)| Some(compose(action, effect, Some(guard))))
+            .fold(None, |action, (effect, guard)| Some(compose(action, effect, Some(Box::new(guard)))))
             .expect("one effect at least");
         let mut slot = before;
         slot.carry_out(&action);
@@ -324,14 +325,15 @@ proptest! {
 
 #[test]
 fn guarded_steps_are_merged_wherever_it_is_exact() {
-    let steps = |n: u64, owners: [&str; 2]| -> SmallVec<[Step; 1]> {
+    let steps = |n: u64, owners: [&str; 2]| -> Vec<Step> {
         let mut action = None;
         for version in 0..n {
             let owner = RowId::new(owners[(version % 2) as usize].as_bytes());
             let guard = Guard { version: Version::from_parts(&[version]), owner };
             let value = Value::String { kind: StringKind::Text, bytes: vec![0] };
-            action = Some(compose(action, Effect::Write(value, Expiry::Never), Some(guard.clone())));
-            action = Some(compose(action, Effect::Delete, Some(guard)));
+            action =
+                Some(compose(action, Effect::Write(value, Expiry::Never), Some(Box::new(guard.clone()))));
+            action = Some(compose(action, Effect::Delete, Some(Box::new(guard))));
         }
         let Some(Action::Guarded(steps)) = action else { panic!("guarded") };
         steps

@@ -286,7 +286,7 @@ fn show(mutation: &Mutation, now_ms: Option<i64>) -> Shown {
         member: mutation.key.member().map(ShownMember::of),
         value: None,
         expiry: ShownExpiry::default(),
-        guard: mutation.guard.as_ref().map(guard_text),
+        guard: mutation.guard.as_deref().map(guard_text),
         only_if: None,
         partial: None,
     };

@@ -115,7 +115,7 @@ impl Cache {
             if !applies {
                 return;
             }
-            self.remembered.insert(key.clone(), guard);
+            self.remembered.insert(key.clone(), *guard);
         }
         match effect {
             Effect::Write(value, _) => {

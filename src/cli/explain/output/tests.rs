@@ -144,7 +144,7 @@ fn without_a_now_the_bound_of_an_expiry_is_shown_beside_it() {
 #[test]
 fn guard_and_comparison_and_binary_keys_are_said() {
     let guarded = |version| Mutation {
-        guard: Some(Guard { version, owner: RowId::new(b"7") }),
+        guard: Some(Box::new(Guard { version, owner: RowId::new(b"7") })),
         ..plain(b"k", Effect::Delete)
     };
     let delete_if = |value| plain(b"k", Effect::DeleteIf(value));
