@@ -4,7 +4,6 @@
 //! what came of the record, and who called does the rest. A defect of a handler (a panic) is that record's
 //! error. Start at [`Pipeline::handle`].
 
-use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,9 +12,7 @@ use smallvec::SmallVec;
 
 use crate::change::{Belief, Change, Connector, Op, Routing};
 use crate::dead_letter::Stage;
-use crate::decode::{
-    Decoded, Decoder, Format, Ignored, RegisteredSchema, SchemaRef, Schemas, UnknownSchema, Wire,
-};
+use crate::decode::{Decoded, Decoder, Ignored, RegisteredSchema, SchemaRef, Schemas, UnknownSchema, Wire};
 use crate::entity::flow::{Flow, see};
 use crate::entity::{Entity, GuardRule, Truncate, Undecided};
 use crate::error::{DecodeError, HandleError};
@@ -24,12 +21,10 @@ use crate::record::Record;
 
 mod emitted;
 mod plain_key;
+mod routes;
 
 pub use self::emitted::{Emitted, Failure};
-
-/// Topics whose route is remembered. Far above what one group follows; where a pattern matches more, routes
-/// are made anew, which costs time and nothing else.
-const ROUTES_MAX: usize = 4_096;
+use self::routes::Routes;
 
 /// Bytes in a value unless the settings say otherwise: `limits.value_bytes`' default.
 const VALUE_BYTES_MAX: usize = 16 << 20;
@@ -39,24 +34,12 @@ const VALUE_BYTES_MAX: usize = 16 << 20;
 pub struct Pipeline {
     entities: Arc<[Entity]>,
     value_bytes_max: usize,
-    routes: HashMap<String, Route, ahash::RandomState>,
+    routes: Routes,
     mutations: Mutations,
     undecided: Vec<(usize, Undecided)>,
     schemas: Schemas,
     tells_rows: bool,
     settles: bool,
-}
-
-/// Who reads a topic: the entities of each format, and the decoder that they share.
-#[derive(Debug)]
-struct Route {
-    readers: SmallVec<[Reader; 1]>,
-}
-
-#[derive(Debug)]
-struct Reader {
-    decoder: Decoder,
-    entities: SmallVec<[usize; 2]>,
 }
 
 impl Pipeline {
@@ -73,7 +56,7 @@ impl Pipeline {
         Pipeline {
             entities,
             value_bytes_max: VALUE_BYTES_MAX,
-            routes: HashMap::with_hasher(ahash::RandomState::with_seed(0)),
+            routes: Routes::default(),
             mutations: Mutations::new(),
             undecided: Vec::new(),
             schemas: Schemas::default(),
@@ -147,30 +130,30 @@ impl Pipeline {
     /// - A record that cannot be decoded fails once for each format that its topic is read in.
     /// - A panic of a Rust handler is caught and becomes a [`Failure`] of kind `panic`.
     pub fn handle(&mut self, record: &Record<'_>, emit: &mut dyn FnMut(Emitted<'_>)) {
-        self.undecided.clear();
-        self.settles = false;
-        let entities = Arc::clone(&self.entities);
-        let Some(route) = route(&mut self.routes, record.topic, &entities) else { return };
+        let Pipeline { entities, routes, mutations, undecided, schemas, settles, .. } = self;
+        undecided.clear();
+        *settles = false;
+        let route = routes.of(record.topic, entities);
         let has_one_reader = route.readers.len() == 1;
         if route.readers.is_empty() {
             emit(Emitted::Ignored { entity: None, why: Ignored::NoEntity });
         }
         for reader in &mut route.readers {
             let mut handling = Handling {
-                entities: &entities,
+                entities,
                 readers: &reader.entities,
                 record,
                 value_bytes_max: self.value_bytes_max,
                 tells_rows: self.tells_rows,
-                mutations: &mut self.mutations,
-                undecided: &mut self.undecided,
+                mutations,
+                undecided,
                 is_plain: false,
                 decided: 0,
             };
-            let failed = match reader.decoder.decode_with(record, &self.schemas) {
+            let failed = match reader.decoder.decode_with(record, schemas) {
                 Ok(decoded) => {
                     handling.decoded(decoded, emit);
-                    self.settles = has_one_reader && handling.settles();
+                    *settles = has_one_reader && handling.settles();
                     None
                 }
                 Err(error) => Some(error),
@@ -179,7 +162,7 @@ impl Pipeline {
                 if handling.bare_tombstone(emit) {
                     continue;
                 }
-                let known = handling.deletes_by_record_key(&mut reader.decoder, &self.schemas);
+                let known = handling.deletes_by_record_key(&mut reader.decoder, schemas);
                 emit(Emitted::Failed(decode_failure(&error, &reader.entities, known)));
             }
         }
@@ -195,7 +178,7 @@ impl Pipeline {
         see: &mut dyn FnMut(usize, &Change<'_>),
     ) -> Result<(), DecodeError> {
         let entities = Arc::clone(&self.entities);
-        let Some(route) = route(&mut self.routes, record.topic, &entities) else { return Ok(()) };
+        let route = self.routes.of(record.topic, &entities);
         let mut looked = Ok(());
         for reader in &mut route.readers {
             let mut handling = Handling {
@@ -268,47 +251,6 @@ impl Pipeline {
             let rows = Flow::new(entity, change, record, value_bytes_max).rows_by_key();
             rows.into_iter().for_each(|row| tell(index, row));
         });
-    }
-}
-
-/// The route of a topic, made where it is not known yet.
-fn route<'r>(
-    routes: &'r mut HashMap<String, Route, ahash::RandomState>,
-    topic: &str,
-    entities: &[Entity],
-) -> Option<&'r mut Route> {
-    if !routes.contains_key(topic) {
-        if routes.len() >= ROUTES_MAX {
-            routes.clear();
-        }
-        routes.insert(topic.to_owned(), Route::of(topic, entities));
-    }
-    routes.get_mut(topic)
-}
-
-impl Route {
-    fn of(topic: &str, entities: &[Entity]) -> Route {
-        let mut by_format: SmallVec<[(Format, Reader); 1]> = SmallVec::new();
-        for (index, entity) in entities.iter().enumerate() {
-            if !entity.topics.matches(topic) {
-                continue;
-            }
-            match by_format.iter_mut().find(|(format, _)| *format == entity.format) {
-                Some((_, reader)) => reader.entities.push(index),
-                None => {
-                    let entities = SmallVec::from_slice(&[index]);
-                    let reader = Reader { decoder: Decoder::new(entity.format), entities };
-                    by_format.push((entity.format, reader));
-                }
-            }
-        }
-        let mut readers: SmallVec<[Reader; 1]> = by_format.into_iter().map(|(_, reader)| reader).collect();
-        for Reader { decoder, entities: read } in &mut readers {
-            let reads =
-                |index: &usize| entities.get(*index).is_some_and(|entity| entity.handler.reads_source());
-            decoder.tell_source_text(read.iter().any(reads));
-        }
-        Route { readers }
     }
 }
 

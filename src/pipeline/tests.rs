@@ -1,6 +1,7 @@
 //! One record's way through decoding, routing and handling.
 
 use super::*;
+use crate::decode::Format;
 use crate::entity::spec::{MappingSpec, WriteSpec};
 use crate::entity::testing::{entity, in_words, mapping, write};
 use crate::entity::{EntityHandler, KeyTemplate, Lifetime, Mapping, RowImage, TableFilter, Topics, Values};
@@ -329,17 +330,6 @@ fn entities_of_one_topic_may_read_it_in_different_formats() {
     let words = handled(&mut pipeline, &record(TOPIC, KEY, Some(r#"{"id":7}"#)));
     assert!(words[0].starts_with("Some(0) failed decode format:"), "{words:?}");
     assert_eq!(words[1], "1: write r:7 = 7");
-}
-
-#[test]
-fn routes_are_bounded() {
-    let mut all = customers();
-    all.topics = Topics::Pattern(regex::Regex::new("^(?:.*)$").unwrap());
-    let mut pipeline = pipeline(vec![all]);
-    for topic in 0..ROUTES_MAX + 10 {
-        handled(&mut pipeline, &record(&format!("t{topic}"), KEY, None));
-    }
-    assert!(pipeline.routes.len() <= ROUTES_MAX);
 }
 
 mod formats;

@@ -460,9 +460,7 @@ impl Observer for Watcher<'_> {
         }
         let mut inner = self.inner.borrow_mut();
         inner.metrics.batch(took, batch.units.len());
-        for (unit, outcome) in batch.units.iter().zip(&outcomes.units) {
-            inner.metrics.outcome(unit, outcome);
-        }
+        inner.metrics.outcomes(batch.units.iter().zip(&outcomes.units));
         if outcomes.error.is_none() {
             for (entity, commit_ms) in &batch.commits {
                 inner.metrics.fresh(*entity, *commit_ms, now_ms);

@@ -54,6 +54,16 @@ pub struct Counts {
     pub taken_over: u64,
 }
 
+impl Counts {
+    /// Counts a record that was taken.
+    pub(super) fn taken(&mut self, topic: &str) {
+        match self.records.get_mut(topic) {
+            Some(count) => *count += 1,
+            None => drop(self.records.insert(topic.to_owned(), 1)),
+        }
+    }
+}
+
 /// A record's error, for log and counters: where it was, never what it held.
 #[derive(Debug, Clone)]
 pub struct Failed {

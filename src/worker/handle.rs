@@ -33,15 +33,10 @@ pub(super) fn handle(
         counts.stale += 1;
         return Ok(());
     }
-    match counts.records.get_mut(record.topic) {
-        Some(count) => *count += 1,
-        None => {
-            counts.records.insert(record.topic.to_owned(), 1);
-        }
-    }
+    counts.taken(record.topic);
     let mut failed = false;
     let mut stop = None;
-    let names = Arc::clone(pipeline.entities());
+    let mut aside: Vec<Failed> = Vec::new();
     lane.takes(record);
     pipeline.handle(record, &mut |emitted| match emitted {
         Emitted::Mutations { entity, mutations, rows, commit_ms } => {
@@ -75,7 +70,7 @@ pub(super) fn handle(
                 }
                 OnRefused::Skip | OnRefused::DeadLetter => {
                     if on_error == OnRefused::DeadLetter {
-                        lane.set_aside(letter(record, &told, &names), record.size_bytes());
+                        aside.push(told.clone());
                     }
                     for mutation in failure.deletes {
                         lane.fill(mutation, record.offset, failure.entity.unwrap_or_default());
@@ -85,6 +80,9 @@ pub(super) fn handle(
             counts.failures.push(told);
         }
     });
+    for told in &aside {
+        lane.set_aside(letter(record, told, pipeline.entities()), record.size_bytes());
+    }
     if pipeline.settles() {
         lane.took_settled(record);
     }
@@ -147,7 +145,7 @@ pub(super) fn handle_history(
     let mut of_history = OfHistory::default();
     let mut failed = false;
     let mut stop = None;
-    let names = Arc::clone(pipeline.entities());
+    let mut aside: Vec<Failed> = Vec::new();
     pipeline.handle(record, &mut |emitted| match emitted {
         Emitted::Mutations { entity, mutations, rows, .. } => {
             let (entity, rows) = (Some(entity), rows.iter().cloned().collect());
@@ -171,11 +169,14 @@ pub(super) fn handle_history(
                     stop.get_or_insert_with(|| StopReason::ErrorPolicy { detail: told.to_string() });
                 }
                 OnRefused::Skip => {}
-                OnRefused::DeadLetter => lane.set_aside(letter(record, &told, &names), record.size_bytes()),
+                OnRefused::DeadLetter => aside.push(told.clone()),
             }
             counts.failures.push(told);
         }
     });
+    for told in &aside {
+        lane.set_aside(letter(record, told, pipeline.entities()), record.size_bytes());
+    }
     if let Some(reason) = stop {
         return Err(reason);
     }

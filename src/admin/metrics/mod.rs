@@ -234,19 +234,39 @@ impl WorkerMetrics {
         self.batch_units.record(f64::from(u32::try_from(unit_count).unwrap_or(u32::MAX)));
     }
 
-    /// What became of a unit. Refused ones count as errors of a record; those to be sent again not at all.
-    pub fn outcome(&self, unit: &Unit, outcome: &Outcome) {
-        let Some(entity) = self.entities.get(unit.entity) else { return };
+    /// What became of units. Refused ones count as errors of a record; those to be sent again not at all.
+    pub fn outcomes<'u>(&self, outcomes: impl Iterator<Item = (&'u Unit, &'u Outcome)>) {
+        // A counter is shared between threads: one look at it for each run of the same.
+        let (mut run, mut count): (Option<&Counter>, u64) = (None, 0);
+        for (unit, outcome) in outcomes {
+            let Some(counter) = self.counter_of(unit, outcome) else { continue };
+            match run {
+                Some(known) if std::ptr::eq(known, counter) => count += 1,
+                _ => {
+                    if let Some(ended) = run.replace(counter) {
+                        ended.increment(count);
+                    }
+                    count = 1;
+                }
+            }
+        }
+        if let Some(ended) = run {
+            ended.increment(count);
+        }
+    }
+
+    fn counter_of(&self, unit: &Unit, outcome: &Outcome) -> Option<&Counter> {
+        let entity = self.entities.get(unit.entity)?;
         match (outcome, &unit.action) {
-            (Outcome::Applied, Action::Write(..) | Action::WriteIfAbsent(..)) => entity.writes.increment(1),
-            (Outcome::Applied, Action::Patch(_)) => entity.patches.increment(1),
-            (Outcome::Applied, Action::Delete) => entity.deletes.increment(1),
-            (Outcome::Applied, Action::DeleteIf(_)) => entity.compared_deletes.increment(1),
-            (Outcome::Applied, Action::Guarded(_)) => entity.guarded.increment(1),
+            (Outcome::Applied, Action::Write(..) | Action::WriteIfAbsent(..)) => Some(&entity.writes),
+            (Outcome::Applied, Action::Patch(_)) => Some(&entity.patches),
+            (Outcome::Applied, Action::Delete) => Some(&entity.deletes),
+            (Outcome::Applied, Action::DeleteIf(_)) => Some(&entity.compared_deletes),
+            (Outcome::Applied, Action::Guarded(_)) => Some(&entity.guarded),
             // The key is there already: what is owed to it is paid.
-            (Outcome::Rejected, Action::WriteIfAbsent(..)) => {}
-            (Outcome::Rejected, _) => entity.rejected.increment(1),
-            (Outcome::Refused(_) | Outcome::NotAcknowledged, _) => {}
+            (Outcome::Rejected, Action::WriteIfAbsent(..)) => None,
+            (Outcome::Rejected, _) => Some(&entity.rejected),
+            (Outcome::Refused(_) | Outcome::NotAcknowledged, _) => None,
         }
     }
 

@@ -51,9 +51,19 @@ fn rendered() -> String {
         worker.coalesced(1);
         worker.batch(Duration::from_millis(3), 5);
         let value = Value::String { kind: StringKind::Text, bytes: Vec::new() };
-        worker.outcome(&unit(Action::Write(value, Expiry::Never)), &Outcome::Applied);
-        worker.outcome(&unit(Action::Delete), &Outcome::Rejected);
-        worker.outcome(&unit(Action::Delete), &Outcome::NotAcknowledged);
+        let write = unit(Action::Write(value, Expiry::Never));
+        let delete = unit(Action::Delete);
+        // Runs of the same and changes between them.
+        worker.outcomes(
+            [
+                (&write, &Outcome::Applied),
+                (&write, &Outcome::Applied),
+                (&delete, &Outcome::Rejected),
+                (&delete, &Outcome::NotAcknowledged),
+                (&write, &Outcome::Applied),
+            ]
+            .into_iter(),
+        );
         worker.fresh(0, 1_000, 1_020);
         worker.fresh(0, 9_000, 1_020);
         worker.taken_over();
@@ -129,7 +139,7 @@ fn counts_and_ages_are_what_was_counted() {
         r#"stoker_refill_lanes 1"#,
         r#"stoker_changes_total{entity="customer"} 2"#,
         r#"stoker_ignored_records_total{reason="heartbeat"} 2"#,
-        r#"stoker_mutations_total{entity="customer",kind="write"} 1"#,
+        r#"stoker_mutations_total{entity="customer",kind="write"} 3"#,
         r#"stoker_mutations_total{entity="customer",kind="delete"} 0"#,
         r#"stoker_rejected_mutations_total{entity="customer"} 1"#,
         r#"stoker_freshness_seconds_bucket{entity="customer",le="0.025"} 2"#,

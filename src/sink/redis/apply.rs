@@ -9,6 +9,7 @@ use std::rc::Rc;
 
 use futures_util::future::join_all;
 use redis::Value as Reply;
+use smallvec::SmallVec;
 
 use super::RedisSink;
 use super::classify::Fault;
@@ -38,18 +39,41 @@ struct Progress<'a> {
     asked: BTreeMap<String, Vec<usize>>,
 }
 
+/// Which units a master is sent.
+struct Units {
+    /// Their indices in the batch.
+    indices: Vec<usize>,
+    /// Bytes of their keys and values.
+    bytes: usize,
+}
+
+/// A master, while the units of a batch are sorted.
+struct Routed<'m> {
+    master: &'m str,
+    /// It holds all history of the lane.
+    has_history: bool,
+    /// Its watermark stands at the batch's end, or past it.
+    has_batch: bool,
+    /// No history is to be written to it for now.
+    is_full: bool,
+    units: Units,
+}
+
 /// One master's part of a batch.
 struct Part<'a> {
     lane: &'a Lane,
     batch: &'a Batch,
     node: Rc<Node>,
     link: Rc<Link>,
-    units: Vec<usize>,
+    units: Units,
 }
 
 /// What the server said to a part.
 struct Answers {
-    units: Vec<(usize, Result<Outcome, Fault>)>,
+    /// Of each unit, in the part's order; a fault's is [`Outcome::NotAcknowledged`].
+    outcomes: Vec<Outcome>,
+    /// Faults, by the unit's index in its batch.
+    faults: Vec<(usize, Fault)>,
     watermark: Result<WatermarkSeen, Fault>,
     /// Why some of them were not sent again, where that failed. What was answered before stays answered.
     failed: Option<WorldError>,
@@ -92,12 +116,13 @@ impl RedisSink {
     }
 
     /// Sorts the units by master.
-    fn route(&self, lane: &Lane, map: &SlotMap, progress: &mut Progress<'_>) -> BTreeMap<String, Vec<usize>> {
+    fn route(&self, lane: &Lane, map: &SlotMap, progress: &mut Progress<'_>) -> BTreeMap<String, Units> {
         let batch = progress.batch;
         let marks = lane.marks.borrow();
-        let mut parts: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut parts: SmallVec<[Routed<'_>; 4]> = SmallVec::new();
+        let room = batch.units.len() / map.masters().count().max(1);
         if batch.everywhere {
-            parts.extend(map.masters().map(|master| (master.to_owned(), Vec::new())));
+            parts.extend(map.masters().map(|master| self.routed(master, marks.get(master), batch, room)));
             if parts.is_empty() {
                 progress.unknown(WorldError::NotNow { code: ServerCode::ClusterDown });
             }
@@ -110,30 +135,43 @@ impl RedisSink {
                 self.noticed(&WorldError::Redirected);
                 continue;
             };
-            // What a refill writes is for those that lack it (guarded keys have other rows too), and the rest for
-            // those that are behind.
-            let is_there = |mark: &LaneMark| match (unit.offsets.is_empty(), &unit.action) {
-                (true, Action::Guarded(_)) => false,
-                (true, _) => !mark.owes && !batch.asks,
-                (false, _) => mark.has(batch.end),
+            let part = match parts.iter().position(|part| part.master == master) {
+                Some(position) => &mut parts[position],
+                None => {
+                    parts.push(self.routed(master, marks.get(master), batch, room));
+                    parts.last_mut().expect("it was pushed")
+                }
             };
-            if marks.get(master).is_some_and(is_there) {
+            let is_history = unit.offsets.is_empty();
+            let is_there = match (is_history, &unit.action) {
+                (true, Action::Guarded(_)) => false,
+                (true, _) => part.has_history,
+                (false, _) => part.has_batch,
+            };
+            if is_there {
                 progress.decide(index, Outcome::Applied);
                 continue;
             }
-            if unit.offsets.is_empty() && self.node(master).is_full(self.refill_memory.get()) {
+            if is_history && part.is_full {
                 progress.failed(WorldError::NotNow { code: ServerCode::OutOfMemory });
                 continue;
             }
-            if let Some(part) = parts.get_mut(master) {
-                part.push(index);
-            } else {
-                let mut part = Vec::with_capacity(batch.units.len() / map.masters().count().max(1));
-                part.push(index);
-                parts.insert(master.to_owned(), part);
-            }
+            part.units.add(index, unit);
         }
-        parts
+        let wanted = parts.into_iter().filter(|part| batch.everywhere || !part.units.indices.is_empty());
+        wanted.map(|part| (part.master.to_owned(), part.units)).collect()
+    }
+
+    fn routed<'m>(&self, master: &'m str, mark: Option<&LaneMark>, batch: &Batch, room: usize) -> Routed<'m> {
+        Routed {
+            master,
+            // What a refill writes is for those that lack it (guarded keys have other rows too), and the rest for those
+            // that are behind.
+            has_history: mark.is_some_and(|mark| !mark.owes && !batch.asks),
+            has_batch: mark.is_some_and(|mark| mark.has(batch.end)),
+            is_full: self.node(master).is_full(self.refill_memory.get()),
+            units: Units { indices: Vec::with_capacity(room), bytes: 0 },
+        }
     }
 
     /// Connects to the masters of a batch, and enters what is new in the owner record. Masters that are
@@ -215,9 +253,8 @@ impl RedisSink {
         let sealed_at_ms = part.batch.sealed_at_ms.saturating_add(part.node.clock_offset_ms());
         let mut exchange = self.room();
         let commands = &mut exchange.commands;
-        let own_units = || part.units.iter().filter_map(|index| part.batch.units.get(*index));
-        commands.reserve(own_units().map(|unit| (unit.key.as_bytes().len(), largest_value(unit))));
-        for unit in own_units() {
+        commands.reserve(part.units.indices.len(), part.units.bytes);
+        for unit in part.units.indices.iter().filter_map(|index| part.batch.units.get(*index)) {
             self.add_command(unit, sealed_at_ms, commands);
         }
         let (advance, target) = {
@@ -258,13 +295,25 @@ impl RedisSink {
                 None => Err(Fault::World(WorldError::Redirected)),
             }
         });
-        let mut units = Vec::with_capacity(part.units.len());
-        units.extend(part.units.iter().zip(&answered.replies).filter_map(|(index, reply)| {
-            let unit = part.batch.units.get(*index)?;
-            Some((*index, self.outcome(unit, reply)))
+        let mut faults = Vec::new();
+        let mut outcomes = Vec::with_capacity(part.units.indices.len());
+        outcomes.extend(part.units.indices.iter().zip(&answered.replies).map(|(index, reply)| {
+            // The answer to a plain SET, so to nearly all. The unit is not looked at for it: by now it is far away in
+            // memory.
+            if *reply == Reply::Okay {
+                return Outcome::Applied;
+            }
+            match part.batch.units.get(*index).map(|unit| self.outcome(unit, reply)) {
+                Some(Ok(outcome)) => outcome,
+                Some(Err(fault)) => {
+                    faults.push((*index, fault));
+                    Outcome::NotAcknowledged
+                }
+                None => Outcome::NotAcknowledged,
+            }
         }));
         self.keep_room(answered);
-        Ok(Answers { units, watermark, failed })
+        Ok(Answers { outcomes, faults, watermark, failed })
     }
 
     /// Scripts are gone after `SCRIPT FLUSH` or a failover. Units are of different keys, so that sending
@@ -321,17 +370,17 @@ impl RedisSink {
             progress.unknown(error);
         }
         let address = &part.node.address;
-        for (index, outcome) in answers.units {
-            match outcome {
-                Ok(outcome) => progress.decide(index, outcome),
-                Err(Fault::Refused(refusal)) => progress.decide(index, Outcome::Refused(refusal)),
-                Err(Fault::Ask { node }) => {
+        for (index, outcome) in part.units.indices.iter().zip(answers.outcomes) {
+            progress.decide(*index, outcome);
+        }
+        for (index, fault) in answers.faults {
+            match fault {
+                Fault::Refused(refusal) => progress.decide(index, Outcome::Refused(refusal)),
+                Fault::Ask { node } => {
                     progress.asked.entry(resolve(&node, address)).or_default().push(index);
                 }
-                Err(Fault::Moved { slot, node }) => {
-                    progress.failed(self.moved(slot, &node, address));
-                }
-                Err(Fault::World(error)) => self.refused_for_now(part, error, progress),
+                Fault::Moved { slot, node } => progress.failed(self.moved(slot, &node, address)),
+                Fault::World(error) => self.refused_for_now(part, error, progress),
             }
         }
         match answers.watermark {
@@ -412,6 +461,13 @@ impl RedisSink {
             self.name_marks(lane, links).await?;
         }
         Ok(())
+    }
+}
+
+impl Units {
+    fn add(&mut self, index: usize, unit: &Unit) {
+        self.indices.push(index);
+        self.bytes += unit.key.as_bytes().len() + largest_value(unit);
     }
 }
 

@@ -20,13 +20,10 @@ pub(super) struct Commands {
 }
 
 impl Commands {
-    /// Makes room for commands with these keys and values, given by their lengths. Growing as they come would copy what
+    /// Makes room for so many commands, whose keys and values are so long together. Growing as they come would copy what
     /// is there several times over.
-    pub(super) fn reserve(&mut self, lengths: impl Iterator<Item = (usize, usize)>) {
-        let (bytes, count) = lengths.fold((0, 0), |(bytes, count), (key, value)| {
-            (bytes + key + value + COMMAND_OVERHEAD_BYTES, count + 1)
-        });
-        self.bytes.reserve(bytes);
+    pub(super) fn reserve(&mut self, count: usize, bytes: usize) {
+        self.bytes.reserve(bytes + count * COMMAND_OVERHEAD_BYTES);
         self.ends.reserve(count);
     }
 
