@@ -22,7 +22,7 @@ const UNIT_OVERHEAD_BYTES: usize = 64;
 /// handler does mix them, the later one stands alone.
 pub fn compose(earlier: Option<Action>, effect: Effect, guard: Option<Box<Guard>>) -> Action {
     match guard {
-        Some(guard) => compose_guarded(earlier, effect, guard),
+        Some(guard) => compose_guarded(earlier, effect, *guard),
         None => compose_plain(earlier, effect),
     }
 }
@@ -71,8 +71,8 @@ fn compose_patch(earlier: Option<Action>, patch: Patch, expiry: Expiry) -> Actio
     Action::Patch(steps)
 }
 
-fn compose_guarded(earlier: Option<Action>, effect: Effect, guard: Box<Guard>) -> Action {
-    let Guard { version, owner } = *guard;
+fn compose_guarded(earlier: Option<Action>, effect: Effect, guard: Guard) -> Action {
+    let Guard { version, owner } = guard;
     let step = match effect {
         Effect::Write(value, expiry) => Step::Write { version, owner, value, expiry },
         // The guard's own memory of the owner is a stronger proof than the value.

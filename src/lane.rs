@@ -389,6 +389,11 @@ impl Lane {
         in_flight.or(self.filling_oldest_ms).or(purging)
     }
 
+    /// So many bytes are in a batch at most from now on; one record may go past it.
+    pub fn bound_batch(&mut self, bytes: usize) {
+        self.options.batch_bytes = bytes;
+    }
+
     /// True where the next record can be taken.
     pub fn wants_records(&self) -> bool {
         self.phase == Phase::Running

@@ -277,7 +277,8 @@ pub(super) struct Limits {
     /// Records in one batch.
     #[schemars(extend("default" = defaults::BATCH_RECORDS), range(min = *defaults::BATCH_RECORDS_BOUNDS.start(), max = *defaults::BATCH_RECORDS_BOUNDS.end()))]
     pub(super) batch_records: Option<u32>,
-    /// Bytes in one batch; a single larger value is a batch of its own.
+    /// Bytes in one batch; a single larger value is a batch of its own. Less where many partitions share `memory`: all batches
+    /// that are being filled may hold a 32nd part of it, but never less than 32 KiB each.
     #[schemars(extend("default" = units::show_size(defaults::BATCH_BYTES)))]
     pub(super) batch_bytes: Option<SizeText>,
     /// A value over this size is its record's error.

@@ -45,11 +45,17 @@ use crate::source::{Assignment, Delivery, History, Released, StopReason, Stored,
 /// A lane that finds data lost makes the others look, this often: what one of them lost, all have.
 const ALERT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Bytes in a lane's batch, however many lanes there are: below it what a batch costs is more than its commands.
+const BATCH_BYTES_MIN: usize = 32 << 10;
+
 /// Bounds and policy of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerOptions {
     /// Of each lane.
     pub lane: LaneOptions,
+    /// Bytes in the batches that all lanes of the worker fill: each lane's bound is its part of them, or its own where
+    /// that is less. One record may go past it, and as much again is in flight.
+    pub batches_bytes: usize,
     /// Bytes of records that wait for their lanes, over all lanes of the worker.
     pub backlog_bytes: usize,
     /// Records that wait for their lanes, over all lanes of the worker.
@@ -170,6 +176,8 @@ pub struct Worker<R> {
     counts: Counts,
     schemas: Wanted,
     throttle: Throttle,
+    /// Bytes in a lane's batch.
+    batch_bytes: usize,
     stopped: bool,
     /// When all lanes were last told that one of them found data lost.
     alerted_at: Option<Duration>,
@@ -191,6 +199,7 @@ impl<R: AsRecord> Worker<R> {
             counts: Counts::default(),
             schemas: Wanted::default(),
             throttle: Throttle::new(options.refill_rate),
+            batch_bytes: options.lane.batch_bytes,
             stopped: false,
             alerted_at: None,
             newest: None,
@@ -337,8 +346,15 @@ impl<R: AsRecord> Worker<R> {
                 history_needs: None,
             },
         );
+        self.share_out();
         self.carry_out(id, &mut acts, out);
         self.acts = acts;
+    }
+
+    /// Lanes have come or gone.
+    fn share_out(&mut self) {
+        let share = self.options.batches_bytes / self.lanes.len().max(1);
+        self.batch_bytes = share.max(BATCH_BYTES_MIN).min(self.options.lane.batch_bytes);
     }
 
     fn take(&mut self, deliveries: Vec<Delivery<R>>, now: Now, out: &mut Vec<Action>) {
@@ -387,6 +403,7 @@ impl<R: AsRecord> Worker<R> {
         let allowed =
             if owned.lane.is_refilling() { self.throttle.allowed(now.monotonic) } else { usize::MAX };
         owned.lane.allow_history(allowed);
+        owned.lane.bound_batch(self.batch_bytes);
         event(owned, &mut acts);
         if matches!(owned.lane.phase(), Phase::Rewinding | Phase::RewindLater(..) | Phase::GivenUp(_)) {
             // It is read again from an earlier position.
@@ -532,6 +549,7 @@ impl<R: AsRecord> Worker<R> {
     fn drop_lane(&mut self, id: LaneId) {
         if let Some(mut owned) = self.lanes.remove(&id) {
             self.waiting.forget(&mut owned.backlog);
+            self.share_out();
         }
     }
 

@@ -22,6 +22,7 @@ fn options() -> WorkerOptions {
         LaneOptions { batch_records: 8, batch_bytes: 1_000, on_refused: OnRefused::Skip, refill: REFILL };
     WorkerOptions {
         lane,
+        batches_bytes: 1 << 20,
         backlog_bytes: 1_000,
         backlog_records: 8,
         breaker_share: 1.0,
@@ -231,12 +232,15 @@ fn a_lane_that_waits_for_a_schema_can_be_given_back() {
 
 /// A worker with one lane of rows that are guarded by offset, taken over; nothing is in flight.
 fn guarded_rows() -> Worker<OwnedRecord> {
+    let lane = LaneOptions { batch_records: 100, batch_bytes: 1 << 20, ..options().lane };
+    rows_under(WorkerOptions { lane, backlog_bytes: 1 << 20, backlog_records: 1_000, ..options() })
+}
+
+fn rows_under(options: WorkerOptions) -> Worker<OwnedRecord> {
     let mut rows = mapping(vec![write("row:{id}")]);
     rows.topics = crate::entity::Topics::Names(vec!["t".to_owned()]);
     rows.format = crate::decode::Format::Rows;
     rows.guard = Some(crate::entity::GuardRule { by: crate::entity::GuardBy::Offset, epoch: 0 });
-    let lane = LaneOptions { batch_records: 100, batch_bytes: 1 << 20, ..options().lane };
-    let options = WorkerOptions { lane, backlog_bytes: 1 << 20, backlog_records: 1_000, ..options() };
     let mut worker = Worker::new(Pipeline::new(Arc::from([rows])), options);
     let name = LaneName { topic: "t".to_owned(), partition: 0 };
     let assignment =
@@ -259,20 +263,52 @@ fn answer(worker: &mut Worker<OwnedRecord>, mut out: Vec<Action>, outcome: &Outc
     }
 }
 
+/// The row of that number.
+fn row(offset: i64) -> OwnedRecord {
+    let text = format!(r#"{{"id":{offset}}}"#).into_bytes();
+    let (key, value) = (Some(text.clone()), Some(text));
+    OwnedRecord { topic: "t".to_owned(), offset, key, value, ..OwnedRecord::default() }
+}
+
 fn deliver(worker: &mut Worker<OwnedRecord>, offsets: std::ops::Range<i64>, outcome: &Outcome) {
     for offset in offsets {
-        let record = OwnedRecord {
-            topic: "t".to_owned(),
-            offset,
-            key: Some(format!(r#"{{"id":{offset}}}"#).into_bytes()),
-            value: Some(format!(r#"{{"id":{offset}}}"#).into_bytes()),
-            ..OwnedRecord::default()
-        };
-        let records = vec![Delivery { lane: LANE, reading: 0, record }];
+        let records = vec![Delivery { lane: LANE, reading: 0, record: row(offset) }];
         let mut out = Vec::new();
         worker.apply(Input::Source(ToWorker::Records(records)), at(1), &mut out);
         answer(worker, out, outcome);
     }
+}
+
+#[test]
+fn the_batches_of_many_lanes_together_have_a_bound() {
+    let units_of_a_batch = |lanes: u64| {
+        let lane = LaneOptions { batch_records: 10_000, batch_bytes: 1 << 20, ..options().lane };
+        let (batches_bytes, backlog_bytes) = (256 << 10, 1 << 20);
+        let options =
+            WorkerOptions { lane, batches_bytes, backlog_bytes, backlog_records: 10_000, ..options() };
+        let mut worker = rows_under(options);
+        let mut out = Vec::new();
+        for lane in 2..=lanes {
+            let name = LaneName { topic: "t".to_owned(), partition: lane as i32 };
+            let (lane, committed, above) = (LaneId(lane), Some(0), Epoch(0));
+            let assignment = Assignment { lane, name, committed, start: 0, low: 0, above, owed: None };
+            worker.apply(Input::Source(ToWorker::Assign(assignment)), at(0), &mut out);
+        }
+        out.clear();
+        let records = (0..9_000).map(|offset| Delivery { lane: LANE, reading: 0, record: row(offset) });
+        worker.apply(Input::Source(ToWorker::Records(records.collect())), at(1), &mut out);
+        let [Action::Apply(batch)] = &out[..] else { panic!("one batch") };
+        batch.units.len()
+    };
+    let of_one = units_of_a_batch(1);
+    assert!((500..4_000).contains(&of_one), "256 KiB of some hundred bytes each: {of_one}");
+    let of_four = units_of_a_batch(4);
+    assert!(of_four.abs_diff(of_one / 4) < of_one / 20, "{of_four} of {of_one}");
+    let of_many = units_of_a_batch(100);
+    assert!(
+        of_many.abs_diff(of_one / 8) < of_one / 20,
+        "{of_many} of {of_one}: 32 KiB, or each would be a waste"
+    );
 }
 
 #[test]

@@ -37,6 +37,7 @@ impl World {
                     seed: 1,
                 },
             },
+            batches_bytes: 1 << 20,
             backlog_bytes: 1 << 20,
             backlog_records: self.plan.backlog_records,
             breaker_share: 1.0,
