@@ -283,6 +283,23 @@ fn string_end(text: &[u8]) -> Option<usize> {
 mod tests {
     use super::*;
 
+    #[test]
+    fn what_a_string_may_hold_as_it_is_ends_at_the_first_special_byte_wherever_it_is() {
+        for length in 0..70 {
+            let plain: Vec<u8> = (0..length).map(|at| [b' ', b'!', 0x7f, 0x80, 0xff][at % 5]).collect();
+            assert_eq!(plain_length(&plain), length);
+            for at in 0..length {
+                for special in [b'"', b'\\', 0, 0x1f] {
+                    let mut text = plain.clone();
+                    text[at] = special;
+                    assert_eq!(plain_length(&text), at, "of {length}");
+                    *text.last_mut().unwrap() = b'"';
+                    assert_eq!(plain_length(&text), at, "of {length}, with another at the end");
+                }
+            }
+        }
+    }
+
     fn escape(text: &str) -> String {
         let mut out = Vec::new();
         json_string(text, &mut out);
