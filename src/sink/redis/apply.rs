@@ -45,6 +45,8 @@ struct Units {
     indices: Vec<usize>,
     /// Bytes of their keys and values.
     bytes: usize,
+    /// True where `OK` in answer to any of them says that it was applied, whichever it is.
+    only_writes: bool,
 }
 
 /// A master, while the units of a batch are sorted.
@@ -135,13 +137,11 @@ impl RedisSink {
                 self.noticed(&WorldError::Redirected);
                 continue;
             };
-            let part = match parts.iter().position(|part| part.master == master) {
-                Some(position) => &mut parts[position],
-                None => {
-                    parts.push(self.routed(master, marks.get(master), batch, room));
-                    parts.last_mut().expect("it was pushed")
-                }
-            };
+            let position = parts.iter().position(|part| part.master == master).unwrap_or_else(|| {
+                parts.push(self.routed(master, marks.get(master), batch, room));
+                parts.len() - 1
+            });
+            let part = &mut parts[position];
             let is_history = unit.offsets.is_empty();
             let is_there = match (is_history, &unit.action) {
                 (true, Action::Guarded(_)) => false,
@@ -156,7 +156,7 @@ impl RedisSink {
                 progress.failed(WorldError::NotNow { code: ServerCode::OutOfMemory });
                 continue;
             }
-            part.units.add(index, unit);
+            part.units.add(index, unit, self.is_too_large(unit));
         }
         let wanted = parts.into_iter().filter(|part| batch.everywhere || !part.units.indices.is_empty());
         wanted.map(|part| (part.master.to_owned(), part.units)).collect()
@@ -170,7 +170,7 @@ impl RedisSink {
             has_history: mark.is_some_and(|mark| !mark.owes && !batch.asks),
             has_batch: mark.is_some_and(|mark| mark.has(batch.end)),
             is_full: self.node(master).is_full(self.refill_memory.get()),
-            units: Units { indices: Vec::with_capacity(room), bytes: 0 },
+            units: Units { indices: Vec::with_capacity(room), bytes: 0, only_writes: true },
         }
     }
 
@@ -300,7 +300,7 @@ impl RedisSink {
         outcomes.extend(part.units.indices.iter().zip(&answered.replies).map(|(index, reply)| {
             // The answer to a plain SET, so to nearly all. The unit is not looked at for it: by now it is far away in
             // memory.
-            if *reply == Reply::Okay {
+            if part.units.only_writes && *reply == Reply::Okay {
                 return Outcome::Applied;
             }
             match part.batch.units.get(*index).map(|unit| self.outcome(unit, reply)) {
@@ -465,9 +465,11 @@ impl RedisSink {
 }
 
 impl Units {
-    fn add(&mut self, index: usize, unit: &Unit) {
+    fn add(&mut self, index: usize, unit: &Unit, is_too_large: bool) {
         self.indices.push(index);
         self.bytes += unit.key.as_bytes().len() + largest_value(unit);
+        let is_write = matches!(unit.action, Action::Write(..) | Action::WriteIfAbsent(..));
+        self.only_writes &= is_write && !is_too_large;
     }
 }
 
@@ -517,4 +519,32 @@ fn watermark_of(error: &WorldError) -> WatermarkSeen {
 pub(super) fn is_entered(lane: &Lane, address: &str, link: &Link) -> bool {
     let entered = lane.entered.borrow();
     entered.get(address).is_some_and(|entry| entry.peer.as_ref() == Some(&link.peer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mutation::{CacheKey, Expiry, Value};
+
+    /// Found by reading: an `OK` that a guard's script never gives was taken for its answer, where it is a sign that
+    /// answers are not those of their commands.
+    #[test]
+    fn an_ok_is_only_believed_without_looking_where_all_units_are_writes_that_fit() {
+        let only_writes = |action: Action, is_too_large: bool| {
+            let mut units = Units { indices: Vec::new(), bytes: 0, only_writes: true };
+            let unit =
+                |action| Unit { key: CacheKey::new(b"key"), action, offsets: SmallVec::new(), entity: 0 };
+            units.add(0, &unit(Action::Write(Value::text("x"), Expiry::Never)), false);
+            units.add(1, &unit(action), is_too_large);
+            assert_eq!(units.indices, [0, 1]);
+            units.only_writes
+        };
+        let write = || Action::Write(Value::text("x"), Expiry::Never);
+        assert!(only_writes(write(), false));
+        assert!(only_writes(Action::WriteIfAbsent(Value::text("x"), Expiry::Never), false));
+        assert!(!only_writes(write(), true));
+        assert!(!only_writes(Action::Guarded(Vec::new()), false));
+        assert!(!only_writes(Action::DeleteIf(SmallVec::new()), false));
+        assert!(!only_writes(Action::Delete, false));
+    }
 }
