@@ -23,12 +23,7 @@ pub(super) struct Routes {
 impl Routes {
     /// The route of a topic, made where it is not known yet.
     pub(super) fn of(&mut self, topic: &str, entities: &[Entity]) -> &mut Route {
-        if self.list.get(self.last).is_none_or(|(known, _)| known != topic) {
-            self.last = match self.by_topic.get(topic) {
-                Some(index) => *index,
-                None => self.add(topic, entities),
-            };
-        }
+        self.last = self.index_of(topic).unwrap_or_else(|| self.add(topic, entities));
         &mut self.list[self.last].1
     }
 
@@ -44,11 +39,14 @@ impl Routes {
 
     /// The route of a topic, where it is known.
     pub(super) fn get(&self, topic: &str) -> Option<&Route> {
-        let index = match self.list.get(self.last) {
-            Some((known, _)) if known == topic => self.last,
-            _ => *self.by_topic.get(topic)?,
-        };
-        self.list.get(index).map(|(_, route)| route)
+        self.list.get(self.index_of(topic)?).map(|(_, route)| route)
+    }
+
+    fn index_of(&self, topic: &str) -> Option<usize> {
+        match self.list.get(self.last) {
+            Some((known, _)) if known == topic => Some(self.last),
+            _ => self.by_topic.get(topic).copied(),
+        }
     }
 }
 
